@@ -1,0 +1,53 @@
+"""What can go wrong for a person, as exceptions that carry one clear line and a documented exit code.
+
+Every message says what is wrong, in which input, and what to do. The command line prints it after
+``error:`` and leaves with ``exit_code``; in Python the exceptions are raised as they are.
+"""
+
+
+class CrgenError(Exception):
+    """Base of every error crgen raises on purpose."""
+
+    exit_code = 1
+
+
+class AreaError(CrgenError):
+    """The area of interest cannot be read, or cannot be mapped as asked."""
+
+    exit_code = 3
+
+
+class StackError(CrgenError):
+    """The input imagery is missing, on a wrong grid, in wrong units, or holds no data."""
+
+    exit_code = 4
+
+
+class WeightsError(CrgenError):
+    """The weights are missing or damaged, or do not fit the imagery."""
+
+    exit_code = 5
+
+
+class OutputError(CrgenError):
+    """The product cannot be written: no permission, no space, a file in the way."""
+
+    exit_code = 6
+
+
+class SourceError(CrgenError):
+    """The source of imagery cannot be used: unknown, not set up, or out of reach."""
+
+    exit_code = 7
+
+
+class TrainingError(CrgenError):
+    """A training run cannot start or go on."""
+
+    exit_code = 8
+
+
+class RequestError(CrgenError, ValueError):
+    """The request itself makes no sense: dates in the wrong order, an unknown option value."""
+
+    exit_code = 2

@@ -1,0 +1,1 @@
+"""Earth Engine → lazy stack. The only room that may import ``ee`` or ``geemap``."""
