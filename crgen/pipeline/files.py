@@ -1,0 +1,127 @@
+"""Files of a product: room for them, hidden names while they are made, and one rename at the end."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from crgen.errors import OutputError
+
+
+def partial_name(path: Path) -> Path:
+    """Return the hidden name beside ``path`` under which it is made."""
+    return path.with_name(f".{path.name}.partial")
+
+
+def write_partial(path: Path, content: bytes) -> Path:
+    """Write a small file whole under its hidden name and bring it to the disk.
+
+    Returns:
+        The hidden file, for :func:`publish`.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    partial = partial_name(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content)
+        sync(partial)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OutputError(
+            f"cannot write {path}: {error.strerror} ({size_text(len(content))} needed, "
+            f"{size_text(free_space(path.parent))} free); free some space there or choose another folder"
+        ) from error
+    return partial
+
+
+def publish(finished: Iterable[tuple[Path, Path]]) -> None:
+    """Rename finished files to their targets, in the order given, after checking that all can be.
+
+    Args:
+        finished: pairs of a finished file and its target in the same folder; the file that names the others
+            comes last.
+
+    Raises:
+        OutputError: if a target cannot be replaced.
+    """
+    pairs = list(finished)
+    for _, target in pairs:
+        if target.is_dir():
+            raise OutputError(
+                f"cannot write {target}: a folder of that name is in the way; move it or choose another name"
+            )
+    for source, target in pairs:
+        try:
+            source.replace(target)
+            sync(target.parent)
+        except OSError as error:
+            raise OutputError(f"cannot write {target}: {error.strerror}; choose another folder") from error
+
+
+def sync(path: Path) -> None:
+    """Bring a file, or a folder's names, from memory to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder that cannot be written, or made, before any work is done; makes nothing.
+
+    Raises:
+        OutputError: naming the folder and the reason.
+    """
+    existing = _nearest_existing(folder)
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"cannot write into {folder}: {existing}: {error.strerror}; choose another folder"
+        ) from error
+
+
+def require_space(folder: Path, nbytes: int, what: Path) -> None:
+    """Refuse to write ``nbytes`` for the file ``what`` into a folder whose disk has fewer left.
+
+    Raises:
+        OutputError: saying how much is needed and free.
+    """
+    free = free_space(folder)
+    if free < nbytes:
+        raise OutputError(
+            f"cannot write {what}: the disk of {folder} is full ({size_text(nbytes)} more needed, "
+            f"{size_text(free)} free); free some space there or choose another folder"
+        )
+
+
+def free_space(folder: Path) -> int:
+    """Return the bytes free on the disk of ``folder``, which need not exist yet."""
+    return shutil.disk_usage(_nearest_existing(folder)).free
+
+
+def size_text(nbytes: float) -> str:
+    """Return a size for people: ``"1.4 GB"``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if nbytes < 1000:
+            return f"{nbytes:.3g} {unit}"
+        nbytes /= 1000
+    return f"{nbytes:.3g} TB"
+
+
+def file_sha256(path: Path) -> str:
+    """Return a file's SHA-256 as the hexadecimal multihash of STAC's ``file:checksum``: ``1220`` + digest."""
+    with path.open("rb") as file:
+        return "1220" + hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _nearest_existing(folder: Path) -> Path:
+    return next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())

@@ -1,0 +1,320 @@
+"""A product's rasters arrive whole, with all they should say about themselves, or not at all."""
+
+import itertools
+import json
+import subprocess
+import sys
+import textwrap
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import rioxarray
+from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
+from rasterio.enums import ColorInterp
+from rio_cogeo.cogeo import cog_validate
+
+from crgen.errors import OutputError
+from crgen.pipeline.cog import CogWriter, RasterProfile, band_statistics, display_bands
+from crgen.pipeline.files import publish
+from crgen.pipeline.quality import COLOURS, Quality
+
+
+def profile_of(shape, bands=("B2", "B3", "B4"), dtype="uint16", nodata=0, **more):
+    geobox = GeoBox(shape, Affine(10, 0, 500_000, 0, -10, 4_000_000), "EPSG:32631")
+    return RasterProfile(geobox, bands, dtype, nodata, **more)
+
+
+def reflectance_profile(shape, bands=("B2", "B3", "B4")):
+    return profile_of(shape, bands, scale=1e-4, units="1", tags={"CRGEN_MODEL": "base"})
+
+
+def quality_profile(shape):
+    return profile_of(shape, ("quality",), "uint8", colours=COLOURS)
+
+
+def dn_image(shape, count=3, seed=0):
+    return np.random.default_rng(seed).integers(1, 10_000, (count, *shape)).astype("uint16")
+
+
+def blocks_of(shape, size):
+    return list(itertools.product(range(0, shape[0], size), range(0, shape[1], size)))
+
+
+def make(path, profile, image, *, size=512, order=None, threads=1):
+    """Write ``image`` in square blocks and publish it."""
+    starts = blocks_of(profile.geobox.shape, size)
+    starts = [starts[i] for i in order] if order is not None else starts
+    with CogWriter(path, profile, work=path.parent / "work") as writer:
+        with ThreadPoolExecutor(threads) as pool:
+            list(
+                pool.map(lambda s: writer.write(*s, image[:, s[0] : s[0] + size, s[1] : s[1] + size]), starts)
+            )
+        publish([(writer.finish(), path)])
+    return path
+
+
+def test_every_piece_of_metadata_arrives_in_a_valid_cog(tmp_path):
+    image = dn_image((700, 1100))
+    path = make(tmp_path / "fill.tif", reflectance_profile((700, 1100)), image)
+
+    assert cog_validate(str(path), strict=True) == (True, [], [])
+    with rasterio.open(path) as cog:
+        np.testing.assert_array_equal(cog.read(), image)
+        assert cog.transform == Affine(10, 0, 500_000, 0, -10, 4_000_000)
+        assert cog.crs.to_epsg() == 32631
+        assert cog.descriptions == ("B2", "B3", "B4")
+        assert cog.colorinterp == (ColorInterp.blue, ColorInterp.green, ColorInterp.red)
+        assert (cog.scales, cog.offsets, cog.units) == ((1e-4,) * 3, (0.0,) * 3, ("1",) * 3)
+        assert cog.nodata == 0
+        assert cog.tags()["CRGEN_MODEL"] == "base"
+        assert cog.block_shapes == [(512, 512)] * 3
+        assert cog.overviews(1) == [2, 4]
+        structure = cog.tags(ns="IMAGE_STRUCTURE")
+        assert (structure["LAYOUT"], structure["COMPRESSION"], structure["PREDICTOR"]) == (
+            "COG",
+            "DEFLATE",
+            "2",
+        )
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["fill.tif", "work"]
+    assert not list((tmp_path / "work").iterdir())
+
+
+def test_statistics_are_those_of_the_valid_pixels(tmp_path):
+    image = dn_image((600, 600))
+    image[:, :200] = 0
+    statistics = band_statistics(make(tmp_path / "a.tif", reflectance_profile((600, 600)), image))
+    valid = image[1, 200:].astype(float)
+    assert statistics[1]["mean"] == pytest.approx(valid.mean())
+    assert statistics[1]["stddev"] == pytest.approx(valid.std())
+    assert (statistics[1]["minimum"], statistics[1]["maximum"]) == (valid.min(), valid.max())
+    assert statistics[1]["valid_percent"] == pytest.approx(100 * 400 / 600, abs=0.01)
+
+
+def test_rioxarray_reads_reflectance_with_nan_for_missing(tmp_path):
+    image = dn_image((40, 50))
+    image[:, 3, 4] = 0
+    path = make(tmp_path / "a.tif", reflectance_profile((40, 50)), image)
+    with rioxarray.open_rasterio(path, mask_and_scale=True) as array:
+        expected = np.where(image == 0, np.nan, image * 1e-4)
+        np.testing.assert_allclose(array.values, expected, atol=1e-7)
+
+
+def test_overviews_never_average_valid_pixels_with_nodata(tmp_path):
+    image = np.full((3, 1024, 1024), 5000, "uint16")
+    image[:, ::2] = 0
+    path = make(tmp_path / "a.tif", reflectance_profile((1024, 1024)), image)
+    with rasterio.open(path, overview_level=0) as overview:
+        assert overview.shape == (512, 512)
+        assert (overview.read() == 5000).all()
+
+
+def test_quality_has_a_palette_and_overviews_of_whole_classes(tmp_path):
+    image = np.full((1, 1024, 1024), Quality.OBSERVED, "uint8")
+    image[:, 1::2, 1::2] = Quality.BLENDED
+    path = make(tmp_path / "q.tif", quality_profile((1024, 1024)), image)
+    assert cog_validate(str(path), strict=True) == (True, [], [])
+    with rasterio.open(path) as cog:
+        assert cog.colorinterp == (ColorInterp.palette,)
+        assert cog.colormap(1)[Quality.GENERATED] == COLOURS[Quality.GENERATED]
+        assert cog.nodata == Quality.NODATA
+    with rasterio.open(path, overview_level=0) as overview:
+        assert (overview.read() == Quality.OBSERVED).all()
+
+
+def test_float_product_keeps_nan_as_missing(tmp_path):
+    image = np.random.default_rng(0).random((3, 600, 600), dtype="float32")
+    image[:, :100] = np.nan
+    path = make(tmp_path / "f.tif", profile_of((600, 600), dtype="float32", nodata=float("nan")), image)
+    assert cog_validate(str(path), strict=True) == (True, [], [])
+    with rasterio.open(path) as cog:
+        np.testing.assert_array_equal(cog.read(), image)
+        assert cog.tags(ns="IMAGE_STRUCTURE")["PREDICTOR"] == "3"
+    assert band_statistics(path)[0]["mean"] == pytest.approx(np.nanmean(image[0]), abs=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 7), (513, 3)])
+def test_tiny_rasters_are_valid_too(tmp_path, shape):
+    image = dn_image(shape, 2)
+    path = make(tmp_path / "t.tif", reflectance_profile(shape, ("B11", "B8")), image)
+    assert cog_validate(str(path), strict=True) == (True, [], [])
+    with rasterio.open(path) as cog:
+        np.testing.assert_array_equal(cog.read(), image)
+
+
+@pytest.mark.parametrize("profile", [reflectance_profile((600, 600)), quality_profile((600, 600))])
+def test_pixels_never_written_are_nodata(tmp_path, profile):
+    path = tmp_path / "a.tif"
+    with CogWriter(path, profile, work=tmp_path / "work") as writer:
+        publish([(writer.finish(), path)])
+    with rasterio.open(path) as cog:
+        assert (cog.read() == 0).all()
+        assert not cog.read_masks().any()
+    assert band_statistics(path)[0] == {"valid_percent": 0.0}
+
+
+@settings(max_examples=6, deadline=None)
+@given(data=st.data())
+def test_order_threads_and_block_size_do_not_change_a_byte(tmp_path_factory, data):
+    shape = (600, 700)
+    image = dn_image(shape)
+    size = data.draw(st.sampled_from([130, 256, 333, 512]))
+    order = data.draw(st.permutations(range(len(blocks_of(shape, size)))))
+    folder = tmp_path_factory.mktemp("cog")
+    plain = make(folder / "a.tif", reflectance_profile(shape), image)
+    mixed = make(folder / "b.tif", reflectance_profile(shape), image, size=size, order=order, threads=4)
+    assert plain.read_bytes() == mixed.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("bands", "shown"),
+    [
+        (("B2", "B3", "B4", "B8"), ("B4", "B3", "B2")),
+        (("B11", "B8", "B3"), ("B11", "B8", "B3")),
+        (("B8", "B4", "B11", "B12"), ("B8", "B4", "B11")),
+        (("B8", "B4"), ("B8",)),
+    ],
+)
+def test_display_is_true_colour_where_it_can_be(tmp_path, bands, shown):
+    assert display_bands(bands) == shown
+    path = make(tmp_path / "a.tif", reflectance_profile((8, 8), bands), dn_image((8, 8), len(bands)))
+    guns = (ColorInterp.red, ColorInterp.green, ColorInterp.blue) if len(shown) == 3 else (ColorInterp.gray,)
+    with rasterio.open(path) as cog:
+        found = dict(zip(cog.descriptions, cog.colorinterp, strict=True))
+        assert tuple(found.pop(b) for b in shown) == guns
+        assert set(found.values()) <= {ColorInterp.undefined}
+
+
+def test_target_is_untouched_until_published_and_scratch_is_removed(tmp_path):
+    path = tmp_path / "a.tif"
+    path.write_text("an older product")
+    with CogWriter(path, reflectance_profile((9, 9)), work=tmp_path / "work") as writer:
+        writer.write(0, 0, dn_image((9, 9)))
+        writer.finish()
+        assert path.read_text() == "an older product"
+    assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["a.tif"]
+    assert not list((tmp_path / "work").iterdir())
+
+
+def test_leftovers_of_a_killed_run_do_not_stay(tmp_path):
+    for name in (".a.tif.partial", ".a.tif.partial.ovr.tmp"):
+        (tmp_path / name).write_text("half a file")
+    make(tmp_path / "a.tif", reflectance_profile((9, 9)), dn_image((9, 9)))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.tif", "work"]
+
+
+def test_damage_between_writing_and_publishing_is_found(tmp_path, monkeypatch):
+    with CogWriter(tmp_path / "a.tif", reflectance_profile((64, 64)), work=tmp_path / "work") as writer:
+        writer.write(0, 0, dn_image((64, 64)))
+        with rasterio.open(tmp_path / "work" / "a.tif.scratch.tif", "r+") as scratch:
+            writer._dataset.close()
+            scratch.write(dn_image((64, 64), seed=1))
+        with pytest.raises(OutputError, match="do not read back as written"):
+            writer.finish()
+    assert [p.name for p in tmp_path.iterdir()] == ["work"]
+
+
+def test_blocks_that_do_not_fit_are_refused(tmp_path):
+    with CogWriter(tmp_path / "a.tif", reflectance_profile((64, 64)), work=tmp_path / "work") as writer:
+        with pytest.raises(ValueError, match="leaves the 64 × 64 raster"):
+            writer.write(10, 0, dn_image((64, 64)))
+        with pytest.raises(ValueError, match="float64"):
+            writer.write(0, 0, np.ones((3, 64, 64)))
+
+
+def test_a_target_below_a_file_is_refused_in_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"cannot write .*a\.tif: (Not a directory|File exists)") as caught:
+        CogWriter(tmp_path / "file" / "a.tif", reflectance_profile((9, 9)), work=tmp_path / "work")
+    assert "\n" not in str(caught.value)
+
+
+WRITE_UNDER_PRESSURE = """
+    import json, sys
+    from pathlib import Path
+    import numpy as np
+    from tests.pipeline.test_cog import dn_image, make, reflectance_profile
+    from crgen.errors import OutputError
+
+    def attempt(folder):
+        '''Outcome of a write: what was said, what was left, and whether the pixels are right.'''
+        import rasterio
+        image = dn_image((1100, 1100))
+        said = ""
+        try:
+            make(folder / "a.tif", reflectance_profile((1100, 1100)), image)
+        except OutputError as error:
+            said = str(error)
+        left = sorted(p.name for p in folder.rglob("*") if p.is_file())
+        right = False
+        if left == ["a.tif"]:
+            with rasterio.open(folder / "a.tif") as cog:
+                right = bool((cog.read() == image).all()) and cog.overviews(1) == [2, 4]
+        return {"said": said, "left": left, "right": right}
+"""
+
+
+def outcomes_under_pressure(script, tmp_path, prefix=()):
+    code = textwrap.dedent(WRITE_UNDER_PRESSURE) + textwrap.dedent(script)
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [*prefix, sys.executable, "-c", code, str(tmp_path)],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    if done.returncode and prefix:
+        pytest.skip(f"cannot mount a small disk here: {done.stderr.strip().splitlines()[-1]}")
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def check_all_or_nothing(outcomes):
+    failures = [o for o in outcomes if o["said"]]
+    successes = [o for o in outcomes if not o["said"]]
+    assert failures
+    assert successes
+    for outcome in failures:
+        assert outcome["left"] == []
+        assert "a.tif" in outcome["said"]
+        assert "free" in outcome["said"]
+        assert "\n" not in outcome["said"]
+    assert all(outcome["right"] for outcome in successes)
+
+
+def test_a_file_size_limit_anywhere_in_the_write_ends_in_one_line_and_no_file(tmp_path):
+    outcomes = outcomes_under_pressure(
+        """
+        import resource
+        limits = [100_000, 1_000_000, 3_000_000, 6_000_000, 7_000_000, 8_300_000, 9_000_000, 20_000_000]
+        for limit in limits:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+            folder = Path(sys.argv[1]) / str(limit)
+            folder.mkdir()
+            print(json.dumps(attempt(folder)))
+        """,
+        tmp_path,
+    )
+    check_all_or_nothing(outcomes)
+
+
+def test_a_full_disk_anywhere_in_the_write_ends_in_one_line_and_no_file(tmp_path):
+    outcomes = outcomes_under_pressure(
+        """
+        import subprocess
+        folder = Path(sys.argv[1])
+        for size in [1_000, 4_000, 6_500, 7_500, 9_000, 12_000, 15_000, 16_000, 17_000, 18_000, 40_000]:
+            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", folder], check=True)
+            print(json.dumps(attempt(folder)))
+            subprocess.run(["umount", folder], check=True)
+        """,
+        tmp_path,
+        prefix=("unshare", "--user", "--map-root-user", "--mount"),
+    )
+    check_all_or_nothing(outcomes)
