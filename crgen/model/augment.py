@@ -1,0 +1,77 @@
+"""Training-time variation: painted clouds with shadows, hidden targets, radar gain and speckle, dihedral flips.
+
+Every random draw comes from a :class:`torch.Generator`, so a training step can be repeated exactly.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+CLOUD_COLOUR = {"B11": 0.7, "B12": 0.55, "B9": 0.6}
+"""Reflectance of a cloud relative to its visible bands, for bands where it differs from 1."""
+
+
+def uniform(shape: tuple[int, ...], low: float, high: float, rng: torch.Generator) -> Tensor:
+    """Return uniform samples in [low, high)."""
+    return torch.rand(shape, generator=rng) * (high - low) + low
+
+
+def fractal_field(n: int, height: int, width: int, rng: torch.Generator) -> Tensor:
+    """Return smooth noise with cloud-like detail at all scales, ``(n, 1, height, width)``, ranked to uniform [0, 1]."""
+    field = torch.zeros(n, 1, height, width)
+    cells, gain = 2, 1.0
+    while cells < min(height, width) // 2:
+        octave = torch.randn(n, 1, cells + 1, cells + 1, generator=rng)
+        field += gain * F.interpolate(octave, size=(height, width), mode="bicubic", align_corners=True)
+        cells, gain = cells * 2, gain * 0.55
+    rank = field.flatten(1).argsort(1).argsort(1)
+    return (rank.float() / (height * width - 1)).view_as(field)
+
+
+def cloud_opacity(share: Tensor, height: int, width: int, rng: torch.Generator) -> Tensor:
+    """Return cloud opacity in [0, 1], ``(n, 1, height, width)``, with about ``share`` (n,) of each image covered."""
+    n = share.shape[0]
+    field = fractal_field(n, height, width, rng)
+    edge = uniform((n, 1, 1, 1), 0.03, 0.25, rng)
+    return ((field - (1 - share.view(n, 1, 1, 1)) + edge / 2) / edge).clamp(0, 1)
+
+
+def paint_clouds(s2: Tensor, bands: tuple[str, ...], share: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Paint clouds and their shadows over ``s2``.
+
+    Args:
+        s2: reflectance ``(n, band, y, x)``; NaN stays NaN.
+        bands: the bands' names.
+        share: share of each image to cover, ``(n,)``; 0 leaves the image as it is.
+        rng: source of randomness.
+
+    Returns:
+        The painted image, and the opacity of cloud or shadow, ``(n, 1, y, x)``.
+    """
+    n, _, height, width = s2.shape
+    some = (share > 0).float().view(n, 1, 1, 1)
+    opacity = cloud_opacity(share, height, width, rng) * some
+    texture = 1 - 0.35 * fractal_field(n, height, width, rng)
+    colour = torch.tensor([CLOUD_COLOUR.get(b, 1.0) for b in bands]).view(1, -1, 1, 1)
+    colour = colour ** uniform((n, 1, 1, 1), 0.3, 1.6, rng)
+    cloud = uniform((n, 1, 1, 1), 0.3, 1.0, rng) * texture * colour
+    dy, dx = (int(v) for v in torch.randint(-height // 6, height // 6 + 1, (2,), generator=rng))
+    shadow = torch.roll(opacity, (dy, dx), (2, 3)) * uniform((n, 1, 1, 1), 0.0, 0.7, rng)
+    painted = s2 * (1 - shadow)
+    return painted * (1 - opacity) + cloud * opacity, torch.maximum(opacity, shadow)
+
+
+def jitter_backscatter(s1: Tensor, rng: torch.Generator, *, gain: float = 0.25, offset: float = 3.0) -> Tensor:
+    """Vary gain, offset (dB) and speckle of ``s1`` in dB, ``(n, pol, y, x)``."""
+    n, pols = s1.shape[:2]
+    shape = (n, pols, 1, 1)
+    speckle = torch.randn(s1.shape, generator=rng) * uniform((n, 1, 1, 1), 0.0, 1.0, rng)
+    return (s1 + 12) * uniform(shape, 1 - gain, 1 + gain, rng) - 12 + uniform(shape, -offset, offset, rng) + speckle
+
+
+def dihedral(arrays: list[Tensor], which: int) -> list[Tensor]:
+    """Apply one of the eight symmetries of the square to every array's last two axes."""
+    turned = [torch.rot90(a, which % 4, (-2, -1)) for a in arrays]
+    return [a.flip(-1) for a in turned] if which >= 4 else turned

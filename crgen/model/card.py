@@ -1,0 +1,65 @@
+"""The ModelCard: what a weights file says about itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from crgen.errors import WeightsError
+from crgen.model.config import GeneratorConfig
+
+
+class ModelCard(BaseModel):
+    """Travels as JSON in the header of the weights file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    """What the weights are called, e.g. ``base``."""
+    preset: str
+    """The preset the configuration started from."""
+    generator: dict[str, Any]
+    """The :class:`~crgen.model.config.GeneratorConfig`: architecture, channels, units."""
+    window: int = Field(ge=32, multiple_of=32)
+    """Side of the sliding window in pixels."""
+    resolution: float = Field(gt=0)
+    """Ground size of a pixel in metres."""
+    trained_on: str
+    """Data, split, and what was left out."""
+    radiometry: str
+    """What backscatter and reflectance meant in the training data."""
+    training: dict[str, Any]
+    """Steps, batch, crop, losses and the compute the weights got."""
+    held_out: dict[str, Any]
+    """Scores on data the weights never saw, with what they are compared with."""
+    limits: list[str]
+    """What the weights are known not to do."""
+    licence: str
+    tensors_sha256: str = ""
+    """Digest of the tensors' names, shapes and bytes; written when saved, checked when loaded."""
+
+    @property
+    def config(self) -> GeneratorConfig:
+        """The generator's configuration."""
+        try:
+            return GeneratorConfig.from_dict(self.generator)
+        except TypeError as error:
+            raise WeightsError(
+                f"the card of '{self.name}' describes a generator this version of crgen does not know ({error}); "
+                "update crgen or use other weights"
+            ) from None
+
+    @classmethod
+    def parse(cls, text: str, where: str) -> ModelCard:
+        """Read a card from JSON.
+
+        Raises:
+            WeightsError: naming ``where`` and the first field that does not fit.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"]) or "the card"
+            raise WeightsError(f"{where}: the model card is not valid: {field}: {first['msg']}") from None

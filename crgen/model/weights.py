@@ -1,0 +1,139 @@
+"""Weights files: safetensors with the ModelCard in the header. Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from crgen.errors import WeightsError
+from crgen.model.card import ModelCard
+from crgen.model.generator import Generator, build_generator
+
+SHIPPED = Path(__file__).parent / "shipped"
+_CARD_KEY = "crgen_card"
+
+
+class LoadedModel(NamedTuple):
+    """A trained generator, ready to predict, with its card."""
+
+    generator: Generator
+    card: ModelCard
+    path: Path
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the tensors, as checked at loading."""
+        return self.card.tensors_sha256
+
+
+def cache_folder() -> Path:
+    """Return the folder where people put further weights: ``$CRGEN_WEIGHTS`` or ``~/.cache/crgen/weights``."""
+    return Path(os.environ.get("CRGEN_WEIGHTS") or Path.home() / ".cache" / "crgen" / "weights")
+
+
+def known_weights() -> dict[str, Path]:
+    """Return the weights files shipped and cached, by name; a cached file does not hide a shipped one."""
+    return {path.stem: path for folder in (cache_folder(), SHIPPED) for path in sorted(folder.glob("*.safetensors"))}
+
+
+def find_weights(name_or_path: str) -> Path:
+    """Return the file of weights given by name or path.
+
+    Raises:
+        WeightsError: if there is none.
+    """
+    known = known_weights()
+    if name_or_path in known:
+        return known[name_or_path]
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    raise WeightsError(
+        f"there are no weights '{name_or_path}': no such file, and the known names are {', '.join(known) or 'none'}"
+    )
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of names, dtypes, shapes and bytes, in the order of names."""
+    sha = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        sha.update(tensor.view(-1).view(torch.uint8).numpy().tobytes())
+    return sha.hexdigest()
+
+
+def save_weights(path: Path, generator: Generator, card: ModelCard) -> ModelCard:
+    """Write the generator's tensors and its card to ``path``, by atomic rename; return the card with its digest."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in generator.state_dict().items()}
+    card = card.model_copy(update={"tensors_sha256": digest(tensors)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    save_file(tensors, part, metadata={_CARD_KEY: card.model_dump_json()})
+    part.replace(path)
+    return card
+
+
+def _open(path: Path) -> tuple[ModelCard, dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if _CARD_KEY not in metadata:
+                raise WeightsError(f"{path}: these safetensors carry no crgen model card; they are not crgen weights")
+            card = ModelCard.parse(metadata[_CARD_KEY], str(path))
+            return card, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise WeightsError(f"{path}: not a whole safetensors file ({error}); copy or download it again") from None
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def read_card(path: Path) -> ModelCard:
+    """Return the card of a weights file.
+
+    Raises:
+        WeightsError: if the file is damaged or is not a crgen weights file.
+    """
+    return _open(path)[0]
+
+
+def load_model(name_or_path: str = "base", device: str | torch.device = "cpu") -> LoadedModel:
+    """Load a trained generator in evaluation mode.
+
+    Args:
+        name_or_path: a name listed by ``crgen models``, or the path of a ``.safetensors`` file.
+        device: where to put it.
+
+    Returns:
+        The generator, its card and its file.
+
+    Raises:
+        WeightsError: if the file is missing, truncated or altered, or its tensors do not fit its card.
+    """
+    path = find_weights(name_or_path)
+    card, tensors = _open(path)
+    if digest(tensors) != card.tensors_sha256:
+        raise WeightsError(f"{path}: the tensors do not have the digest the card states; the file was altered")
+    generator = build_generator(card.config)
+    expected = generator.state_dict()
+    problems = [f"'{n}' is missing" for n in expected if n not in tensors]
+    problems += [f"'{n}' is unknown" for n in tensors if n not in expected]
+    problems += [
+        f"'{n}' has shape {tuple(tensors[n].shape)}, the card's generator needs {tuple(t.shape)}"
+        for n, t in expected.items()
+        if n in tensors and tensors[n].shape != t.shape
+    ]
+    if problems:
+        more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
+        raise WeightsError(f"{path}: the tensors do not fit the card: {problems[0]}{more}")
+    generator.load_state_dict(tensors)
+    generator.eval().requires_grad_(False)
+    return LoadedModel(generator.to(device=device, memory_format=torch.channels_last), card, path)

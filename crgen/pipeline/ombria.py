@@ -1,0 +1,108 @@
+"""The OMBRIA flood data set as training samples in physical units.
+
+Drakonakis et al., "OmbriaNet", IEEE JSTARS 2022; repository geodrak/OMBRIA. Bitemporal quadruples of 256 × 256 px,
+8-bit PNG: one Sentinel-1 polarisation (VV) and Sentinel-2 B11, B8, B3, before and after a flood.
+
+Units are not documented by its authors. Sentinel-2 looks like 255 × reflectance. Sentinel-1 is a stretch of dB whose
+ends differ from patch to patch (each reaches both 0 and 255): it is read as -25 … 0 dB, but its absolute level and
+gain mean nothing, so a generator trained on it must not depend on them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from scipy import ndimage
+
+from crgen.errors import TrainingError
+from crgen.model.data import Sample
+
+POLS = ("VV",)
+BANDS = ("B11", "B8", "B3")
+DB_RANGE = (-25.0, 0.0)
+RADIOMETRY = "OMBRIA: reflectance = DN / 255; backscatter = DN / 255 · 25 - 25 dB, stretched anew in every patch"
+
+Array = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+
+def cloud_mask(s2: NDArray[np.uint8]) -> Mask:
+    """Guess the cloudy pixels of a B11/B8/B3 image, ``(y, x, 3)`` uint8, with a margin of 6 px.
+
+    OMBRIA has no cloud masks. Clouds are bright in B3 and nearly white; desert is redder (B11 well above B3) and
+    turbid water has next to no B11. Bright roofs and salt flats are lost with the clouds; cloud shadows are kept.
+    """
+    b11, b8, b3 = (s2[..., i].astype(np.float32) / 255 for i in range(3))
+    white = (b3 > 0.8 * b11) & (b3 > 0.55 * b8)
+    thick = (b3 > 0.45) & (b3 > 0.7 * b11)
+    cloud = (b3 > 0.20) & (b8 > 0.24) & (b11 > 0.10) & (white | thick)
+    cloud = ndimage.binary_opening(cloud, np.ones((3, 3)))
+    return np.asarray(ndimage.binary_dilation(cloud, iterations=6), dtype=bool)
+
+
+class Ombria:
+    """One split of OMBRIA, held in memory as 8-bit values.
+
+    Args:
+        folder: the folder that holds ``OmbriaS1`` and ``OmbriaS2``.
+        split: ``train`` (624 here) or ``test`` (70). Neighbours of one event stand in both, so the test split is not
+            independent ground.
+
+    Raises:
+        TrainingError: if the folder is not OMBRIA, or an image is missing or damaged.
+    """
+
+    pols = POLS
+    bands = BANDS
+
+    def __init__(self, folder: Path, split: Literal["train", "test"]) -> None:
+        root = folder / "OmbriaS1" / split / "BEFORE"
+        self.ids = sorted(path.stem.rsplit("_", 1)[1] for path in root.glob("S1_before_*.png"))
+        if not self.ids:
+            raise TrainingError(f"no OMBRIA patches: {root} holds no S1_before_*.png; give the folder with OmbriaS1")
+        self._images = [
+            tuple(
+                _read(folder / f"Ombria{sensor}" / split / when / f"{sensor}_{when.lower()}_{number}.png")
+                for sensor in ("S1", "S2")
+                for when in ("BEFORE", "AFTER")
+            )
+            for number in self.ids
+        ]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Sample:
+        s1_before, s1_after, s2_before, s2_after = self._images[index]
+        missing = (s2_before == 0).all(-1) | (s2_after == 0).all(-1) | ((s1_before == 255) & (s1_after == 255))
+        missing = ndimage.binary_opening(missing, np.ones((3, 3)))
+
+        def backscatter(dn: NDArray[np.uint8]) -> Array:
+            db = dn.astype(np.float32)[None] / 255 * (DB_RANGE[1] - DB_RANGE[0]) + DB_RANGE[0]
+            return np.where(missing, np.float32(np.nan), db)
+
+        def reflectance(dn: NDArray[np.uint8]) -> Array:
+            return np.where(missing, np.float32(np.nan), dn.astype(np.float32).transpose(2, 0, 1) / 255)
+
+        return Sample(
+            s1_t1=backscatter(s1_before),
+            s2_t1=reflectance(s2_before),
+            s1_t2=backscatter(s1_after),
+            target=reflectance(s2_after),
+            clear=~(missing | cloud_mask(s2_after))[None],
+            name=self.ids[index],
+        )
+
+
+def _read(path: Path) -> NDArray[np.uint8]:
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image)
+    except FileNotFoundError:
+        raise TrainingError(f"OMBRIA patch is incomplete: {path} is missing") from None
+    except (OSError, UnidentifiedImageError) as error:
+        raise TrainingError(f"OMBRIA image {path} is damaged ({error}); fetch it again") from None
