@@ -1,0 +1,212 @@
+"""Layers: imagery on disk read window by window, and what happens to it on the way (units, grid).
+
+Reading goes through plain functions of a window, so that every failure is told in one line whichever thread
+meets it, and so that a pixel depends on its place and never on the window it is read in.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import rasterio
+import xarray as xr
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from pyproj import Transformer
+from rasterio.windows import Window
+
+from crgen.errors import StackError
+
+Pixels = NDArray[np.float32]
+# What rasterio, netCDF4, and zarr's codecs raise for damaged or truncated data.
+READ_ERRORS = (OSError, RuntimeError, ValueError, EOFError, zlib.error)
+# The largest window of source pixels that one call of the resampler holds.
+MAX_SOURCE_PIXELS = 4096**2
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One variable of a stack, not yet read.
+
+    Attributes:
+        label: how messages name it, e.g. ``"s1_t1.tif"``.
+        channels: names along the channel axis; empty for a layer without one.
+        geobox: its grid.
+        read: ``(rows, columns) -> (channel, rows, columns)`` float32, a window, NaN where missing.
+    """
+
+    label: str
+    channels: tuple[str, ...]
+    geobox: GeoBox
+    read: Callable[[slice, slice], Pixels]
+
+
+def tiff_layer(path: Path, channels: tuple[str, ...], geobox: GeoBox) -> Layer:
+    """Read a GeoTIFF; its nodata value or mask becomes NaN."""
+    return Layer(path.name, channels, geobox, partial(_read_tiff, path))
+
+
+def variable_layer(variable: xr.DataArray, label: str, channels: tuple[str, ...], geobox: GeoBox) -> Layer:
+    """Read a lazily opened ``(channel, y, x)`` or ``(y, x)`` variable of a Zarr store or NetCDF file."""
+    return Layer(label, channels, geobox, partial(_read_variable, variable, label))
+
+
+def linear_to_db(layer: Layer) -> Layer:
+    """Turn linear backscatter power into dB; zero and negative power become NaN."""
+    return replace(layer, read=partial(_read_db, layer.read))
+
+
+def scaled(layer: Layer, factor: float) -> Layer:
+    """Multiply by a factor, e.g. 1e-4 for reflectance stored as 0 to 10,000."""
+    return replace(layer, read=partial(_read_scaled, layer.read, np.float32(factor)))
+
+
+def placed(layer: Layer, geobox: GeoBox) -> Layer:
+    """Bring a layer onto another grid, NaN where it does not reach.
+
+    On the same lattice (CRS, pixel size, whole-pixel offset) pixels are copied. Otherwise they are resampled
+    bilinearly, each at its exact position; a pixel whose nearest source pixel is missing stays missing.
+    """
+    offset = _lattice_offset(layer.geobox, geobox)
+    if offset is None:
+        return replace(layer, geobox=geobox, read=partial(_read_bilinear, layer, geobox))
+    return replace(layer, geobox=geobox, read=partial(_read_moved, layer, *offset))
+
+
+def to_dask(layer: Layer, chunk: int) -> da.Array:
+    """Return the layer as a dask array of ``chunk`` × ``chunk`` blocks holding all channels."""
+    rows, columns = (_edges(n, chunk) for n in layer.geobox.shape)
+    count = max(len(layer.channels), 1)
+    blocks: da.Array = da.map_blocks(  # type: ignore[no-untyped-call]
+        _read_block,
+        layer,
+        chunks=((count,), rows, columns),
+        dtype=np.float32,
+        meta=np.empty((0, 0, 0), np.float32),
+    )
+    return blocks if layer.channels else blocks[0]
+
+
+def _edges(size: int, chunk: int) -> tuple[int, ...]:
+    return tuple(min(chunk, size - start) for start in range(0, size, chunk))
+
+
+def _read_block(layer: Layer, block_info: Any = None) -> Pixels:
+    _, rows, columns = (slice(*edges) for edges in block_info[None]["array-location"])
+    return layer.read(rows, columns)
+
+
+def _missing_to_nan(values: NDArray[Any]) -> Pixels:
+    pixels = np.asarray(values, dtype=np.float32)
+    return np.where(np.isfinite(pixels), pixels, np.float32(np.nan))
+
+
+def _read_tiff(path: Path, rows: slice, columns: slice) -> Pixels:
+    window = Window(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
+    try:
+        with rasterio.open(path) as file:
+            masked = file.read(window=window, masked=True)
+    except READ_ERRORS as exc:
+        raise _damaged(str(path), rows, exc) from None
+    return _missing_to_nan(masked.astype(np.float32).filled(np.nan))
+
+
+def _read_variable(variable: xr.DataArray, label: str, rows: slice, columns: slice) -> Pixels:
+    try:
+        values = variable[..., rows, columns].to_numpy()
+    except READ_ERRORS as exc:
+        raise _damaged(label, rows, exc) from None
+    return _missing_to_nan(values.reshape(-1, *values.shape[-2:]))
+
+
+def _damaged(label: str, rows: slice, exc: Exception) -> StackError:
+    reason = (str(exc).strip() or type(exc).__name__).splitlines()[0]
+    return StackError(
+        f"'{label}' cannot be read at rows {rows.start}–{rows.stop} ({reason}): "
+        "it is damaged or truncated; copy it again"
+    )
+
+
+def _read_db(read: Callable[[slice, slice], Pixels], rows: slice, columns: slice) -> Pixels:
+    power = read(rows, columns)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return _missing_to_nan(10 * np.log10(power))
+
+
+def _read_scaled(
+    read: Callable[[slice, slice], Pixels], factor: np.float32, rows: slice, columns: slice
+) -> Pixels:
+    return read(rows, columns) * factor
+
+
+def _lattice_offset(source: GeoBox, target: GeoBox) -> tuple[int, int] | None:
+    """Return the row and column of ``target``'s corner in ``source`` if both share one lattice."""
+    if source.crs != target.crs or not np.allclose(source.affine[:5:4], target.affine[:5:4], rtol=1e-9):
+        return None
+    a, b = source.affine, target.affine
+    row, column = (b.f - a.f) / a.e, (b.c - a.c) / a.a
+    whole = round(row), round(column)
+    return whole if max(abs(row - whole[0]), abs(column - whole[1])) < 1e-3 else None
+
+
+def _read_moved(layer: Layer, down: int, right: int, rows: slice, columns: slice) -> Pixels:
+    """Read a window that may reach beyond the layer; NaN there."""
+    top, left = rows.start + down, columns.start + right
+    bottom, end = rows.stop + down, columns.stop + right
+    height, width = layer.geobox.shape
+    inside = slice(max(top, 0), min(bottom, height)), slice(max(left, 0), min(end, width))
+    pixels = np.full((max(len(layer.channels), 1), bottom - top, end - left), np.nan, np.float32)
+    if inside[0].start < inside[0].stop and inside[1].start < inside[1].stop:
+        into = (slice(s.start - o, s.stop - o) for s, o in zip(inside, (top, left), strict=True))
+        pixels[:, *into] = layer.read(*inside)
+    return pixels
+
+
+def _read_bilinear(layer: Layer, geobox: GeoBox, rows: slice, columns: slice) -> Pixels:
+    """Sample the layer bilinearly at the pixel centres of a window of ``geobox``."""
+    a = geobox.affine
+    x = a.c + (np.arange(columns.start, columns.stop) + 0.5) * a.a
+    y = a.f + (np.arange(rows.start, rows.stop) + 0.5) * a.e
+    source_x, source_y = _transformer(str(geobox.crs), str(layer.geobox.crs)).transform(*np.meshgrid(x, y))
+    b = layer.geobox.affine
+    column, row = (source_x - b.c) / b.a - 0.5, (source_y - b.f) / b.e - 0.5
+    height, width = layer.geobox.shape
+    reached = (column > -0.5) & (column < width - 0.5) & (row > -0.5) & (row < height - 0.5)
+    count = max(len(layer.channels), 1)
+    if not reached.any():
+        return np.full((count, *reached.shape), np.nan, np.float32)
+    left, top = np.floor(column[reached]).astype(int), np.floor(row[reached]).astype(int)
+    right, down = column[reached] - left, row[reached] - top
+    window = slice(top.min(), top.max() + 2), slice(left.min(), left.max() + 2)
+    if (window[0].stop - window[0].start) * (
+        window[1].stop - window[1].start
+    ) > MAX_SOURCE_PIXELS and y.size > 1:
+        middle = (rows.start + rows.stop) // 2
+        halves = (slice(rows.start, middle), slice(middle, rows.stop))
+        return np.concatenate([_read_bilinear(layer, geobox, half, columns) for half in halves], axis=1)
+    source = _read_moved(layer, 0, 0, *window)
+    total, weights = np.zeros((count, left.size)), np.zeros((count, left.size))
+    nearest = np.zeros((count, left.size), bool)
+    for i in (0, 1):
+        for j in (0, 1):
+            value = source[:, top + i - window[0].start, left + j - window[1].start]
+            valid = ~np.isnan(value)
+            weight = np.abs(1 - i - down) * np.abs(1 - j - right) * valid
+            total += weight * np.where(valid, value, 0)
+            weights += weight
+            nearest |= valid & ((down >= 0.5) == i) & ((right >= 0.5) == j)
+    pixels = np.full((count, *reached.shape), np.nan, np.float32)
+    pixels[:, reached] = np.where(nearest, total / np.where(nearest, weights, 1), np.nan)
+    return pixels
+
+
+@lru_cache(maxsize=8)
+def _transformer(source: str, target: str) -> Transformer:
+    return Transformer.from_crs(source, target, always_xy=True)

@@ -1,0 +1,163 @@
+"""Write a Stack to disk: a Zarr store, a NetCDF file, or a folder of GeoTIFFs."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import rasterio
+import xarray as xr
+from numpy.typing import NDArray
+from rasterio.errors import RasterioError
+from rasterio.windows import Window
+
+from crgen.errors import OutputError
+from crgen.pipeline.files import free_space, partial_name, size_text
+from crgen.pipeline.local import MANIFEST
+from crgen.pipeline.stack import CHANNEL_DIM, stack_geobox, validate
+
+BLOCK = 512
+CHUNK = 2 * BLOCK
+
+
+def write_stack(stack: xr.Dataset, path: str | Path) -> Path:
+    """Write a Stack so that ``open_stack`` returns the same pixels, grid and manifest.
+
+    Pixels flow chunk by chunk, so memory is bounded. The result is written beside its place under a
+    temporary name and renamed when complete.
+
+    Args:
+        stack: a Stack, lazy or not.
+        path: ends in ``.zarr`` or ``.nc``, or else names the folder to fill with GeoTIFFs; must not exist.
+
+    Returns:
+        The path written.
+
+    Raises:
+        OutputError: if something is in the way or the disk does not take it.
+        StackError: if ``stack`` is not a Stack.
+    """
+    path = Path(path)
+    if path.exists():
+        raise OutputError(f"'{path}' exists already; remove it or choose another name")
+    write = {".zarr": _write_zarr, ".nc": _write_netcdf}.get(path.suffix.lower(), _write_folder)
+    part = partial_name(path)
+    _remove(part)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(_plain(stack), part)
+        part.replace(path)
+    except (OSError, RasterioError) as exc:
+        reason = getattr(exc, "strerror", None) or str(exc).splitlines()[0]
+        free = size_text(free_space(path.parent))
+        raise OutputError(
+            f"cannot write '{path}': {reason} ({free} free there); free some space or choose another place"
+        ) from exc
+    finally:
+        _remove(part)
+    return path
+
+
+def _remove(part: Path) -> None:
+    if part.is_dir():
+        shutil.rmtree(part, ignore_errors=True)
+    else:
+        part.unlink(missing_ok=True)
+
+
+def _plain(stack: xr.Dataset) -> xr.Dataset:
+    """Return the Stack in even chunks, without encodings left over from where it was read."""
+    chunks = {dim: CHUNK if dim in ("y", "x") else -1 for dim in stack.dims}
+    return validate(stack).drop_encoding().chunk(chunks)
+
+
+def _storage_chunks(array: xr.DataArray) -> tuple[int, ...]:
+    return tuple(1 if dim in ("pol", "band") else min(BLOCK, array.sizes[dim]) for dim in array.dims)
+
+
+def _write_zarr(stack: xr.Dataset, part: Path) -> None:
+    encoding = {str(n): {"chunks": _storage_chunks(a)} for n, a in stack.data_vars.items()}
+    # Format 2: version 3 has no settled data type yet for the coordinates' short strings.
+    stack.to_zarr(part, mode="w-", zarr_format=2, consolidated=True, encoding=encoding)
+
+
+def _write_netcdf(stack: xr.Dataset, part: Path) -> None:
+    encoding = {
+        str(n): {"chunksizes": _storage_chunks(a), "zlib": True, "complevel": 1}
+        for n, a in stack.data_vars.items()
+    }
+    try:
+        stack.to_netcdf(part, engine="netcdf4", encoding=encoding)
+    except RuntimeError as exc:
+        if str(exc).startswith("NetCDF:"):
+            raise OSError(str(exc)) from exc
+        raise
+
+
+def _write_folder(stack: xr.Dataset, part: Path) -> None:
+    part.mkdir()
+    arrays = [stack[name] for name in CHANNEL_DIM if name in stack]
+    with ExitStack() as files:
+        targets: list[Any] = [_TiffTarget(files.enter_context(_create(part, array))) for array in arrays]
+        sources = [array.data if array.ndim == 3 else array.data[None] for array in arrays]
+        # Open GeoTIFFs cannot travel to other processes; one lock because they share GDAL's block cache.
+        da.store(sources, targets, lock=True, scheduler="threads")
+    for array in arrays:
+        _check_complete(part / f"{array.name}.tif")
+    (part / MANIFEST).write_text(str(stack.attrs.get("manifest", "{}")) + "\n")
+
+
+def _create(folder: Path, array: xr.DataArray) -> Any:
+    geobox = stack_geobox(array.to_dataset())
+    labels = [str(v) for v in array[array.dims[0]].values] if array.ndim == 3 else [str(array.name)]
+    file = rasterio.open(
+        folder / f"{array.name}.tif",
+        "w",
+        driver="GTiff",
+        dtype="float32",
+        count=len(labels),
+        height=geobox.shape.y,
+        width=geobox.shape.x,
+        crs=str(geobox.crs),
+        transform=geobox.affine,
+        nodata=np.nan,
+        tiled=True,
+        blockxsize=BLOCK,
+        blockysize=BLOCK,
+        interleave="band",
+        compress="deflate",
+        predictor=3,
+        bigtiff="if_safer",
+    )
+    file.descriptions = labels
+    return file
+
+
+class _TiffTarget:
+    """What ``dask.array.store`` writes blocks into."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def __setitem__(self, key: tuple[slice, slice, slice], block: NDArray[np.float32]) -> None:
+        _, rows, columns = key
+        window = Window(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
+        self._file.write(block, window=window)
+
+
+def _check_complete(path: Path) -> None:
+    """Refuse a GeoTIFF with blocks beyond its end: GDAL may not say that the disk filled while it closed."""
+    with rasterio.open(path) as file:
+        size = path.stat().st_size
+        for band in file.indexes:
+            for (row, column), _ in file.block_windows(band):
+                offset, length = (
+                    int(file.get_tag_item(f"BLOCK_{what}_{column}_{row}", "TIFF", bidx=band) or 0)
+                    for what in ("OFFSET", "SIZE")
+                )
+                if not offset or offset + length > size:
+                    raise OSError(f"{path.name} is incomplete")
