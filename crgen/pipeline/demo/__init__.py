@@ -23,7 +23,7 @@ from crgen.pipeline.stack import POLARISATIONS, S2_BANDS, build_stack
 
 __all__ = ["open_demo"]
 
-_CLOUD_COVER = {"t1": (0.15, 0.30), "t2": (0.72, 0.86)}
+_CLOUD_COVER = {"t1": (0.13, 0.24), "t2": (0.72, 0.84)}
 _EARTH_RADIUS = 6_371_000.0
 
 

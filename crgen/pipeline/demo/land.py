@@ -50,17 +50,20 @@ class Land:
     Attributes:
         terrain: what lies under it.
         block: where it is.
+        street: the hash of the block between streets.
         parcel: the parcel's hash.
         crop: row of the crop calendar.
         tree, built, road, water, sand: shares of each, 0 to 1.
         muddy: how turbid the water is when the river runs low, 0 to 1.
         bright: brightness of roofs, about 1.
+        season: how early crops are sown around here, mean 0, variance about 1.
         texture: fine texture of vegetation and soil, mean 0, variance about 1.
         facing: how directly walls face the radar, 0 to 1.
     """
 
     terrain: Terrain
     block: Block
+    street: Hash
     parcel: Hash
     crop: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
     tree: Floats
@@ -70,6 +73,7 @@ class Land:
     sand: Floats
     muddy: Floats
     bright: Floats
+    season: Floats
     texture: Floats
     facing: Floats
 
@@ -83,12 +87,14 @@ class Cover:
         soil: brightness of bare soil, about 1 when dry, lower when wet.
         vigour: greenness of the vegetation, about 1.
         flooded: share of the pixel that stands in flood water, with what rises out of it.
+        rained: whether soils are wet.
     """
 
     share: dict[str, Floats]
     soil: Floats
     vigour: Floats
     flooded: Floats
+    rained: bool
 
 
 def make_land(block: Block) -> Land:
@@ -111,13 +117,13 @@ def make_land(block: Block) -> Land:
     # A street block is either built or not, so towns end in blocks; houses stand inside.
     street_row, street_v = strips(v, 115.0, district + np.uint32(7))
     street, street_u = strips(u, 90.0, street_row)
-    house, house_v = strips(v, 31.0, street)
-    house, house_u = strips(u, 26.0, house)
+    house, _ = strips(v, 31.0, street)
+    house, _ = strips(u, 26.0, house)
     lot = uniform(mix(street.copy()))
     built = smoothstep(-0.06, 0.06, terrain.town + (lot - 0.45) * np.float32(0.35)) * smoothstep(
         150, 300, terrain.river
     )
-    tone = normal(house)
+    tone = normal(house) * np.float32(0.85) + normal(mix(street + np.uint32(2))) * np.float32(0.5)
     works = (lot < 0.16) & (terrain.town < 0.55)
     bright = np.where(
         works, np.float32(1.35) + np.float32(0.45) * normal(mix(street + np.uint32(1))), 0.8 + 0.24 * tone
@@ -125,7 +131,7 @@ def make_land(block: Block) -> Land:
 
     texture = block.fractal("texture", 70, 3, 0.75) * np.float32(0.8)
     texture += np.float32(0.45) * normal(lattice_hash(block.i, block.j, block.seed("grain")))
-    clump = block.fractal("clump", 260, 4, 0.65)
+    clump = block.fractal("clump", 210, 4, 0.7)
     chance = uniform(mix(parcel + np.uint32(9)))
     wet = smoothstep(6, 3, terrain.height)
     crop = np.digitize(chance, (0.66, 0.72, 0.79, 0.86, 0.92, 0.965)).astype(np.uint8)
@@ -135,7 +141,7 @@ def make_land(block: Block) -> Land:
     half = np.float32(0.7 * block.metres)
     lane = _line(np.minimum(edge_u, edge_v), 3.5, half) * np.float32(0.7)
     highway = _line(edge, 9.0, half)
-    streets = _line(np.minimum(street_u, street_v), 4.0, half) * built
+    streets = _line(np.minimum(street_u, street_v), 5.5, half) * built
     rows_of_trees = (uniform(mix(row + np.uint32(6))) < 0.45) * _line(
         np.abs(np.minimum(edge_u, edge_v) - 11), 5.0, half
     )
@@ -150,7 +156,7 @@ def make_land(block: Block) -> Land:
     water = np.maximum(np.maximum(river, 0.8 * brook), still)
     sand = smoothstep(8, -8, terrain.river - river_edge - np.maximum(terrain.bar, 0)) * (terrain.bar > 0)
 
-    grove = smoothstep(0.95, 1.15, clump + 0.25 * smoothstep(140, 30, terrain.stream) * 3) * np.float32(0.85)
+    grove = smoothstep(1.45, 1.65, clump + smoothstep(90, 20, terrain.stream)) * np.float32(0.85)
     slopes = smoothstep(0.12, 0.35, terrain.hills + np.float32(0.09) * clump) * smoothstep(
         -1.5, 0.1, clump + 1.1 * terrain.hills
     )
@@ -160,6 +166,7 @@ def make_land(block: Block) -> Land:
     return Land(
         terrain=terrain,
         block=block,
+        street=street,
         parcel=parcel,
         crop=crop,
         tree=tree * (1 - built) + gardens,
@@ -170,6 +177,7 @@ def make_land(block: Block) -> Land:
         sand=sand,
         muddy=np.where(still > river, np.float32(0.2), np.float32(0.75)),
         bright=np.clip(bright, 0.35, 2.4),
+        season=block.fractal("season", 2_300, 3) * np.float32(0.8),
         texture=texture,
         facing=np.abs(np.cos(2 * angle)) ** 3,
     )
@@ -186,7 +194,7 @@ def cover_on(land: Land, date: datetime.date, *, southern: bool, flood: bool) ->
     """
     day = date.timetuple().tm_yday - 1 + (183 if southern else 0)
     grass = _GREEN[ORCHARD, day % 366]
-    phase = normal(mix(land.parcel + np.uint32(11)))
+    phase = normal(mix(land.parcel + np.uint32(11))) + land.season
     late = (phase * np.float32(7)).astype(np.int32)
     vigour = 1 + np.float32(0.09) * normal(mix(land.parcel + np.uint32(12))) + np.float32(0.05) * land.texture
     green = np.clip(
@@ -232,21 +240,23 @@ def cover_on(land: Land, date: datetime.date, *, southern: bool, flood: bool) ->
             green * smoothstep(0.35, 0.8, green) * np.float32(0.55) * smoothstep(0.55, -0.1, _depth(land))
         )
         flooded *= 1 - out_of_water * (1 - land.built)
-        _lay(share, flooded, turbid=0.85, water=0.15)
+        near = smoothstep(1_600, 200, land.terrain.river)
+        mud = np.clip(np.float32(0.55) + np.float32(0.35) * near + np.float32(0.14) * land.season, 0, 1)
+        _lay(share, flooded, turbid=mud, water=1 - mud)
     muddy = np.maximum(land.muddy, np.float32(0.9) * (land.muddy > 0.5)) if flood else land.muddy
     _lay(share, land.water, turbid=muddy, water=1 - muddy)
-    return Cover(share=share, soil=soil, vigour=vigour, flooded=flooded)
+    return Cover(share=share, soil=soil, vigour=vigour, flooded=flooded, rained=flood)
 
 
 def _districts(block: Block) -> tuple[Hash, Floats, Floats, Floats]:
     """Divide the plain into districts that each lay out their fields in one direction."""
     size = 2_900.0
-    bend = np.float32(0.045)
+    bend = np.float32(0.022)
     parts = []
     for name, axis in (("bend-x", block.x[None, :]), ("bend-y", block.y[:, None])):
         s: Metres = axis / size
         k = np.floor(s)
-        t = (s - k).astype(np.float32) + bend * block.field(name, 900)
+        t = (s - k).astype(np.float32) + bend * block.field(name, 1_100)
         step = np.floor(t)
         parts.append((t - step, k.astype(np.int64) + step.astype(np.int64)))
     (x, i), (y, j) = parts
@@ -270,8 +280,8 @@ def _edge(*distances: Floats) -> Floats:
 def _depth(land: Land) -> Floats:
     """Return the depth of the flood in metres: over the river's banks, and ponded in hollows of the plain."""
     bunds = np.float32(0.35) * normal(mix(land.parcel + np.uint32(15)))
-    overbank = np.float32(2.15) + bunds * np.float32(0.6) - land.terrain.height
-    ponded = (land.terrain.wetland + bunds - np.float32(1.75)) * np.float32(0.8) - 3 * land.terrain.hills
+    overbank = np.float32(1.8) + bunds * np.float32(0.6) + np.float32(0.8) * land.sand - land.terrain.height
+    ponded = (land.terrain.wetland + bunds - np.float32(1.75)) * np.float32(0.8) - 9 * land.terrain.hills
     return np.maximum(overbank, ponded)
 
 

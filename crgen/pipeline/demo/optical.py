@@ -90,7 +90,7 @@ def make_sky(block: Block, date: datetime.date, *, cover: float, southern: bool)
 
 def _opacity(density: Floats) -> Floats:
     """Return 0 where ``density`` is negative, rising softly to 1."""
-    thick = np.maximum(density, 0) * np.float32(2.6)
+    thick = np.maximum(density, 0) * np.float32(1.9)
     return 1 - np.exp(-thick * np.sqrt(thick))
 
 

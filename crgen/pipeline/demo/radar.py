@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.special import gammaincinv, ndtr
 
 from crgen.pipeline.demo.land import Cover, Land
-from crgen.pipeline.demo.noise import Floats, lattice_hash, mix, normal, smoothstep, uniform
+from crgen.pipeline.demo.noise import Floats, lattice_hash, mix, normal, smoothstep
 
 # Mean backscatter in dB by cover, VV and VH.
 _BACKSCATTER = {
@@ -47,10 +47,11 @@ def backscatter(land: Land, cover: Cover, date: datetime.date, pols: Sequence[st
     facing = -(east_slope * np.float32(east) + north_slope * np.float32(north)) * tangent
     relief = 10 * np.log10(1 / np.clip(1 - facing, 0.18, 2.6))
     fall = (-0.12 * (np.degrees(incidence) - _INCIDENCE)).astype(np.float32)
-    roughness = np.float32(1.1) * normal(mix(land.parcel + np.uint32(21)))
+    roughness = np.float32(1.7) * normal(mix(land.parcel + np.uint32(21)))
     corner = normal(lattice_hash(block.i, block.j, block.seed("corner")))
     bright = (
         corner * np.float32(2.5)
+        + np.float32(2.2) * normal(mix(land.street + np.uint32(5)))
         + 9 * smoothstep(1.5, 3.0, corner)
         + np.float32(3.2) * (land.facing - np.float32(0.5))
     )
@@ -65,9 +66,9 @@ def backscatter(land: Land, cover: Cover, date: datetime.date, pols: Sequence[st
             if name == "roof":
                 power += share * mean * _power(bright)
             elif name in ("soil", "straw"):
-                power += share * mean * _power(roughness + (np.float32(1.2) if cover.flooded.any() else 0))
+                power += share * mean * _power(roughness + np.float32(1.2 if cover.rained else 0))
             elif name == "crop":
-                power += share * mean * _power(np.float32(0.6) * roughness)
+                power += share * mean * _power(np.float32(0.8) * roughness)
             else:
                 power += share * mean
         power *= _power(relief + fall + np.float32(0.35) * land.texture)
@@ -80,8 +81,8 @@ def backscatter(land: Land, cover: Cover, date: datetime.date, pols: Sequence[st
 
 
 def speckle(deviate: Floats) -> Floats:
-    """Turn white normal noise into spatially correlated gamma speckle in dB, neighbours correlated by about 0.4."""
-    a, b = np.float32(0.22), np.float32(0.90)
+    """Turn white normal noise into spatially correlated gamma speckle in dB, neighbours correlated by about 0.55."""
+    a, b = np.float32(0.30), np.float32(0.90)
     smooth = b * deviate
     smooth[1:-1] += a * (deviate[2:] + deviate[:-2])
     wide = b * smooth

@@ -33,7 +33,7 @@ COARSE = 50.0
 
 RIVER_SPACING = 26_000.0
 STREAM_SPACING = 5_200.0
-RIVER_OFFSET = 9_500.0
+RIVER_OFFSET = 5_400.0
 
 
 @dataclass(frozen=True)
@@ -114,25 +114,28 @@ def make_terrain(block: Block) -> Terrain:
         return upsample(coarse, block.x, block.y, COARSE, i0, j0)
 
     X, Y = (a.copy() for a in np.broadcast_arrays(xs[None, :], ys[:, None]))
-    for length, amplitude in ((9_000.0, 2_600.0), (3_800.0, 1_150.0), (1_700.0, 420.0)):
+    for length, amplitude in ((11_000.0, 2_300.0), (4_600.0, 1_050.0), (1_900.0, 400.0), (800.0, 90.0)):
         dx, dy = (field(X, Y, length, block.seed("warp", axis, length)) for axis in "xy")
         X += amplitude * dx
         Y += amplitude * dy
-    line, steep = _lines(0.28 * X + 0.96 * Y + RIVER_OFFSET, RIVER_SPACING)
+    meander = 480 * np.sin((0.96 * X - 0.28 * Y) * (2 * np.pi / 4_100))
+    line, steep = _lines(0.28 * X + 0.96 * Y + meander + RIVER_OFFSET, RIVER_SPACING)
     river, river_slope = to_pixels(line), to_pixels(steep)
     river = np.abs(river) / np.maximum(river_slope, np.float32(0.15))
     stream_line, stream_steep = _lines(0.93 * X - 0.37 * Y, STREAM_SPACING)
     stream, stream_slope = to_pixels(stream_line), to_pixels(stream_steep)
     stream = np.abs(stream) / np.maximum(stream_slope, np.float32(0.15))
 
-    far = smoothstep(2_200, 5_500, np.abs(line))
-    hills_c = smoothstep(0.15, 1.5, noise("hills", 7_000, 2, 0.35)) * far
+    far = smoothstep(1_900, 4_200, np.abs(line) + 500 * noise("foot", 1_200, 3))
+    hills_c = smoothstep(0.2, 1.15, noise("hills14", 5_600, 3, 0.4)) * far
+    fold = noise("fold-x", 1_300, 2), noise("fold-y", 1_300, 2)
+    across, up = xs[None, :] + 230 * fold[0], ys[:, None] + 230 * fold[1]
     ridges = sum(
-        np.float32(amp) * (1 - np.abs(field(X, Y, length, block.seed("ridge", length))))
-        for length, amp in ((2_100.0, 90.0), (950.0, 48.0), (430.0, 22.0))
+        np.float32(amp) * (1 - np.abs(field(across, up, length, block.seed("ridge", length))))
+        for length, amp in ((1_700.0, 210.0), (800.0, 125.0), (380.0, 60.0))
     )
     terrace = smoothstep(1_300, 2_600, np.abs(line) + 350 * noise("terrace", 1_500, 2))
-    high = 5 * terrace + 6 * smoothstep(2_500, 9_000, np.abs(line)) + hills_c * np.maximum(60 + ridges, 0)
+    high = 5 * terrace + 6 * smoothstep(2_500, 9_000, np.abs(line)) + hills_c * np.maximum(90 + ridges, 0)
 
     plain = to_pixels(high)
     hills = to_pixels(hills_c)
@@ -140,21 +143,24 @@ def make_terrain(block: Block) -> Terrain:
     micro = block.fractal("micro", 420, 4, 0.55)
     swale = np.abs(block.field("swale", 190))
     near = 1 - smoothstep(300, 1_700, river)
-    height = np.float32(1.0) + np.float32(2.3) * smoothstep(150, 1_900, river) + plain
-    height += micro * (np.float32(0.55) + 5 * hills) + near * (swale - np.float32(0.8)) * np.float32(0.9)
+    height = np.float32(1.0) + np.float32(2.3) * smoothstep(150, 1_500, river) + plain
+    height += micro * (np.float32(0.55) + 15 * hills) + near * (swale - np.float32(0.8)) * np.float32(0.9)
     height -= wetland * np.float32(0.35) * (1 - hills)
     valley = np.exp(-stream * np.float32(1 / 160)) * (1 - smoothstep(0.2, 0.9, hills))
     height -= valley * np.maximum(height - 1, 0) * np.float32(0.75)
 
-    width = 95 + 26 * to_pixels(noise("width", 1_600, 2))
+    width = 92 + 30 * to_pixels(noise("width", 1_000, 2))
+    town = to_pixels(_settlements(block, xs, ys) - 0.8 * hills_c - 0.5 * (np.abs(line) < 500))
+    town += np.float32(0.16) * micro
+    height += np.float32(0.8) * smoothstep(-0.3, 0.3, town)
     return Terrain(
         river=river,
         river_width=np.maximum(width, 45),
-        bar=80 * to_pixels(noise("bar", 1_100, 2)) - 20,
+        bar=90 * to_pixels(noise("bar", 800, 2)) - 15,
         stream=stream,
         height=np.maximum(height, np.float32(0.05)),
         hills=hills,
-        town=to_pixels(_settlements(block, xs, ys) - 0.8 * hills_c - 0.5 * (np.abs(line) < 500)),
+        town=town,
         wetland=wetland,
     )
 
@@ -170,7 +176,7 @@ def _settlements(block: Block, xs: Metres, ys: Metres) -> Floats:
     """Return 1 - (distance / radius) to villages and towns, at most 1, -1 far away."""
     out = np.full((len(ys), len(xs)), -1, np.float32)
     for kind, spacing, chance, smallest, largest in (
-        ("village", 1_750.0, 0.72, 110.0, 330.0),
+        ("village", 1_450.0, 0.72, 110.0, 310.0),
         ("town", 8_500.0, 0.85, 600.0, 1_500.0),
     ):
         seed = block.seed(kind)
