@@ -26,6 +26,8 @@ __all__ = ["open_demo"]
 _CLOUD_COVER = {"t1": (0.13, 0.24), "t2": (0.72, 0.84)}
 _EARTH_RADIUS = 6_371_000.0
 
+map_blocks: Callable[..., da.Array] = da.map_blocks
+
 
 def open_demo(
     geobox: GeoBox,
@@ -38,10 +40,11 @@ def open_demo(
 ) -> xr.Dataset:
     """Open the procedural demo scene over ``geobox``.
 
-    The scene is seeded by place: a pixel is a function of the CRS, its index on the CRS's lattice of pixels, the
-    dates and the channel, and of nothing else, so chunks and overlapping areas agree bit for bit. Between ``t1``
-    and ``t2`` heavy rain floods the low ground if ``t1 < t2``; otherwise there is no flood. Seasons follow the day
-    of the year, and the hemisphere of the CRS. A grid whose origin lies between the lattice's pixels is moved to them.
+    The scene is seeded by place: a pixel is a function of the CRS, its index on the CRS's lattice of pixels,
+    the dates and the channel, and of nothing else, so chunks and overlapping areas agree bit for bit. Between
+    ``t1`` and ``t2`` heavy rain floods the low ground if ``t1 < t2``; otherwise there is no flood. Seasons
+    follow the day of the year and the hemisphere of the CRS. A grid whose origin lies between the lattice's
+    pixels shows the nearest ones.
 
     Args:
         geobox: grid, north-up with square pixels, in any CRS (degrees are taken as 111 km).
@@ -52,8 +55,8 @@ def open_demo(
         chunk: side of a dask chunk in pixels; memory is bounded by it and by the number of workers.
 
     Returns:
-        A Stack of ``s1_t1``, ``s1_t2``, ``s2_t1``, ``s2_t2``, ``clear_t1``, ``clear_t2`` and ``truth_t2`` (``s2_t2``
-        without its clouds and shadows; equal to it wherever it is clear). No pixel is missing.
+        A Stack of ``s1_t1``, ``s1_t2``, ``s2_t1``, ``s2_t2``, ``clear_t1``, ``clear_t2`` and ``truth_t2``
+        (``s2_t2`` without its clouds and shadows; equal to it wherever it is clear). No pixel is missing.
 
     Raises:
         RequestError: if a polarisation or band is unknown, or ``chunk`` is not positive.
@@ -67,13 +70,13 @@ def open_demo(
         raise RequestError(f"the demo scene's chunk is {chunk}; give a positive number of pixels")
     whole, southern = _lattice(geobox)
     halo = max(2, math.ceil(HALO / whole.metres))
-    chunks = da.core.normalize_chunks((chunk, chunk), shape=tuple(geobox.shape))
+    chunks = tuple(_sizes(n, chunk) for n in geobox.shape)
 
     def blocks(function: Callable[..., Any], *inputs: da.Array, **settings: Any) -> da.Array:
         """One object per block, drawn once and shared by the variables that need it."""
         name = f"demo-{function.__name__.strip('_')}"
         meta = np.empty((0, 0), object)
-        return da.map_blocks(
+        return map_blocks(
             function, *inputs, name=_named(name, inputs, settings), chunks=chunks, meta=meta, **settings
         )
 
@@ -83,9 +86,7 @@ def open_demo(
         axes = ((channels,), *chunks) if channels else chunks
         new_axis = 0 if channels and all(a.ndim == 2 for a in inputs) else None
         meta = np.empty((0,) * len(axes), np.float32)
-        return da.map_blocks(
-            function, *inputs, name=name, chunks=axes, new_axis=new_axis, meta=meta, **settings
-        )
+        return map_blocks(function, *inputs, name=name, chunks=axes, new_axis=new_axis, meta=meta, **settings)
 
     land = blocks(_land, whole=whole, halo=halo)
     place = blocks(_place, whole=whole)
@@ -113,6 +114,12 @@ def open_demo(
     variables["truth_t2"] = ground
     manifest = {"source": "demo", "t1": t1.isoformat(), "t2": t2.isoformat(), "scene": SCENE}
     return build_stack(geobox, variables, pols=pols, bands=bands, manifest=manifest)
+
+
+def _sizes(length: int, chunk: int) -> tuple[int, ...]:
+    """Cut ``length`` pixels into chunks."""
+    whole, rest = divmod(length, chunk)
+    return (chunk,) * whole + ((rest,) if rest or not whole else ())
 
 
 def _named(name: str, inputs: tuple[da.Array, ...], settings: dict[str, Any]) -> str:

@@ -24,21 +24,24 @@ from crgen.pipeline.demo.terrain import Block, Terrain, make_terrain
 COVERS = ("crop", "tree", "straw", "soil", "sand", "water", "turbid", "roof", "asphalt")
 """What a pixel can be made of; the shares of all add up to 1."""
 
-# Green cover of each crop by day of the year in the northern hemisphere: winter wheat followed by maize, rice,
+# Green cover by day of the year in the northern hemisphere. In order: winter wheat followed by maize, rice,
 # cotton, groundnut, vegetables, orchard.
 _CALENDAR: tuple[tuple[tuple[int, float], ...], ...] = (
-    ((1, 0.3), (45, 0.35), (85, 0.8), (125, 0.92), (145, 0.6), (156, 0.1), (168, 0.06), (184, 0.3), (204, 0.72),
-     (222, 0.92), (250, 0.75), (268, 0.2), (290, 0.1), (320, 0.28), (365, 0.3)),
-    ((1, 0.05), (150, 0.08), (168, 0.1), (190, 0.42), (215, 0.88), (245, 0.9), (270, 0.5), (288, 0.1), (365, 0.05)),
-    ((1, 0.04), (120, 0.05), (160, 0.25), (190, 0.6), (215, 0.85), (255, 0.75), (290, 0.3), (310, 0.08), (365, 0.04)),
+    ((1, 0.3), (45, 0.35), (85, 0.8), (125, 0.92), (145, 0.6), (156, 0.1), (168, 0.06), (184, 0.3),
+     (204, 0.72), (222, 0.92), (250, 0.75), (268, 0.2), (290, 0.1), (320, 0.28), (365, 0.3)),
+    ((1, 0.05), (150, 0.08), (168, 0.1), (190, 0.42), (215, 0.88), (245, 0.9), (270, 0.5), (288, 0.1),
+     (365, 0.05)),
+    ((1, 0.04), (120, 0.05), (160, 0.25), (190, 0.6), (215, 0.85), (255, 0.75), (290, 0.3), (310, 0.08),
+     (365, 0.04)),
     ((1, 0.05), (130, 0.08), (170, 0.4), (200, 0.8), (235, 0.85), (258, 0.3), (270, 0.06), (365, 0.05)),
-    ((1, 0.3), (60, 0.5), (90, 0.2), (120, 0.7), (160, 0.35), (195, 0.65), (225, 0.3), (265, 0.75), (310, 0.4),
-     (365, 0.3)),
+    ((1, 0.3), (60, 0.5), (90, 0.2), (120, 0.7), (160, 0.35), (195, 0.65), (225, 0.3), (265, 0.75),
+     (310, 0.4), (365, 0.3)),
     ((1, 0.2), (85, 0.3), (120, 0.75), (220, 0.8), (290, 0.5), (325, 0.22), (365, 0.2)),
 )  # fmt: skip
-RICE, ORCHARD, FALLOW = 1, 5, 6
+_RICE, _ORCHARD = 1, 5
 _GREEN = np.array(
-    [np.interp(np.arange(366), *zip(*knots, strict=True)) for knots in _CALENDAR] + [np.full(366, 0.16)],
+    [np.interp(np.arange(366), [d for d, _ in knots], [g for _, g in knots]) for knots in _CALENDAR]
+    + [np.full(366, 0.16)],
     np.float32,
 )
 
@@ -136,7 +139,7 @@ def make_land(block: Block) -> Land:
     wet = smoothstep(6, 3, terrain.height)
     crop = np.digitize(chance, (0.66, 0.72, 0.79, 0.86, 0.92, 0.965)).astype(np.uint8)
     rice = (crop < 4) & (uniform(mix(field_block + np.uint32(2))) < 0.35 * wet)
-    crop[rice] = RICE
+    crop[rice] = _RICE
 
     half = np.float32(0.7 * block.metres)
     lane = _line(np.minimum(edge_u, edge_v), 3.5, half) * np.float32(0.7)
@@ -162,7 +165,7 @@ def make_land(block: Block) -> Land:
     )
     gardens = built * smoothstep(0.55, 1.5, tone + np.float32(0.5) * clump) * np.float32(0.75)
     tree = np.maximum(np.maximum(grove, slopes), np.maximum(0.8 * rows_of_trees, 0.5 * lane * (clump > 0)))
-    tree = np.maximum(tree, np.where(crop == ORCHARD, np.float32(0.55), np.float32(0)) * (1 - terrain.hills))
+    tree = np.maximum(tree, np.where(crop == _ORCHARD, np.float32(0.55), np.float32(0)) * (1 - terrain.hills))
     return Land(
         terrain=terrain,
         block=block,
@@ -193,7 +196,7 @@ def cover_on(land: Land, date: datetime.date, *, southern: bool, flood: bool) ->
         flood: whether heavy rain has fallen: the river is over its banks and soils are wet.
     """
     day = date.timetuple().tm_yday - 1 + (183 if southern else 0)
-    grass = _GREEN[ORCHARD, day % 366]
+    grass = _GREEN[_ORCHARD, day % 366]
     phase = normal(mix(land.parcel + np.uint32(11))) + land.season
     late = (phase * np.float32(7)).astype(np.int32)
     vigour = 1 + np.float32(0.09) * normal(mix(land.parcel + np.uint32(12))) + np.float32(0.05) * land.texture
@@ -203,7 +206,7 @@ def cover_on(land: Land, date: datetime.date, *, southern: bool, flood: bool) ->
         0,
         1,
     )
-    paddy = np.where(land.crop == RICE, np.float32(0.75), np.float32(0)) * np.float32(165 < day % 366 < 250)
+    paddy = np.where(land.crop == _RICE, np.float32(0.75), np.float32(0)) * np.float32(165 < day % 366 < 250)
     soil = 1 + np.float32(0.11) * normal(mix(land.parcel + np.uint32(13))) + np.float32(0.05) * land.texture
     straw = np.where(land.crop == 0, np.float32(0.45), np.float32(0.2)) * uniform(
         mix(land.parcel + np.uint32(14))
@@ -265,16 +268,18 @@ def _districts(block: Block) -> tuple[Hash, Floats, Floats, Floats]:
 
 def _line(distance: Floats, half_width: float, blur: np.float32) -> Floats:
     """Return the share of a pixel that a line covers."""
-    return np.clip(
+    share: Floats = np.clip(
         (np.float32(half_width) - distance) / (2 * blur) + np.float32(0.5),
         0,
         min(1.0, half_width / float(blur)),
     )
+    return share
 
 
 def _edge(*distances: Floats) -> Floats:
     """Return the distance to the nearest of several edges."""
-    return np.minimum.reduce(distances)
+    nearest: Floats = np.minimum.reduce(distances)
+    return nearest
 
 
 def _depth(land: Land) -> Floats:
@@ -282,7 +287,8 @@ def _depth(land: Land) -> Floats:
     bunds = np.float32(0.35) * normal(mix(land.parcel + np.uint32(15)))
     overbank = np.float32(1.8) + bunds * np.float32(0.6) + np.float32(0.8) * land.sand - land.terrain.height
     ponded = (land.terrain.wetland + bunds - np.float32(1.75)) * np.float32(0.8) - 9 * land.terrain.hills
-    return np.maximum(overbank, ponded)
+    depth: Floats = np.maximum(overbank, ponded)
+    return depth
 
 
 def _flooded(land: Land) -> Floats:
@@ -296,4 +302,4 @@ def _lay(share: dict[str, Floats], over: Floats, **parts: float | Floats) -> Non
     for name, plane in share.items():
         plane *= keep
         if name in parts:
-            plane += over * np.float32(parts[name]) if np.isscalar(parts[name]) else over * parts[name]
+            plane += over * np.asarray(parts[name], np.float32)

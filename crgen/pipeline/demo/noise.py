@@ -1,19 +1,20 @@
 """Noise that is a pure function of place: hashed lattices, never a random generator with a state.
 
-Every function takes lattice indices or metres counted from the origin of the CRS and gives the same bits for the
-same place in whatever array it is asked for. Only elementwise arithmetic of fixed order is used: no matrix product
-and no transform, whose rounding depends on the array's extent.
+Every function takes lattice indices or metres counted from the origin of the CRS and gives the same bits for
+the same place in whatever array it is asked for. Only elementwise arithmetic of fixed order is used: no
+matrix product and no transform, whose rounding depends on the array's extent.
 """
 
 from __future__ import annotations
 
 import zlib
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
-Metres = npt.NDArray[np.float64]
+Metres = npt.NDArray[np.floating[Any]]
 Index = npt.NDArray[np.int64]
 Hash = npt.NDArray[np.uint32]
 
@@ -78,9 +79,9 @@ def field(x: Metres, y: Metres, length: float, seed: int) -> Floats:
 def fractal(
     x: Metres, y: Metres, length: float, seed: int, *, octaves: int, gain: float = 0.5, finest: float = 0.0
 ) -> Floats:
-    """Sum ``octaves`` of :func:`field`, each of half the length and ``gain`` times the amplitude; variance about 1.
+    """Sum ``octaves`` of :func:`field`, each of half the length and ``gain`` times the amplitude.
 
-    Octaves of a lattice finer than ``finest`` metres are left out.
+    The variance is about 1. Octaves of a lattice finer than ``finest`` metres are left out.
     """
     total = field(x, y, length, seed)
     for k in range(1, octaves):
@@ -92,7 +93,7 @@ def fractal(
 
 
 def upsample(coarse: Floats, x: Metres, y: Metres, spacing: float, i0: int, j0: int) -> Floats:
-    """Interpolate ``coarse``, whose element ``[0, 0]`` lies at ``(i0, j0) · spacing``, to the axes ``x`` and ``y``."""
+    """Interpolate ``coarse``, whose first element lies at ``(i0, j0) · spacing``, to ``x`` and ``y``."""
     i, u = _split(x, spacing, 0.0)
     j, v = _split(y, spacing, 0.0)
     return _spline(coarse, i - i0, u, j - j0, v)
@@ -121,7 +122,9 @@ def _spline(lattice: Floats, i: Index, u: Floats, j: Index, v: Floats) -> Floats
     """Evaluate the spline with coefficients ``lattice`` where cell ``(i, j)`` uses elements ``i-1 … i+2``."""
     wx, wy = _weights(u), _weights(v)
     if i.ndim == 1:
-        rows = sum(w[:, None] * lattice[j + (k - 1)] for k, w in enumerate(wy))
+        rows: Floats = wy[0][:, None] * lattice[j - 1]
+        for k in (1, 2, 3):
+            rows += wy[k][:, None] * lattice[j + (k - 1)]
         out: Floats = wx[0] * rows[:, i - 1]
         for k in (1, 2, 3):
             out += wx[k] * rows[:, i + (k - 1)]
@@ -149,8 +152,8 @@ def nearest_site(
         seed: names the division.
 
     Returns:
-        ``(identity, east, north, edge)``: the cell's hash, the offset from its site and the rough distance to its
-        edge, both in metres.
+        ``(identity, east, north, edge)``: the cell's hash, the offset from its site and the rough distance to
+        its edge, both in metres.
     """
     i0, j0 = int(i.min()) - 1, int(j.min()) - 1
     ii, jj = np.arange(i0, i.max() + 2), np.arange(j0, j.max() + 2)
@@ -191,7 +194,7 @@ def strips(t: Floats, size: float | Floats, group: Hash) -> tuple[Hash, Floats]:
     Returns:
         ``(identity, edge)``: the strip's hash, and the distance to its nearer edge in metres.
     """
-    s = t / np.float32(size) if np.isscalar(size) else t / size
+    s = t / np.asarray(size, np.float32)
     k = np.floor(s)
     f = s - k
     step = np.uint32(0x9E3779B9)
@@ -200,11 +203,12 @@ def strips(t: Floats, size: float | Floats, group: Hash) -> tuple[Hash, Floats]:
     high = uniform(mix(group ^ (turn + step))) * np.float32(0.7) + np.float32(0.65)
     turn += np.where(f > high, step, np.uint32(0))
     turn -= np.where(f < low, step, np.uint32(0))
-    edge = np.minimum(np.abs(f - low), np.abs(high - f)) * size
+    edge: Floats = np.minimum(np.abs(f - low), np.abs(high - f)) * np.asarray(size, np.float32)
     return mix((group + np.uint32(0x51ED27)) ^ turn), edge
 
 
 def smoothstep(low: float, high: float, t: Floats) -> Floats:
     """Return 0 below ``low``, 1 above ``high`` (or the reverse if ``high < low``), smooth between."""
     s = np.clip((t - np.float32(low)) * np.float32(1 / (high - low)), 0, 1)
-    return s * s * (3 - 2 * s)
+    out: Floats = s * s * (3 - 2 * s)
+    return out

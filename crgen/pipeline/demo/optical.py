@@ -119,7 +119,7 @@ def sun_elevation(date: datetime.date, *, southern: bool) -> float:
 def ground_reflectance(
     land: Land, cover: Cover, date: datetime.date, bands: Sequence[str], *, southern: bool, halo: int
 ) -> Floats:
-    """Return what Sentinel-2 would see of the ground under a clear sky, shape ``(band, y, x)`` without the halo."""
+    """Return the reflectance of the ground under a clear sky, shape ``(band, y, x)``, without the halo."""
     block = land.block
     east, north = _SUN_SOUTHERN if southern else _SUN_NORTHERN
     north_slope, east_slope = np.gradient(land.terrain.height, -block.metres, block.metres)

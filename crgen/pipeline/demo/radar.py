@@ -25,7 +25,7 @@ _BACKSCATTER = {
     "asphalt": (-15.0, -22.0),
 }
 LOOKS = 4.4
-"""Equivalent number of looks of Sentinel-1 IW GRD at high resolution (Product Specification, S1-RS-MDA-52-7441)."""
+"""Equivalent number of looks of Sentinel-1 IW GRD (Product Specification, S1-RS-MDA-52-7441)."""
 
 # A descending pass in the morning looks westward; towards the radar, as east and north components.
 _TOWARDS_RADAR = (0.98, -0.19)
@@ -81,7 +81,7 @@ def backscatter(land: Land, cover: Cover, date: datetime.date, pols: Sequence[st
 
 
 def speckle(deviate: Floats) -> Floats:
-    """Turn white normal noise into spatially correlated gamma speckle in dB, neighbours correlated by about 0.55."""
+    """Turn white normal noise into gamma speckle in dB whose neighbours correlate by about 0.5."""
     a, b = np.float32(0.30), np.float32(0.90)
     smooth = b * deviate
     smooth[1:-1] += a * (deviate[2:] + deviate[:-2])
@@ -90,8 +90,10 @@ def speckle(deviate: Floats) -> Floats:
     wide *= np.float32(1 / (b * b + 2 * a * a))
     place = (wide + np.float32(5.5)) * np.float32(2_047 / 11)
     index = np.clip(place.astype(np.int32), 0, 2_046)
-    return _SPECKLE[index] + (place - index) * (_SPECKLE[index + 1] - _SPECKLE[index])
+    decibel: Floats = _SPECKLE[index] + (place - index) * (_SPECKLE[index + 1] - _SPECKLE[index])
+    return decibel
 
 
 def _power(decibel: Floats) -> Floats:
-    return np.exp(decibel * np.float32(np.log(10) / 10))
+    power: Floats = np.exp(decibel * np.float32(np.log(10) / 10))
+    return power

@@ -1,8 +1,8 @@
 """Terrain of the demo scene: a meandering river, its floodplain and streams, terraces and hills.
 
-The river is drawn first and the relief is laid around it, so water lies on low ground everywhere without any flow
-routing: a straight line across the whole CRS is bent by smooth one-to-one warps, which leaves it one connected,
-meandering line that any block can compute alone.
+The river is drawn first and the relief is laid around it, so water lies on low ground everywhere without any
+flow routing: a line across the whole CRS is bent by smooth warps, which leaves it one connected, meandering
+line that any block can compute alone.
 """
 
 from __future__ import annotations
@@ -120,22 +120,19 @@ def make_terrain(block: Block) -> Terrain:
         Y += amplitude * dy
     meander = 480 * np.sin((0.96 * X - 0.28 * Y) * (2 * np.pi / 4_100))
     line, steep = _lines(0.28 * X + 0.96 * Y + meander + RIVER_OFFSET, RIVER_SPACING)
-    river, river_slope = to_pixels(line), to_pixels(steep)
-    river = np.abs(river) / np.maximum(river_slope, np.float32(0.15))
+    river = _distance(to_pixels(line), to_pixels(steep))
     stream_line, stream_steep = _lines(0.93 * X - 0.37 * Y, STREAM_SPACING)
-    stream, stream_slope = to_pixels(stream_line), to_pixels(stream_steep)
-    stream = np.abs(stream) / np.maximum(stream_slope, np.float32(0.15))
+    stream = _distance(to_pixels(stream_line), to_pixels(stream_steep))
 
     far = smoothstep(1_900, 4_200, np.abs(line) + 500 * noise("foot", 1_200, 3))
     hills_c = smoothstep(0.2, 1.15, noise("hills14", 5_600, 3, 0.4)) * far
     fold = noise("fold-x", 1_300, 2), noise("fold-y", 1_300, 2)
     across, up = xs[None, :] + 230 * fold[0], ys[:, None] + 230 * fold[1]
-    ridges = sum(
-        np.float32(amp) * (1 - np.abs(field(across, up, length, block.seed("ridge", length))))
-        for length, amp in ((1_700.0, 210.0), (800.0, 125.0), (380.0, 60.0))
-    )
+    ridges: Floats = np.full(across.shape, 90, np.float32)
+    for length, rise in ((1_700.0, 210.0), (800.0, 125.0), (380.0, 60.0)):
+        ridges += np.float32(rise) * (1 - np.abs(field(across, up, length, block.seed("ridge", length))))
     terrace = smoothstep(1_300, 2_600, np.abs(line) + 350 * noise("terrace", 1_500, 2))
-    high = 5 * terrace + 6 * smoothstep(2_500, 9_000, np.abs(line)) + hills_c * np.maximum(90 + ridges, 0)
+    high = 5 * terrace + 6 * smoothstep(2_500, 9_000, np.abs(line)) + hills_c * np.maximum(ridges, 0)
 
     plain = to_pixels(high)
     hills = to_pixels(hills_c)
@@ -145,6 +142,8 @@ def make_terrain(block: Block) -> Terrain:
     near = 1 - smoothstep(300, 1_700, river)
     height = np.float32(1.0) + np.float32(2.3) * smoothstep(150, 1_500, river) + plain
     height += micro * (np.float32(0.55) + 15 * hills) + near * (swale - np.float32(0.8)) * np.float32(0.9)
+    gullies = 30 * np.abs(block.field("gully", 230)) + 11 * np.abs(block.field("rill", 105))
+    height += gullies * hills
     height -= wetland * np.float32(0.35) * (1 - hills)
     valley = np.exp(-stream * np.float32(1 / 160)) * (1 - smoothstep(0.2, 0.9, hills))
     height -= valley * np.maximum(height - 1, 0) * np.float32(0.75)
@@ -170,6 +169,11 @@ def _lines(across: Metres, spacing: float) -> tuple[Floats, Floats]:
     value = spacing / np.pi * np.sin(np.pi / spacing * across)
     down, right = np.gradient(value, COARSE)
     return value.astype(np.float32), np.hypot(down, right).astype(np.float32)
+
+
+def _distance(value: Floats, slope: Floats) -> Floats:
+    """Return the distance to where ``value`` is zero, in the first order."""
+    return (np.abs(value) / np.maximum(slope, np.float32(0.15))).astype(np.float32)
 
 
 def _settlements(block: Block, xs: Metres, ys: Metres) -> Floats:
