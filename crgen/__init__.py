@@ -1,0 +1,33 @@
+"""Cloud-free optical maps from Sentinel-1 radar and cloudy Sentinel-2, with the evidence to trust them.
+
+>>> import crgen
+>>> result = crgen.fill(aoi="zhengzhou.geojson", t1="2021-07-10", t2="2021-07-22", source="demo")
+>>> result.reflectance, result.quality        # xarray, opened lazily
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from crgen.model.weights import load_model
+    from crgen.pipeline.fill import fill
+    from crgen.pipeline.local import open_stack
+    from crgen.pipeline.local_write import write_stack
+
+__all__ = ["fill", "load_model", "open_stack", "write_stack"]
+
+_HOMES = {
+    "fill": "crgen.pipeline.fill",
+    "load_model": "crgen.model.weights",
+    "open_stack": "crgen.pipeline.local",
+    "write_stack": "crgen.pipeline.local_write",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public functions when they are first used: PyTorch and GDAL take seconds to load."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'crgen' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)

@@ -6,6 +6,7 @@ All blocks take and return ``(batch, channel, height, width)``.
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -93,7 +94,7 @@ class FusionAttention(nn.Module):
 
     ``Q = L2(concat(Q1, Q2))``, ``K`` alike, ``W = softmax(QKᵀ/√d)``, ``y_i = x_i + γ·(W·V_i)`` with γ learned from 0.
     The softmax is replaced by its first-order expansion, ``exp(s) ≈ 1 + s``, which is close because queries and keys
-    have unit length; the product then costs linear time and memory in the number of pixels.
+    have unit length, so that ``|s| ≤ 1/√d``; the product then costs linear time and memory in the number of pixels.
     """
 
     def __init__(self, channels: int, axis: Literal["channel", "space"] = "channel", *, reduction: int = 8) -> None:
@@ -106,21 +107,23 @@ class FusionAttention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(1))
 
     def queries_keys(self, x1: Tensor, x2: Tensor) -> tuple[Tensor, Tensor]:
-        """Return unit-length queries and keys, ``(batch, 2d, pixels)`` each."""
+        """Return queries, divided by √d, and keys, of unit length, ``(batch, d, pixels)`` each."""
         q = torch.cat([self.query1(x1), self.query2(x2)], 1).flatten(2).float()
         k = torch.cat([self.key1(x1), self.key2(x2)], 1).flatten(2).float()
         dim = 1 if self.axis == "channel" else 2
-        return F.normalize(q, dim=dim), F.normalize(k, dim=dim)
+        return F.normalize(q, dim=dim) / math.sqrt(q.shape[1]), F.normalize(k, dim=dim)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Return ``W·V`` for values ``(batch, channel, pixels)`` in linear time.
 
-        Row i of W is ``(1 + qᵢ·kⱼ) / (N + qᵢ·Σk)``: positive, summing to one.
+        Row i of W is ``(1 + qᵢ·kⱼ) / (N + qᵢ·Σk)``: positive, summing to one. Computed in float32 always: the sums
+        run over all pixels.
         """
         n = v.shape[-1]
-        total = v.sum(-1, keepdim=True) + torch.einsum("bcn,bdn->bcd", v, k) @ q
-        weight = n + k.sum(-1)[:, None, :] @ q
-        return total / weight
+        with torch.autocast(v.device.type, enabled=False):
+            total = v.sum(-1, keepdim=True) + (v @ k.transpose(1, 2)) @ q
+            weight = n + k.sum(-1)[:, None, :] @ q
+            return total / weight
 
     def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
         """Return ``concat(y1, y2)`` with twice the channels."""

@@ -1,0 +1,151 @@
+"""Open the imagery of an area and two dates: the demo scene, a local stack, or Earth Engine."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import xarray as xr
+from odc.geo.geobox import GeoBox
+from odc.geo.geom import Geometry
+from shapely.geometry import box
+from shapely.geometry.base import BaseGeometry
+
+from crgen.errors import AreaError, RequestError, SourceError
+from crgen.model.card import ModelCard
+from crgen.pipeline.area import Area, read_area
+from crgen.pipeline.composite import FEATHER
+from crgen.pipeline.demo import open_demo
+from crgen.pipeline.local import open_stack
+from crgen.pipeline.stack import manifest_of, require_channels, stack_geobox
+
+SENTINEL1_START = datetime.date(2014, 10, 3)
+"""First acquisitions in Earth Engine's ``COPERNICUS/S1_GRD``."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Imagery of an area, with the grid of the result."""
+
+    stack: xr.Dataset
+    """The Stack; may reach beyond ``area`` so that windows at its edge see real surroundings."""
+    area: Area
+    t1: datetime.date
+    t2: datetime.date
+    notes: tuple[str, ...]
+
+
+def check_dates(t1: datetime.date, t2: datetime.date) -> None:
+    """Refuse dates that make no sense.
+
+    Raises:
+        RequestError: if t2 is not after t1, or a date lies before Sentinel-1.
+    """
+    if t2 <= t1:
+        hint = "swap them" if t2 < t1 else "t1 is the earlier, clearer date"
+        raise RequestError(f"t2 ({t2}) must be after t1 ({t1}): {hint}")
+    if t1 < SENTINEL1_START:
+        raise RequestError(f"t1 ({t1}) lies before Sentinel-1, whose archive starts on {SENTINEL1_START}")
+
+
+def open_scene(
+    source: str,
+    *,
+    aoi: str | None,
+    t1: datetime.date | None,
+    t2: datetime.date | None,
+    crs: str | None,
+    s1_units: str,
+    s2_scale: float,
+    card: ModelCard,
+) -> Scene:
+    """Open the imagery a model asks for.
+
+    Args:
+        source: ``demo``, ``gee``, or the path of a local stack.
+        aoi: the area, as :func:`~crgen.pipeline.area.read_area` takes it; None for the whole of a local stack.
+        t1: date of the first pair; None to take it from a local stack's manifest.
+        t2: date of the second radar image, alike.
+        crs: grid of the result; None for the area's UTM zone, or for a local stack's own grid.
+        s1_units: units of a local stack's Sentinel-1, ``dB`` or ``linear``.
+        s2_scale: what to multiply a local stack's Sentinel-2 with to get reflectance.
+        card: says which polarisations, bands and pixel size to open.
+
+    Raises:
+        CrgenError: of the kind that fits what is wrong.
+    """
+    if source == "gee":
+        raise SourceError(
+            "source 'gee' (Earth Engine) is not part of this version yet; "
+            "use --source demo, or --source PATH with a stack on disk"
+        )
+    if source != "demo":
+        return _open_local(Path(source), aoi, t1, t2, crs, s1_units, s2_scale, card)
+    if aoi is None:
+        raise RequestError("source 'demo' needs an area: give --aoi with a GeoJSON file or west,south,east,north")
+    if t1 is None or t2 is None:
+        raise RequestError("source 'demo' needs both dates: give --t1 and --t2 as YYYY-MM-DD")
+    check_dates(t1, t2)
+    area = read_area(aoi, crs=crs, resolution=card.resolution)
+    stack = open_demo(
+        area.geobox.pad(card.window + FEATHER), t1, t2, pols=card.config.pols, bands=card.config.bands
+    )
+    return Scene(stack, area, t1, t2, area.notes)
+
+
+def _open_local(
+    path: Path,
+    aoi: str | None,
+    t1: datetime.date | None,
+    t2: datetime.date | None,
+    crs: str | None,
+    s1_units: str,
+    s2_scale: float,
+    card: ModelCard,
+) -> Scene:
+    stack = open_stack(path, s1_units=s1_units, s2_scale=s2_scale)
+    if aoi is None and crs is not None:
+        raise RequestError("--crs with a local stack needs --aoi too: it says what to warp")
+    if crs is not None and aoi is not None:
+        wanted = read_area(aoi, crs=crs, resolution=card.resolution)
+        grid = wanted.geobox.pad(card.window + FEATHER)
+        stack = open_stack(path, s1_units=s1_units, s2_scale=s2_scale, geobox=grid)
+        area, notes = wanted, (f"the stack was warped to {crs}, bilinear",)
+    else:
+        area, notes = _area_on(stack_geobox(stack), path, aoi)
+    require_channels(stack, pols=card.config.pols, bands=card.config.bands)
+    if abs(area.geobox.resolution.x - card.resolution) > 0.01 * card.resolution:
+        notes += (
+            f"the stack's pixels are {area.geobox.resolution.x:g} m, the weights were trained at {card.resolution:g} m",
+        )
+    manifest = manifest_of(stack)
+    dates = []
+    for name, date in (("t1", t1), ("t2", t2)):
+        if date is None and name not in manifest:
+            raise RequestError(f"the stack {path} does not say its {name}: give --{name} as YYYY-MM-DD")
+        dates.append(date or datetime.date.fromisoformat(manifest[name]))
+    check_dates(*dates)
+    return Scene(stack, area, dates[0], dates[1], notes)
+
+
+def _area_on(grid: GeoBox, path: Path, aoi: str | None) -> tuple[Area, tuple[str, ...]]:
+    """Return the area on a stack's own grid, and what was left out of it."""
+    outline = box(*grid.extent.boundingbox.bbox)
+    if aoi is None:
+        return Area(path.stem, grid, outline), ()
+    area = read_area(aoi, crs=str(grid.crs), resolution=abs(grid.resolution.x))
+    common: BaseGeometry = area.polygon.intersection(outline)
+    if common.area == 0:
+        raise AreaError(f"the area '{aoi}' lies outside the stack {path}, which covers {_lonlat(grid)}")
+    covering = grid.enclosing(Geometry(common, grid.crs)) & grid
+    notes = area.notes
+    share = common.area / area.polygon.area
+    if share < 0.9999:
+        notes += (f"the stack covers {100 * share:.1f} % of the area; the rest is left out",)
+    return replace(area, geobox=covering), notes
+
+
+def _lonlat(grid: GeoBox) -> str:
+    west, south, east, north = grid.geographic_extent.boundingbox.bbox
+    return f"{west:.3f},{south:.3f},{east:.3f},{north:.3f} (west,south,east,north)"

@@ -1,0 +1,168 @@
+"""The lattice of sliding windows: where windows stand, which chunk owns which, and how they add up.
+
+Windows stand at multiples of the stride counted from the CRS's origin, so a place is always covered by the same
+windows whatever the area's outline. Each window's output is rounded to integers and summed with integer weights that
+add up to one constant, so the sum does not depend on the order or the chunk in which windows were computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+
+class Box(NamedTuple):
+    """A rectangle of pixels, half-open: rows ``r0 … r1-1``, columns ``c0 … c1-1``."""
+
+    r0: int
+    r1: int
+    c0: int
+    c1: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.r1 - self.r0, self.c1 - self.c0
+
+    def intersect(self, other: Box) -> Box | None:
+        """Return the common rectangle, None if there is none."""
+        box = Box(max(self.r0, other.r0), min(self.r1, other.r1), max(self.c0, other.c0), min(self.c1, other.c1))
+        return box if box.r0 < box.r1 and box.c0 < box.c1 else None
+
+    def grow(self, pixels: int) -> Box:
+        """Return the rectangle with a margin added on every side."""
+        return Box(self.r0 - pixels, self.r1 + pixels, self.c0 - pixels, self.c1 + pixels)
+
+    def slices(self, origin: Box) -> tuple[slice, slice]:
+        """Return the slices of this rectangle in an array that holds ``origin``."""
+        return (
+            slice(self.r0 - origin.r0, self.r1 - origin.r0),
+            slice(self.c0 - origin.c0, self.c1 - origin.c0),
+        )
+
+
+def lattice_box(geobox: GeoBox) -> Box:
+    """Return the rectangle of ``geobox`` in pixels counted from the CRS's origin, rows downward.
+
+    A grid whose corners are not multiples of its resolution is counted from the nearest such corner.
+    """
+    a = geobox.affine
+    r0, c0 = round(-a.f / a.a), round(a.c / a.a)
+    return Box(r0, r0 + geobox.shape[0], c0, c0 + geobox.shape[1])
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """Windows of ``window`` pixels at every half window.
+
+    Raises:
+        ValueError: if ``window`` is odd.
+    """
+
+    window: int
+
+    def __post_init__(self) -> None:
+        if self.window < 2 or self.window % 2:
+            raise ValueError(f"a window of {self.window} pixels cannot be halved")
+
+    @property
+    def stride(self) -> int:
+        """Distance of neighbouring windows."""
+        return self.window // 2
+
+    @property
+    def weights(self) -> NDArray[np.int64]:
+        """Integer weights ``(window, window)``: a tent whose overlapping sums are :attr:`total` at every pixel."""
+        rise = 2 * np.arange(self.stride, dtype=np.int64) + 1
+        tent = np.concatenate([rise, rise[::-1]])
+        return np.outer(tent, tent)
+
+    @property
+    def total(self) -> int:
+        """Sum of the four overlapping weights at every pixel."""
+        return self.window * self.window
+
+    def starts(self, low: int, high: int) -> range:
+        """Return where windows that touch ``low … high-1`` begin, along one axis."""
+        first = ((low - self.window) // self.stride + 1) * self.stride
+        return range(first, high, self.stride)
+
+
+class Chunk(NamedTuple):
+    """One unit of work: a rectangle of the output, and the windows it owns."""
+
+    row: int
+    col: int
+    box: Box
+    """Pixels of the output this chunk writes."""
+    row_starts: range
+    col_starts: range
+    """Where the windows it owns begin: those that begin in its cell, and at the output's first edge those before."""
+
+    @property
+    def windows(self) -> list[tuple[int, int]]:
+        """Origins (row, column) of the owned windows."""
+        return [(r, c) for r in self.row_starts for c in self.col_starts]
+
+
+class ChunkGrid:
+    """The output cut at multiples of ``chunk`` pixels counted from the CRS's origin.
+
+    Args:
+        output: the output's rectangle on the lattice.
+        lattice: the windows.
+        chunk: side of a chunk in pixels; rounded up to a multiple of the stride.
+    """
+
+    def __init__(self, output: Box, lattice: Lattice, chunk: int) -> None:
+        self.output, self.lattice = output, lattice
+        self.chunk = -(-max(chunk, lattice.window) // lattice.stride) * lattice.stride
+        self._rows = self._axis(output.r0, output.r1)
+        self._cols = self._axis(output.c0, output.c1)
+
+    def _axis(self, low: int, high: int) -> list[tuple[int, int, range]]:
+        cells = range(low // self.chunk, (high - 1) // self.chunk + 1)
+        starts = self.lattice.starts(low, high)
+        axis = []
+        for cell in cells:
+            begin = starts.start if cell == cells.start else cell * self.chunk
+            end = min((cell + 1) * self.chunk, starts.stop)
+            axis.append((max(low, cell * self.chunk), min(high, (cell + 1) * self.chunk), range(begin, end, starts.step)))
+        return axis
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Chunks down and across."""
+        return len(self._rows), len(self._cols)
+
+    @property
+    def window_count(self) -> int:
+        """Windows over all chunks; each counts once."""
+        down, across = (sum(len(starts) for *_, starts in axis) for axis in (self._rows, self._cols))
+        return down * across
+
+    def __getitem__(self, at: tuple[int, int]) -> Chunk:
+        row, col = at
+        r0, r1, row_starts = self._rows[row]
+        c0, c1, col_starts = self._cols[col]
+        return Chunk(row, col, Box(r0, r1, c0, c1), row_starts, col_starts)
+
+    def __iter__(self) -> Iterator[Chunk]:
+        for row in range(self.shape[0]):
+            for col in range(self.shape[1]):
+                yield self[row, col]
+
+    def footprint(self, chunk: Chunk) -> Box:
+        """Return the rectangle that the chunk's own windows and pixels cover."""
+        window = self.lattice.window
+        return Box(
+            min(chunk.row_starts[0], chunk.box.r0),
+            max(chunk.row_starts[-1] + window, chunk.box.r1),
+            min(chunk.col_starts[0], chunk.box.c0),
+            max(chunk.col_starts[-1] + window, chunk.box.c1),
+        )
