@@ -231,24 +231,27 @@ def cover_on(land: Land, date: datetime.date, *, southern: bool, flood: bool) ->
     _lay(share, land.tree * leafy, tree=1.0)
     _lay(share, land.built * (1 - land.tree) * np.float32(0.88), roof=0.62, asphalt=0.26, soil=0.12)
     _lay(share, land.road * (1 - land.built) * np.float32(0.75), asphalt=0.6, soil=0.4)
+    muddy = land.muddy
     flooded = np.zeros_like(green)
     if flood:
         soil *= np.float32(0.8)
-        flooded = (
-            _flooded(land)
-            * (1 - np.float32(0.25) * land.built)
-            * (1 - np.float32(0.55) * np.clip(land.tree, 0, 1))
-        )
-        out_of_water = (
-            green * smoothstep(0.35, 0.8, green) * np.float32(0.55) * smoothstep(0.55, -0.1, _depth(land))
-        )
-        flooded *= 1 - out_of_water * (1 - land.built)
         near = smoothstep(1_600, 200, land.terrain.river)
         mud = np.clip(np.float32(0.55) + np.float32(0.35) * near + np.float32(0.14) * land.season, 0, 1)
+        depth = _depth(land)
+        under = smoothstep(-0.08, 0.12, depth)
+        flooded = under * (1 - _above_water(land, green, depth))
+        muddy = muddy + under * np.maximum(mud - muddy, 0)
         _lay(share, flooded, turbid=mud, water=1 - mud)
-    muddy = np.maximum(land.muddy, np.float32(0.9) * (land.muddy > 0.5)) if flood else land.muddy
     _lay(share, land.water, turbid=muddy, water=1 - muddy)
     return Cover(share=share, soil=soil, vigour=vigour, flooded=flooded, rained=flood)
+
+
+def _above_water(land: Land, green: Floats, depth: Floats) -> Floats:
+    """Return the share of a flooded pixel that rises out of the water: crowns, roofs, tall crops."""
+    crops = green * smoothstep(0.35, 0.8, green) * smoothstep(0.55, -0.1, depth) * np.float32(0.55)
+    trees = np.float32(0.55) * np.clip(land.tree, 0, 1)
+    standing: Floats = 1 - (1 - crops * (1 - land.built)) * (1 - trees) * (1 - np.float32(0.25) * land.built)
+    return standing
 
 
 def _districts(block: Block) -> tuple[Hash, Floats, Floats, Floats]:
@@ -289,11 +292,6 @@ def _depth(land: Land) -> Floats:
     ponded = (land.terrain.wetland + bunds - np.float32(1.75)) * np.float32(0.8) - 9 * land.terrain.hills
     depth: Floats = np.maximum(overbank, ponded)
     return depth
-
-
-def _flooded(land: Land) -> Floats:
-    """Return the share of each pixel that lies under the flood."""
-    return smoothstep(-0.08, 0.12, _depth(land))
 
 
 def _lay(share: dict[str, Floats], over: Floats, **parts: float | Floats) -> None:

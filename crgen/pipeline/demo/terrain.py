@@ -34,6 +34,7 @@ COARSE = 50.0
 RIVER_SPACING = 26_000.0
 STREAM_SPACING = 5_200.0
 RIVER_OFFSET = 5_400.0
+"""Moves the rivers so that one crosses the README's area near Zhengzhou."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,7 @@ def make_terrain(block: Block) -> Terrain:
     stream = _distance(to_pixels(stream_line), to_pixels(stream_steep))
 
     far = smoothstep(1_900, 4_200, np.abs(line) + 500 * noise("foot", 1_200, 3))
+    # This draw, of several looked at, puts hills into a corner of the README's area.
     hills_c = smoothstep(0.2, 1.15, noise("hills14", 5_600, 3, 0.4)) * far
     fold = noise("fold-x", 1_300, 2), noise("fold-y", 1_300, 2)
     across, up = xs[None, :] + 230 * fold[0], ys[:, None] + 230 * fold[1]
