@@ -152,6 +152,7 @@ def _open_tiff(path: Path, name: str) -> Layer:
         raise StackError(f"'{path}' cannot be opened as a GeoTIFF ({exc}); copy it again") from None
     if geobox.crs is None:
         raise StackError(f"'{path}' has no CRS; set it, e.g. with gdal_edit -a_srs EPSG:32649")
+    geobox = _with_short_crs(geobox)
     if CHANNEL_DIM[name] is None:
         if len(descriptions) != 1:
             raise StackError(f"'{path}' has {len(descriptions)} bands; a clear-sky score has one")
@@ -175,7 +176,7 @@ def _open_xarray(path: Path) -> tuple[dict[str, Layer], dict[str, Any]]:
         raise StackError(
             f"'{path}' lacks the variables {', '.join(missing)}; it holds {', '.join(map(str, dataset))}"
         )
-    geobox = stack_geobox(dataset[["s1_t1"]])
+    geobox = _with_short_crs(stack_geobox(dataset[["s1_t1"]]))
     layers = {}
     for name in (n for n in CHANNEL_DIM if n in dataset):
         dim = CHANNEL_DIM[name]
@@ -196,6 +197,12 @@ def _open_xarray(path: Path) -> tuple[dict[str, Layer], dict[str, Any]]:
             f"'{path}' has a manifest that is not JSON; remove or rewrite that attribute"
         ) from None
     return layers, stored
+
+
+def _with_short_crs(geobox: GeoBox) -> GeoBox:
+    """Name the CRS by its EPSG code where it has one, as areas do, instead of by the file's text."""
+    epsg = geobox.crs.epsg if geobox.crs else None
+    return GeoBox(geobox.shape, geobox.affine, f"EPSG:{epsg}") if epsg else geobox
 
 
 def _channel(name: Any) -> str:

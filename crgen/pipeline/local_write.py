@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from contextlib import ExitStack
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import dask
 import dask.array as da
 import numpy as np
 import rasterio
@@ -52,7 +56,7 @@ def write_stack(stack: xr.Dataset, path: str | Path) -> Path:
         write(_plain(stack), part)
         part.replace(path)
     except (OSError, RasterioError) as exc:
-        reason = getattr(exc, "strerror", None) or str(exc).splitlines()[0]
+        reason = getattr(exc, "strerror", None) or "the write failed"
         free = size_text(free_space(path.parent))
         raise OutputError(
             f"cannot write '{path}': {reason} ({free} free there); free some space or choose another place"
@@ -75,23 +79,32 @@ def _plain(stack: xr.Dataset) -> xr.Dataset:
     return validate(stack).drop_encoding().chunk(chunks)
 
 
-def _storage_chunks(array: xr.DataArray) -> tuple[int, ...]:
-    return tuple(1 if dim in ("pol", "band") else min(BLOCK, array.sizes[dim]) for dim in array.dims)
+@contextmanager
+def _own_threads() -> Iterator[None]:
+    """Run dask on threads that have all come to rest when the block is left.
+
+    After an error dask's shared threads go on with their blocks, into files closed or removed by then.
+    """
+    with ThreadPoolExecutor(os.cpu_count()) as pool, dask.config.set(scheduler="threads", pool=pool):
+        yield
 
 
 def _write_zarr(stack: xr.Dataset, part: Path) -> None:
-    encoding = {str(n): {"chunks": _storage_chunks(a)} for n, a in stack.data_vars.items()}
-    # Format 2: version 3 has no settled data type yet for the coordinates' short strings.
-    stack.to_zarr(part, mode="w-", zarr_format=2, consolidated=True, encoding=encoding)
+    # One stored chunk per block, so that no write outlives its block; format 2, because version 3 has no
+    # settled data type yet for the coordinates' short strings.
+    encoding = {str(n): {"chunks": a.data.chunksize} for n, a in stack.data_vars.items()}
+    with _own_threads():
+        stack.to_zarr(part, mode="w-", zarr_format=2, consolidated=True, encoding=encoding)
 
 
 def _write_netcdf(stack: xr.Dataset, part: Path) -> None:
     encoding = {
-        str(n): {"chunksizes": _storage_chunks(a), "zlib": True, "complevel": 1}
+        str(n): {"chunksizes": a.data.chunksize, "zlib": True, "complevel": 1}
         for n, a in stack.data_vars.items()
     }
     try:
-        stack.to_netcdf(part, engine="netcdf4", encoding=encoding)
+        with _own_threads():
+            stack.to_netcdf(part, engine="netcdf4", encoding=encoding)
     except RuntimeError as exc:
         if str(exc).startswith("NetCDF:"):
             raise OSError(str(exc)) from exc
@@ -101,11 +114,12 @@ def _write_netcdf(stack: xr.Dataset, part: Path) -> None:
 def _write_folder(stack: xr.Dataset, part: Path) -> None:
     part.mkdir()
     arrays = [stack[name] for name in CHANNEL_DIM if name in stack]
+    sources = [array.data if array.ndim == 3 else array.data[None] for array in arrays]
     with ExitStack() as files:
         targets: list[Any] = [_TiffTarget(files.enter_context(_create(part, array))) for array in arrays]
-        sources = [array.data if array.ndim == 3 else array.data[None] for array in arrays]
-        # Open GeoTIFFs cannot travel to other processes; one lock because they share GDAL's block cache.
-        da.store(sources, targets, lock=True, scheduler="threads")
+        with _own_threads():
+            # One lock, because open GeoTIFFs share GDAL's block cache.
+            da.store(sources, targets, lock=True)
     for array in arrays:
         _check_complete(part / f"{array.name}.tif")
     (part / MANIFEST).write_text(str(stack.attrs.get("manifest", "{}")) + "\n")
