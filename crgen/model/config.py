@@ -82,16 +82,20 @@ PRESETS: dict[str, GeneratorConfig] = {
     ),
     "base": _BASE,
     "tiny": replace(
-        _BASE, stem=4, width=8, embed=(16, 24, 32, 48), depths=(1, 1, 1, 1), head_dim=8, decoder=(32, 24, 16, 16)
+        _BASE,
+        stem=4,
+        width=8,
+        embed=(16, 24, 32, 48),
+        depths=(1, 1, 1, 1),
+        head_dim=8,
+        decoder=(32, 24, 16, 16),
     ),
 }
 
 DEFAULT_DB_RANGE = {"VV": (-25.0, 0.0), "VH": (-32.5, 0.0)}
 
 
-def preset(
-    name: str, *, pols: tuple[str, ...] | None = None, bands: tuple[str, ...] | None = None
-) -> GeneratorConfig:
+def preset(name: str, *, pols: tuple[str, ...] | None = None, bands: tuple[str, ...] | None = None) -> GeneratorConfig:
     """Return preset ``name``, for other polarisations or bands if given.
 
     Raises:

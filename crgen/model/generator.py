@@ -85,7 +85,7 @@ class Decoder(nn.Module):
     def forward(self, scales: list[Tensor]) -> Tensor:
         """Return the finest scale's map with ``widths[-1]`` channels."""
         skips = scales[::-1]
-        x = self.attentions[0](self.enter(skips[0]))
+        x: Tensor = self.attentions[0](self.enter(skips[0]))
         for skip, join, attention in zip(skips[1:], self.joins, self.attentions[1:], strict=True):
             x = attention(join(torch.cat([upsample(x), skip], 1)))
         return x

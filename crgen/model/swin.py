@@ -70,7 +70,10 @@ class WindowAttention(nn.Module):
         n, tokens, c = x.shape
         q, k, v = self.qkv(x).view(n, tokens, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
         scale = self.logit_scale.clamp(max=_MAX_LOGIT_SCALE).exp()
-        q, k = (F.normalize(q.float(), dim=-1) * scale).to(v.dtype), F.normalize(k.float(), dim=-1).to(v.dtype)
+        q, k = (
+            (F.normalize(q.float(), dim=-1) * scale).to(v.dtype),
+            F.normalize(k.float(), dim=-1).to(v.dtype),
+        )
         bias = self.position_bias(side)[None]
         if mask is not None:
             bias = bias + mask[:, None].repeat(n // mask.shape[0], 1, 1, 1)
@@ -143,18 +146,20 @@ class SwinTower(nn.Module):
     """
 
     def __init__(
-        self, cin: int, embed: tuple[int, ...], depths: tuple[int, ...], head_dim: int, window: int, patch: int
+        self,
+        cin: int,
+        embed: tuple[int, ...],
+        depths: tuple[int, ...],
+        head_dim: int,
+        window: int,
+        patch: int,
     ) -> None:
         super().__init__()
         self.embed = nn.Conv2d(cin, embed[0], patch, patch)
         self.embed_norm = nn.LayerNorm(embed[0])
-        self.merges = nn.ModuleList(
-            [nn.Identity(), *(PatchMerging(a, b) for a, b in pairwise(embed))]
-        )
+        self.merges = nn.ModuleList([nn.Identity(), *(PatchMerging(a, b) for a, b in pairwise(embed))])
         self.stages = nn.ModuleList(
-            nn.Sequential(
-                *(SwinBlock(dim, dim // head_dim, window, window // 2 if i % 2 else 0) for i in range(depth))
-            )
+            nn.Sequential(*(SwinBlock(dim, dim // head_dim, window, window // 2 if i % 2 else 0) for i in range(depth)))
             for dim, depth in zip(embed, depths, strict=True)
         )
 

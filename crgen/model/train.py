@@ -28,7 +28,7 @@ from crgen.model.metrics import masked_mean, ms_ssim
 class TrainSettings:
     """Everything that decides a training run beside the generator and the data."""
 
-    steps: int = 6000
+    steps: int = 3600
     batch: int = 8
     crop: int = 128
     learning_rate: float = 1e-3
@@ -58,10 +58,9 @@ def draw_batch(data: PatchDataset, settings: TrainSettings, rng: torch.Generator
         y = int(torch.randint(height - settings.crop + 1, (1,), generator=rng))
         x = int(torch.randint(width - settings.crop + 1, (1,), generator=rng))
         which = int(torch.randint(8, (1,), generator=rng))
-        window = [a[..., y : y + settings.crop, x : x + settings.crop] for a in sample[:5]]
-        turned = dihedral([torch.from_numpy(a.copy()) for a in window], which)
-        crops.append(sample._replace(**dict(zip(sample._fields, [t.numpy() for t in turned], strict=False))))
-    return collate(crops), [s.name for s in samples]
+        window = [a[..., y : y + settings.crop, x : x + settings.crop] for a in collate([sample])]
+        crops.append(dihedral(window, which))
+    return Batch(*map(torch.cat, zip(*crops, strict=True))), [s.name for s in samples]
 
 
 def vary(batch: Batch, bands: tuple[str, ...], rng: torch.Generator) -> tuple[Batch, Tensor]:
@@ -84,7 +83,7 @@ def vary(batch: Batch, bands: tuple[str, ...], rng: torch.Generator) -> tuple[Ba
 
 
 def similarity_loss(made: Prediction, batch: Batch, seen: Tensor, settings: TrainSettings) -> Tensor:
-    """Return L1 + λ·(1 − MS-SSIM) over clear pixels that the generator was not shown, mean over samples that have any."""
+    """Return L1 + λ·(1 − MS-SSIM) over clear pixels the generator was not shown, mean over samples that have any."""
     counts = batch.clear & ~seen
     usable = counts.float().mean((1, 2, 3)) > 0.02
     if not usable.any():
@@ -135,11 +134,16 @@ class Trainer:
         self.config, self.settings, self.data = config, settings, data
         self.checkpoint, self.device = checkpoint, torch.device(device)
         torch.manual_seed(settings.seed)
-        self.generator = build_generator(config).to(self.device, memory_format=torch.channels_last)
-        self.averaged = deepcopy(self.generator).eval().requires_grad_(False)
+        self.generator = build_generator(config).to(self.device)
+        self.generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.averaged = deepcopy(self.generator)
+        self.averaged.eval().requires_grad_(False)
         decay = [p for p in self.generator.parameters() if p.ndim > 1]
         rest = [p for p in self.generator.parameters() if p.ndim <= 1]
-        groups = [{"params": decay, "weight_decay": settings.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+        groups = [
+            {"params": decay, "weight_decay": settings.weight_decay},
+            {"params": rest, "weight_decay": 0.0},
+        ]
         self.optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.99))
         self.step = 0
         if checkpoint is not None and checkpoint.exists():
@@ -182,7 +186,7 @@ class Trainer:
                 f"the last checkpoint is good: lower the learning rate or look at these patches"
             )
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.generator.parameters(), 1.0)
         self.optimiser.step()
         keep = min(settings.ema, (1 + self.step) / (10 + self.step))
@@ -217,7 +221,9 @@ class Trainer:
         except (OSError, RuntimeError, EOFError) as error:
             raise TrainingError(f"checkpoint {path} cannot be read ({error}); remove it to start anew") from None
         if state["identity"] != self._identity():
-            raise TrainingError(f"checkpoint {path} belongs to a run with other settings; give another file or remove it")
+            raise TrainingError(
+                f"checkpoint {path} belongs to a run with other settings; give another file or remove it"
+            )
         self.step = state["step"]
         self.generator.load_state_dict(state["generator"])
         self.averaged.load_state_dict(state["averaged"])

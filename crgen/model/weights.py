@@ -136,4 +136,5 @@ def load_model(name_or_path: str = "base", device: str | torch.device = "cpu") -
         raise WeightsError(f"{path}: the tensors do not fit the card: {problems[0]}{more}")
     generator.load_state_dict(tensors)
     generator.eval().requires_grad_(False)
-    return LoadedModel(generator.to(device=device, memory_format=torch.channels_last), card, path)
+    generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return LoadedModel(generator.to(device), card, path)

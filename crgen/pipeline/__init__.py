@@ -1,0 +1,1 @@
+"""Area → stack → prediction → cloud-free COG. Knows xarray and dask, never ``ee``."""

@@ -124,9 +124,7 @@ def _read_bbox(spec: str) -> Polygon:
     try:
         west, south, east, north = (float(p) for p in parts)
     except ValueError:
-        raise AreaError(
-            f"'{spec}' is neither a file nor four numbers 'west,south,east,north' in degrees"
-        ) from None
+        raise AreaError(f"'{spec}' is neither a file nor four numbers 'west,south,east,north' in degrees") from None
     if not all(map(math.isfinite, (west, south, east, north))):
         raise AreaError(f"'{spec}' holds a number that is not finite; give four degrees")
     _check_degrees((west, south, east, north), spec)
@@ -233,9 +231,7 @@ def _check_antimeridian(polygon: BaseGeometry, spec: str) -> None:
     jumps = any(np.abs(np.diff(shapely.get_coordinates(r)[:, 0])).max() > 180 for r in _rings(polygon))
     split = len(_parts(polygon)) > 1 and west <= -180 + 1e-9 and east >= 180 - 1e-9
     if jumps or split:
-        raise AreaError(
-            f"'{spec}' crosses the antimeridian (180°); split it there and run the parts one by one"
-        )
+        raise AreaError(f"'{spec}' crosses the antimeridian (180°); split it there and run the parts one by one")
 
 
 def _rings(polygon: BaseGeometry) -> Iterable[BaseGeometry]:
@@ -250,8 +246,7 @@ def _metric_crs(name: str) -> CRS:
     if not crs.is_projected or any(a.unit_conversion_factor != 1.0 for a in crs.axis_info[:2]):
         unit = crs.axis_info[0].unit_name if crs.axis_info else "no known unit"
         raise AreaError(
-            f"--crs '{name}' ({crs.name}) is in {unit}; "
-            "give one projected in metres, e.g. a UTM zone, or leave it out"
+            f"--crs '{name}' ({crs.name}) is in {unit}; give one projected in metres, e.g. a UTM zone, or leave it out"
         )
     return crs
 
@@ -272,9 +267,7 @@ def _utm_zone(lonlat: BaseGeometry) -> CRS:
 def _rough_pixels(lonlat: BaseGeometry, resolution: float) -> float:
     """Estimate the pixels of the box around an area from its size on the ellipsoid."""
     west, south, east, north = lonlat.bounds
-    left, bottom, right, top = shapely.total_bounds(
-        _project(box(west, south, east, north), LONLAT, EQUAL_AREA)
-    )
+    left, bottom, right, top = shapely.total_bounds(_project(box(west, south, east, north), LONLAT, EQUAL_AREA))
     return float((right - left) * (top - bottom)) / resolution**2
 
 

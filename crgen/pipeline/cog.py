@@ -72,9 +72,7 @@ class RasterProfile:
         if self.colours is not None:
             return (ColorInterp.palette,)
         shown = display_bands(self.bands)
-        guns = (
-            (ColorInterp.red, ColorInterp.green, ColorInterp.blue) if len(shown) == 3 else (ColorInterp.gray,)
-        )
+        guns = (ColorInterp.red, ColorInterp.green, ColorInterp.blue) if len(shown) == 3 else (ColorInterp.gray,)
         by_band = dict(zip(shown, guns, strict=True))
         return tuple(by_band.get(band, ColorInterp.undefined) for band in self.bands)
 

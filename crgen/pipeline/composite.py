@@ -17,9 +17,14 @@ FEATHER = 8
 """Pixels over which an observation fades into the generated image, inward from a cloud's edge."""
 
 
+def present(array: Array) -> Mask:
+    """Return where every channel of ``(channel, y, x)`` holds data."""
+    return np.asarray(np.isfinite(array).all(axis=0))
+
+
 def seen_clear(s2_t2: Array, clear_t2: Array, threshold: float) -> Mask:
     """Return where t2 was observed: every band present and the clear-sky score at least ``threshold``."""
-    return np.asarray(np.isfinite(s2_t2).all(0) & (np.nan_to_num(clear_t2, nan=0.0) >= threshold))
+    return present(s2_t2) & (np.nan_to_num(clear_t2, nan=0.0) >= threshold)
 
 
 def observed_share(seen: Mask) -> Array:

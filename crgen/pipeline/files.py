@@ -84,9 +84,7 @@ def check_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        raise OutputError(
-            f"cannot write into {folder}: {existing}: {error.strerror}; choose another folder"
-        ) from error
+        raise OutputError(f"cannot write into {folder}: {existing}: {error.strerror}; choose another folder") from error
 
 
 def require_space(folder: Path, nbytes: int, what: Path) -> None:

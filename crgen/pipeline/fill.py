@@ -232,7 +232,12 @@ def fill(
         CrgenError: of the kind that fits what went wrong; no file of the product is there then.
     """
     return run(
-        FillRequest(t1=parse_date(t1, "t1"), t2=parse_date(t2, "t2"), out=None if out is None else Path(out), **options)
+        FillRequest(
+            t1=parse_date(t1, "t1"),
+            t2=parse_date(t2, "t2"),
+            out=None if out is None else Path(out),
+            **options,
+        )
     )
 
 

@@ -140,9 +140,7 @@ def _read_db(read: Callable[[slice, slice], Pixels], rows: slice, columns: slice
         return _missing_to_nan(10 * np.log10(power))
 
 
-def _read_scaled(
-    read: Callable[[slice, slice], Pixels], factor: np.float32, rows: slice, columns: slice
-) -> Pixels:
+def _read_scaled(read: Callable[[slice, slice], Pixels], factor: np.float32, rows: slice, columns: slice) -> Pixels:
     return read(rows, columns) * factor
 
 
@@ -185,9 +183,7 @@ def _read_bilinear(layer: Layer, geobox: GeoBox, rows: slice, columns: slice) ->
     left, top = np.floor(column[reached]).astype(int), np.floor(row[reached]).astype(int)
     right, down = column[reached] - left, row[reached] - top
     window = slice(top.min(), top.max() + 2), slice(left.min(), left.max() + 2)
-    if (window[0].stop - window[0].start) * (
-        window[1].stop - window[1].start
-    ) > MAX_SOURCE_PIXELS and y.size > 1:
+    if (window[0].stop - window[0].start) * (window[1].stop - window[1].start) > MAX_SOURCE_PIXELS and y.size > 1:
         middle = (rows.start + rows.stop) // 2
         halves = (slice(rows.start, middle), slice(middle, rows.stop))
         return np.concatenate([_read_bilinear(layer, geobox, half, columns) for half in halves], axis=1)

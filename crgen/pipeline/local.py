@@ -93,9 +93,7 @@ def open_stack(
     if geobox is not None:
         own = layers["s1_t1"].geobox
         if not own.geographic_extent.intersects(geobox.geographic_extent):
-            raise StackError(
-                f"'{path}' lies elsewhere: it covers {_bounds(own)}, the area is {_bounds(geobox)}"
-            )
+            raise StackError(f"'{path}' lies elsewhere: it covers {_bounds(own)}, the area is {_bounds(geobox)}")
         layers = {name: placed(layer, geobox) for name, layer in layers.items()}
     return build_stack(
         layers["s1_t1"].geobox,
@@ -120,9 +118,7 @@ def _open_folder(path: Path) -> tuple[dict[str, Layer], dict[str, Any]]:
     first = layers["s1_t1"]
     for name, layer in layers.items():
         if difference := _grid_difference(first.geobox, layer.geobox):
-            raise StackError(
-                f"'{path}': {first.label} and {layer.label} are on different grids: {difference}"
-            )
+            raise StackError(f"'{path}': {first.label} and {layer.label} are on different grids: {difference}")
         dim = CHANNEL_DIM[name]
         peer = layers["s1_t1" if dim == "pol" else "s2_t1"]
         if dim and layer.channels != peer.channels:
@@ -173,9 +169,7 @@ def _open_xarray(path: Path) -> tuple[dict[str, Layer], dict[str, Any]]:
         raise StackError(f"'{path}' cannot be opened ({reason}); is it complete? copy it again") from None
     missing = [name for name in REQUIRED if name not in dataset]
     if missing:
-        raise StackError(
-            f"'{path}' lacks the variables {', '.join(missing)}; it holds {', '.join(map(str, dataset))}"
-        )
+        raise StackError(f"'{path}' lacks the variables {', '.join(missing)}; it holds {', '.join(map(str, dataset))}")
     geobox = _with_short_crs(stack_geobox(dataset[["s1_t1"]]))
     layers = {}
     for name in (n for n in CHANNEL_DIM if n in dataset):
@@ -193,9 +187,7 @@ def _open_xarray(path: Path) -> tuple[dict[str, Layer], dict[str, Any]]:
     try:
         stored = json.loads(dataset.attrs.get("manifest", "{}"))
     except (TypeError, ValueError):
-        raise StackError(
-            f"'{path}' has a manifest that is not JSON; remove or rewrite that attribute"
-        ) from None
+        raise StackError(f"'{path}' has a manifest that is not JSON; remove or rewrite that attribute") from None
     return layers, stored
 
 
@@ -213,9 +205,7 @@ def _channel(name: Any) -> str:
 def _date(path: Path, name: str, asked: date | str | None, stored: Mapping[str, Any]) -> str | None:
     held = str(stored[name])[:10] if stored.get(name) else None
     if asked is not None and held is not None and str(asked)[:10] != held:
-        raise StackError(
-            f"'{path}' has {name} = {held} but {asked} was asked for; leave --{name} out or change it"
-        )
+        raise StackError(f"'{path}' has {name} = {held} but {asked} was asked for; leave --{name} out or change it")
     return str(asked)[:10] if asked is not None else held
 
 
@@ -241,9 +231,7 @@ def _in_stack_units(layer: Layer, name: str, path: Path, s1_units: str, s2_scale
     if CHANNEL_DIM[name] == "pol" and s1_units == "linear":
         sample = _sample(layer)
         if sample.size and sample.min() < 0:
-            raise StackError(
-                f"{where} holds negative values, so it is not linear power; leave --s1-units out"
-            )
+            raise StackError(f"{where} holds negative values, so it is not linear power; leave --s1-units out")
         return linear_to_db(layer)
     if CHANNEL_DIM[name] == "band" and s2_scale != 1.0:
         layer = scaled(layer, s2_scale)
@@ -293,7 +281,5 @@ def _sample_windows(geobox: GeoBox) -> Iterator[tuple[slice, slice]]:
     height, width = geobox.shape
     for down in (0.5, 0.1, 0.9):
         for right in (0.5, 0.1, 0.9):
-            top, left = (
-                max(int(n * share) - SAMPLE // 2, 0) for n, share in ((height, down), (width, right))
-            )
+            top, left = (max(int(n * share) - SAMPLE // 2, 0) for n, share in ((height, down), (width, right)))
             yield slice(top, min(top + SAMPLE, height)), slice(left, min(left + SAMPLE, width))

@@ -99,8 +99,7 @@ def _write_zarr(stack: xr.Dataset, part: Path) -> None:
 
 def _write_netcdf(stack: xr.Dataset, part: Path) -> None:
     encoding = {
-        str(n): {"chunksizes": a.data.chunksize, "zlib": True, "complevel": 1}
-        for n, a in stack.data_vars.items()
+        str(n): {"chunksizes": a.data.chunksize, "zlib": True, "complevel": 1} for n, a in stack.data_vars.items()
     }
     try:
         with _own_threads():

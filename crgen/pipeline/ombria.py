@@ -10,8 +10,9 @@ gain mean nothing, so a generator trained on it must not depend on them.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,10 @@ from PIL import Image, UnidentifiedImageError
 from scipy import ndimage
 
 from crgen.errors import TrainingError
+from crgen.model.card import ModelCard
+from crgen.model.config import GeneratorConfig
 from crgen.model.data import Sample
+from crgen.model.train import TrainSettings
 
 POLS = ("VV",)
 BANDS = ("B11", "B8", "B3")
@@ -40,7 +44,7 @@ def cloud_mask(s2: NDArray[np.uint8]) -> Mask:
     white = (b3 > 0.8 * b11) & (b3 > 0.55 * b8)
     thick = (b3 > 0.45) & (b3 > 0.7 * b11)
     cloud = (b3 > 0.20) & (b8 > 0.24) & (b11 > 0.10) & (white | thick)
-    cloud = ndimage.binary_opening(cloud, np.ones((3, 3)))
+    cloud = ndimage.binary_opening(cloud, np.ones((3, 3), bool))
     return np.asarray(ndimage.binary_dilation(cloud, iterations=6), dtype=bool)
 
 
@@ -56,8 +60,8 @@ class Ombria:
         TrainingError: if the folder is not OMBRIA, or an image is missing or damaged.
     """
 
-    pols = POLS
-    bands = BANDS
+    pols: tuple[str, ...] = POLS
+    bands: tuple[str, ...] = BANDS
 
     def __init__(self, folder: Path, split: Literal["train", "test"]) -> None:
         root = folder / "OmbriaS1" / split / "BEFORE"
@@ -79,7 +83,7 @@ class Ombria:
     def __getitem__(self, index: int) -> Sample:
         s1_before, s1_after, s2_before, s2_after = self._images[index]
         missing = (s2_before == 0).all(-1) | (s2_after == 0).all(-1) | ((s1_before == 255) & (s1_after == 255))
-        missing = ndimage.binary_opening(missing, np.ones((3, 3)))
+        missing = ndimage.binary_opening(missing, np.ones((3, 3), bool))
 
         def backscatter(dn: NDArray[np.uint8]) -> Array:
             db = dn.astype(np.float32)[None] / 255 * (DB_RANGE[1] - DB_RANGE[0]) + DB_RANGE[0]
@@ -106,3 +110,31 @@ def _read(path: Path) -> NDArray[np.uint8]:
         raise TrainingError(f"OMBRIA patch is incomplete: {path} is missing") from None
     except (OSError, UnidentifiedImageError) as error:
         raise TrainingError(f"OMBRIA image {path} is damaged ({error}); fetch it again") from None
+
+
+def card_for(
+    name: str, preset: str, config: GeneratorConfig, settings: TrainSettings, held_out: dict[str, Any]
+) -> ModelCard:
+    """Return the card of weights trained on OMBRIA's training split and scored on its test split."""
+    return ModelCard(
+        name=name,
+        preset=preset,
+        generator=config.to_dict(),
+        window=256,
+        resolution=10.0,
+        trained_on="OMBRIA, training split (floods; Sentinel-1 VV, Sentinel-2 B11, B8, B3)",
+        radiometry=RADIOMETRY,
+        training={
+            "loss": "masked L1 + MS-SSIM on clear target pixels not shown to the generator",
+            **asdict(settings),
+        },
+        held_out={"OMBRIA test split, clear hidden target pixels, mean over patches": held_out},
+        limits=[
+            "trained on floods only; other land covers and seasons are guesses",
+            "OMBRIA's test split holds neighbours of its training patches: the scores above are optimistic",
+            "one polarisation, three bands; true colour cannot be made",
+            "cloud shadows were not masked in the training target and may appear in the result",
+            "generated detail is plausible, not measured: check decisions against the radar of t2",
+        ],
+        licence="Apache-2.0",
+    )

@@ -99,7 +99,7 @@ class Predictor:
                 raise Cancelled
             some = places[start : start + self.batch]
             for place, dn in zip(some, self._forward(inputs, some), strict=False):
-                total[(slice(None), *place)] += dn * weights
+                total[..., *place] += dn * weights
             self.on_windows(len(some))
         return total, len(places)
 
@@ -107,10 +107,10 @@ class Predictor:
         padded = places + [places[-1]] * (self.batch - len(places))
 
         def stacked(array: Array) -> torch.Tensor:
-            windows = torch.from_numpy(np.stack([array[(slice(None), *place)] for place in padded]))
+            windows = torch.from_numpy(np.stack([array[..., *place] for place in padded]))
             return windows.to(self.device)
 
         with self._turn, torch.inference_mode():
             made = self.model.generator(*map(stacked, (inputs.s1_t1, inputs.s2_t1, inputs.s1_t2, inputs.s2_t2)))
             dn = (made.reflectance.float() * REFLECTANCE_SCALE).round().clamp(1, MAX_DN)
-            return dn.to(torch.int32).cpu().numpy().astype(np.int64)
+            return np.asarray(dn.to(torch.int32).cpu().numpy(), np.int64)

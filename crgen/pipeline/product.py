@@ -57,9 +57,7 @@ class Paths:
         return self.reflectance.parent
 
 
-def profiles(
-    scene: Scene, card: ModelCard, dtype: Literal["uint16", "float32"]
-) -> tuple[RasterProfile, RasterProfile]:
+def profiles(scene: Scene, card: ModelCard, dtype: Literal["uint16", "float32"]) -> tuple[RasterProfile, RasterProfile]:
     """Return the profiles of the reflectance and the quality raster."""
     tags = {
         "TITLE": f"Cloud-free Sentinel-2 reflectance of {scene.t2}",
@@ -111,7 +109,10 @@ def describe(
         t2=scene.t2,
         files={
             "reflectance": file(
-                paths.reflectance, "Reflectance, observed and generated", ("data", "reflectance"), rasters["reflectance"]
+                paths.reflectance,
+                "Reflectance, observed and generated",
+                ("data", "reflectance"),
+                rasters["reflectance"],
             ),
             "quality": file(paths.quality, "Where each pixel comes from", ("metadata",), rasters["quality"]),
             "quicklook": file(paths.quicklook, "Inputs and result side by side", ("overview",)),
@@ -142,7 +143,8 @@ def picture(scene: Scene, paths: Paths, tally: Tally, error: Mapping[str, Mappin
     )
     title = paths.reflectance.stem
     if error is not None:
-        title += f" · RMSE of generated pixels {error['generated']['RMSE']:.3f}, of copying t1 {error['copy of t1']['RMSE']:.3f}"
+        made, copied = (error[row]["RMSE"] for row in ("generated", "copy of t1"))
+        title += f" · RMSE of generated pixels {made:.3f}, of copying t1 there {copied:.3f}"
     return draw_quicklook(
         paths.quicklook,
         panels=panels,

@@ -164,7 +164,7 @@ def stretch_of(images: Sequence[NDArray[np.float32]], narrowest: float) -> NDArr
 
 
 def metres_across(geobox: GeoBox) -> float:
-    """Return the ground distance in metres from the left to the right edge, along the middle row of a grid."""
+    """Return the ground distance from left to right edge, in metres, along the middle row of a grid."""
     box = geobox.boundingbox
     middle = (box.bottom + box.top) / 2
     lonlat = Transformer.from_crs(str(geobox.crs), "EPSG:4326", always_xy=True)

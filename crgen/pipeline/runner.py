@@ -10,18 +10,20 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import dask
 import numpy as np
 import xarray as xr
+from dask.base import compute
+from dask.delayed import delayed
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 
 from crgen.pipeline.area import clip_mask
-from crgen.pipeline.composite import FEATHER, Composite, compose, observed_share, seen_clear
+from crgen.pipeline.composite import FEATHER, Composite, compose, observed_share, present, seen_clear
 from crgen.pipeline.predict import REFLECTANCE_SCALE, Predictor, WindowInputs
 from crgen.pipeline.quality import Quality
 from crgen.pipeline.stack import stack_geobox
@@ -150,7 +152,7 @@ class Run:
         """Do all chunks with ``workers`` threads; the first error stops the rest."""
         pieces: dict[tuple[int, int], Any] = {}
         done = []
-        work, finish = dask.delayed(self._work, nout=4), dask.delayed(self._finish)
+        work, finish = delayed(self._work, nout=4), delayed(self._finish)
         for chunk in self.grid:
             own, right, below, corner = work(chunk)
             row, col = chunk.row, chunk.col
@@ -161,18 +163,19 @@ class Run:
                 if row >= down and col >= across
             ]
             done.append(finish(chunk, own, spills))
-        try:
-            dask.compute(*done, scheduler="threads", num_workers=workers)
-        except BaseException:
-            self.predictor.cancelled.set()
-            raise
+        with ThreadPoolExecutor(workers) as pool:
+            try:
+                compute(*done, scheduler="threads", pool=pool)  # type: ignore[no-untyped-call]
+            except BaseException:
+                self.predictor.cancelled.set()
+                raise
 
     def _work(self, chunk: Chunk) -> tuple[_Piece, Sums | None, Sums | None, Sums | None]:
         footprint = self.grid.footprint(chunk)
         margin = footprint.grow(FEATHER)
         data = self.reader.read(margin)
         s1_t1, s2_t1, s1_t2 = data["s1_t1"], data["s2_t1"], data["s1_t2"]
-        radar_t2, optical_t1 = np.isfinite(s1_t2).all(0), np.isfinite(s2_t1).all(0)
+        radar_t2, optical_t1 = present(s1_t2), present(s2_t1)
         inside = self._inside(margin)
         if "s2_t2" in data and "clear_t2" in data:
             observed = data["s2_t2"]
@@ -183,8 +186,11 @@ class Run:
 
         at = footprint.slices(margin)
         inputs = WindowInputs(
-            footprint,
-            *(array[(slice(None), *at)] for array in (s1_t1, s2_t1, s1_t2, np.where(seen, observed, np.float32(np.nan)))),
+            box=footprint,
+            s1_t1=s1_t1[..., *at],
+            s2_t1=s2_t1[..., *at],
+            s1_t2=s1_t2[..., *at],
+            s2_t2=np.where(seen, observed, np.float32(np.nan))[..., *at],
             wanted=(radar_t2 & (share < 1) & inside)[at],
         )
         sums, computed = self.predictor.predict(inputs, chunk.windows)
@@ -192,16 +198,16 @@ class Run:
         own = chunk.box.slices(margin)
         tally = Tally(windows=computed, inside=int(inside[own].sum()))
         for name, array in (("s1_t1", s1_t1), ("s2_t1", s2_t1), ("s1_t2", s1_t2)):
-            tally.missing[name] = int((inside & ~np.isfinite(array).all(0))[own].sum())
+            tally.missing[name] = int((inside & ~present(array))[own].sum())
         piece = _Piece(
-            sums=sums[(slice(None), *chunk.box.slices(footprint))].copy(),
-            observed=observed[(slice(None), *own)],
+            sums=sums[..., *chunk.box.slices(footprint)].copy(),
+            observed=observed[..., *own],
             share=share[own],
             radar_t2=radar_t2[own],
             optical_t1=optical_t1[own],
             inside=inside[own],
-            truth=data["truth_t2"][(slice(None), *own)] if "truth_t2" in data else None,
-            copy=s2_t1[(slice(None), *own)] if "truth_t2" in data else None,
+            truth=data["truth_t2"][..., *own] if "truth_t2" in data else None,
+            copy=s2_t1[..., *own] if "truth_t2" in data else None,
             tally=tally,
         )
         spills = (self._spill(chunk, footprint, sums, down, across) for down, across in ((0, 1), (1, 0), (1, 1)))
@@ -224,7 +230,7 @@ class Run:
 
     def _spill(self, chunk: Chunk, footprint: Box, sums: Sums, down: int, across: int) -> Sums | None:
         shared = self._shared(chunk, down, across)
-        return None if shared is None else sums[(slice(None), *shared.slices(footprint))].copy()
+        return None if shared is None else sums[..., *shared.slices(footprint)].copy()
 
     def _finish(self, chunk: Chunk, piece: _Piece, spills: list[Sums | None]) -> None:
         sums, tally = piece.sums, piece.tally
@@ -242,11 +248,13 @@ class Run:
         )
         tally.pixels = Counter(dict(enumerate(np.bincount(result.quality.ravel(), minlength=len(Quality)).tolist())))
         if piece.truth is not None and piece.copy is not None:
-            compared = np.isin(result.quality, GENERATED_CLASSES) & piece.optical_t1 & np.isfinite(piece.truth).all(0)
+            compared = np.isin(result.quality, GENERATED_CLASSES) & piece.optical_t1 & present(piece.truth)
             truth = piece.truth[:, compared]
-            errors = [result.reflectance[:, compared] - truth, piece.copy[:, compared].astype(np.float64) - truth]
+            errors = [
+                result.reflectance[:, compared] - truth,
+                piece.copy[:, compared].astype(np.float64) - truth,
+            ]
             tally.compared = int(compared.sum())
             tally.absolute = np.array([np.abs(e).sum() for e in errors])
             tally.squared = np.array([np.square(e).sum() for e in errors])
         self.on_chunk(chunk, result, tally)
-

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import xarray as xr
 from odc.geo.geobox import GeoBox
@@ -56,7 +57,7 @@ def open_scene(
     t1: datetime.date | None,
     t2: datetime.date | None,
     crs: str | None,
-    s1_units: str,
+    s1_units: Literal["dB", "linear"],
     s2_scale: float,
     card: ModelCard,
 ) -> Scene:
@@ -88,9 +89,7 @@ def open_scene(
         raise RequestError("source 'demo' needs both dates: give --t1 and --t2 as YYYY-MM-DD")
     check_dates(t1, t2)
     area = read_area(aoi, crs=crs, resolution=card.resolution)
-    stack = open_demo(
-        area.geobox.pad(card.window + FEATHER), t1, t2, pols=card.config.pols, bands=card.config.bands
-    )
+    stack = open_demo(area.geobox.pad(card.window + FEATHER), t1, t2, pols=card.config.pols, bands=card.config.bands)
     return Scene(stack, area, t1, t2, area.notes)
 
 
@@ -100,7 +99,7 @@ def _open_local(
     t1: datetime.date | None,
     t2: datetime.date | None,
     crs: str | None,
-    s1_units: str,
+    s1_units: Literal["dB", "linear"],
     s2_scale: float,
     card: ModelCard,
 ) -> Scene:
@@ -111,7 +110,8 @@ def _open_local(
         wanted = read_area(aoi, crs=crs, resolution=card.resolution)
         grid = wanted.geobox.pad(card.window + FEATHER)
         stack = open_stack(path, s1_units=s1_units, s2_scale=s2_scale, geobox=grid)
-        area, notes = wanted, (f"the stack was warped to {crs}, bilinear",)
+        area = wanted
+        notes: tuple[str, ...] = (f"the stack was warped to {crs}, bilinear",)
     else:
         area, notes = _area_on(stack_geobox(stack), path, aoi)
     require_channels(stack, pols=card.config.pols, bands=card.config.bands)

@@ -210,9 +210,7 @@ def _add_asset(item: pystac.Item, key: str, file: ProductFile, counts: Mapping[Q
     media_type = pystac.MediaType.COG if file.profile else mimetypes.guess_type(file.name)[0]
     asset = pystac.Asset(f"./{quote(file.name)}", file.title, media_type=media_type, roles=list(file.roles))
     item.add_asset(key, asset)
-    FileExtension.ext(asset, add_if_missing=True).apply(
-        checksum=file_sha256(file.path), size=file.path.stat().st_size
-    )
+    FileExtension.ext(asset, add_if_missing=True).apply(checksum=file_sha256(file.path), size=file.path.stat().st_size)
     if file.profile is None:
         return
     statistics = band_statistics(file.path)

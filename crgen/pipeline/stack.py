@@ -119,7 +119,7 @@ def stack_geobox(stack: xr.Dataset) -> GeoBox:
     Raises:
         StackError: if there is none, it is rotated, or its pixels are not square and north-up.
     """
-    geobox = stack.odc.geobox
+    geobox: GeoBox | None = stack.odc.geobox
     if geobox is None or geobox.crs is None:
         raise StackError("the stack has no CRS and transform; write them with rioxarray (spatial_ref) first")
     a = geobox.affine
@@ -151,4 +151,6 @@ def require_channels(stack: xr.Dataset, *, pols: Sequence[str], bands: Sequence[
         held = [str(v) for v in stack[name][channel].values]
         missing = [c for c in wanted if c not in held]
         if missing:
-            raise StackError(f"'{name}' lacks {', '.join(missing)}: it holds {', '.join(held)}, the model needs {', '.join(wanted)}")
+            raise StackError(
+                f"'{name}' lacks {', '.join(missing)}: it holds {', '.join(held)}, the model needs {', '.join(wanted)}"
+            )

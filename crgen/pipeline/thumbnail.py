@@ -74,9 +74,7 @@ def block_sums(
     return blocked(np.where(valid, chunk, 0.0).astype("float64")), blocked(valid.astype("int64"))
 
 
-def stack_thumbnail(
-    array: xr.DataArray, *, decibel: bool = False, longest: int = LONGEST
-) -> NDArray[np.float32]:
+def stack_thumbnail(array: xr.DataArray, *, decibel: bool = False, longest: int = LONGEST) -> NDArray[np.float32]:
     """Return a thumbnail of a variable of a Stack; each dask chunk is computed once and reduced at once.
 
     Args:
@@ -104,9 +102,7 @@ def stack_thumbnail(
     return 10 * np.log10(mean) if decibel else mean
 
 
-def cog_thumbnail(
-    path: Path, bands: Sequence[str] | None = None, *, longest: int = LONGEST
-) -> NDArray[np.float32]:
+def cog_thumbnail(path: Path, bands: Sequence[str] | None = None, *, longest: int = LONGEST) -> NDArray[np.float32]:
     """Return a thumbnail of a COG, read from its overviews.
 
     Args:

@@ -132,7 +132,13 @@ class ChunkGrid:
         for cell in cells:
             begin = starts.start if cell == cells.start else cell * self.chunk
             end = min((cell + 1) * self.chunk, starts.stop)
-            axis.append((max(low, cell * self.chunk), min(high, (cell + 1) * self.chunk), range(begin, end, starts.step)))
+            axis.append(
+                (
+                    max(low, cell * self.chunk),
+                    min(high, (cell + 1) * self.chunk),
+                    range(begin, end, starts.step),
+                )
+            )
         return axis
 
     @property

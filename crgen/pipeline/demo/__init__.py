@@ -76,9 +76,7 @@ def open_demo(
         """One object per block, drawn once and shared by the variables that need it."""
         name = f"demo-{function.__name__.strip('_')}"
         meta = np.empty((0, 0), object)
-        return map_blocks(
-            function, *inputs, name=_named(name, inputs, settings), chunks=chunks, meta=meta, **settings
-        )
+        return map_blocks(function, *inputs, name=_named(name, inputs, settings), chunks=chunks, meta=meta, **settings)
 
     def planes(function: Callable[..., Any], *inputs: da.Array, channels: int, **settings: Any) -> da.Array:
         """One float32 array per block, with a channel axis unless ``channels`` is 0."""
@@ -106,9 +104,7 @@ def open_demo(
             southern=southern,
             halo=halo,
         )
-        variables[f"s1_{t}"] = planes(
-            backscatter, land, cover, channels=len(pols), date=date, pols=pols, halo=halo
-        )
+        variables[f"s1_{t}"] = planes(backscatter, land, cover, channels=len(pols), date=date, pols=pols, halo=halo)
         variables[f"s2_{t}"] = planes(under_clouds, ground, sky, channels=len(bands), bands=bands)
         variables[f"clear_{t}"] = planes(clear_score, place, sky, channels=0, date=date)
     variables["truth_t2"] = ground

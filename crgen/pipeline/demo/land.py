@@ -174,8 +174,7 @@ def make_land(block: Block) -> Land:
         crop=crop,
         tree=tree * (1 - built) + gardens,
         built=built,
-        road=np.maximum(np.maximum(lane, streets * np.float32(0.8)), highway * np.float32(0.9))
-        * (1 - 0.8 * slopes),
+        road=np.maximum(np.maximum(lane, streets * np.float32(0.8)), highway * np.float32(0.9)) * (1 - 0.8 * slopes),
         water=water,
         sand=sand,
         muddy=np.where(still > river, np.float32(0.2), np.float32(0.75)),
@@ -201,16 +200,13 @@ def cover_on(land: Land, date: datetime.date, *, southern: bool, flood: bool) ->
     late = (phase * np.float32(7)).astype(np.int32)
     vigour = 1 + np.float32(0.09) * normal(mix(land.parcel + np.uint32(12))) + np.float32(0.05) * land.texture
     green = np.clip(
-        _GREEN[land.crop, (day - late) % 366]
-        * (1 + np.float32(0.1) * phase + np.float32(0.06) * land.texture),
+        _GREEN[land.crop, (day - late) % 366] * (1 + np.float32(0.1) * phase + np.float32(0.06) * land.texture),
         0,
         1,
     )
     paddy = np.where(land.crop == _RICE, np.float32(0.75), np.float32(0)) * np.float32(165 < day % 366 < 250)
     soil = 1 + np.float32(0.11) * normal(mix(land.parcel + np.uint32(13))) + np.float32(0.05) * land.texture
-    straw = np.where(land.crop == 0, np.float32(0.45), np.float32(0.2)) * uniform(
-        mix(land.parcel + np.uint32(14))
-    )
+    straw = np.where(land.crop == 0, np.float32(0.45), np.float32(0.2)) * uniform(mix(land.parcel + np.uint32(14)))
     hills = smoothstep(0.1, 0.35, land.terrain.hills)
     green += hills * (np.float32(grass) * (np.float32(0.75) + np.float32(0.12) * land.texture) - green)
     bare = np.clip(1 - green, 0, 1)

@@ -97,11 +97,7 @@ def _opacity(density: Floats) -> Floats:
 def clear_score(block: Block, sky: Sky, date: datetime.date) -> Floats:
     """Return a clear-sky score like Cloud Score+'s ``cs_cdf``: 1 clear, 0 cloud, low in shadow."""
     noise = np.abs(normal(lattice_hash(block.i, block.j, block.seed("score", date))))
-    score = (
-        (1 - smoothstep(0, 0.8, sky.cloud))
-        * (1 - np.float32(0.75) * sky.shadow)
-        * (1 - np.float32(0.02) * noise)
-    )
+    score = (1 - smoothstep(0, 0.8, sky.cloud)) * (1 - np.float32(0.75) * sky.shadow) * (1 - np.float32(0.02) * noise)
     return np.clip(score, 0, 1)
 
 
@@ -110,9 +106,7 @@ def sun_elevation(date: datetime.date, *, southern: bool) -> float:
     season = np.cos(2 * np.pi * (date.timetuple().tm_yday - 172) / 365.25)
     declination = np.radians(23.44) * (-season if southern else season)
     latitude = np.radians(_LATITUDE)
-    sine = np.sin(latitude) * np.sin(declination) + np.cos(latitude) * np.cos(declination) * np.cos(
-        np.radians(22.5)
-    )
+    sine = np.sin(latitude) * np.sin(declination) + np.cos(latitude) * np.cos(declination) * np.cos(np.radians(22.5))
     return float(np.degrees(np.arcsin(sine)))
 
 
@@ -150,9 +144,7 @@ def ground_reflectance(
             plane += parts[name] * (_SPECTRA[c, b] * np.float32(sun))
         plane *= light
         plane = gaussian_filter(plane, _SPREAD[b] / block.metres, truncate=2.4)[inner]
-        noise = normal(
-            lattice_hash(block.i[halo:-halo], block.j[halo:-halo], block.seed("sensor", date, band))
-        )
+        noise = normal(lattice_hash(block.i[halo:-halo], block.j[halo:-halo], block.seed("sensor", date, band)))
         plane += haze[inner] * np.float32(_HAZE[b]) + np.float32(0.0018) * noise
         out[k] = np.clip(plane, 0.001, 1)
     return out

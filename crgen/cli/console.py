@@ -1,0 +1,89 @@
+"""What the commands print with: results to standard output, progress and notes to standard error."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+console = Console(soft_wrap=True)
+notes = Console(stderr=True, soft_wrap=True)
+
+LOG_EVERY = 10.0
+"""Seconds between progress lines where there is no terminal."""
+
+
+class Report(Protocol):
+    """Takes progress: units done, units in all, and a short text."""
+
+    def __call__(self, done: int, total: int, text: str = "") -> None:
+        """Show it."""
+        ...
+
+
+class _Rate:
+    def __init__(self) -> None:
+        self.start = time.monotonic()
+
+    def text(self, done: int, unit: str) -> str:
+        seconds = time.monotonic() - self.start
+        return f"{done / seconds:.1f} {unit}/s" if done and seconds else ""
+
+
+@contextmanager
+def progress(what: str, unit: str) -> Iterator[Report]:
+    """Show progress: a bar with rate and time left on a terminal, a plain line every 10 seconds in a pipe."""
+    rate, lock = _Rate(), threading.Lock()
+    if notes.is_terminal:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[text]}"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=notes) as bar:
+            task = bar.add_task(what, total=None, text="")
+
+            def draw(done: int, total: int, text: str = "") -> None:
+                shown = " ".join(filter(None, (rate.text(done, unit), text)))
+                bar.update(task, completed=done, total=total, text=shown)
+
+            yield draw
+        return
+
+    last = time.monotonic()
+
+    def log(done: int, total: int, text: str = "") -> None:
+        nonlocal last
+        with lock:
+            now = time.monotonic()
+            if now - last < LOG_EVERY and done < total:
+                return
+            last = now
+            elapsed = now - rate.start
+            left = elapsed / done * (total - done) if done else float("nan")
+            shown = ", ".join(filter(None, (rate.text(done, unit), f"{left:.0f} s left", text)))
+            print(f"{what}: {done}/{total} {unit}, {shown}", file=sys.stderr, flush=True)
+
+    yield log
+
+
+def note(text: str) -> None:
+    """Say what a person should know, on standard error."""
+    print(f"note: {text}", file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Return a time for people: ``"1 h 20 min"``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds // 3600:.0f} h {seconds % 3600 / 60:.0f} min"

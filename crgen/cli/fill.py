@@ -1,0 +1,118 @@
+"""`crgen fill`: make a cloud-free map."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from crgen.cli.console import console, duration, note, progress
+
+
+def fill(
+    aoi: Annotated[
+        str | None,
+        typer.Option(help="Area: GeoJSON or other vector file, or west,south,east,north in degrees."),
+    ] = None,
+    t1: Annotated[str | None, typer.Option(help="Day of the earlier images, YYYY-MM-DD.")] = None,
+    t2: Annotated[str | None, typer.Option(help="Day to map, YYYY-MM-DD.")] = None,
+    source: Annotated[
+        str, typer.Option(help="Where the imagery comes from: gee, demo, or the PATH of a stack.")
+    ] = "gee",
+    out: Annotated[
+        Path | None, typer.Option(help="The .tif to make; its companions stand beside it. (AREA_T1_T2.tif)")
+    ] = None,
+    weights: Annotated[str, typer.Option(help="Name (see 'crgen models') or path of the weights.")] = "base",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    crs: Annotated[str | None, typer.Option(help="Grid of the map, e.g. EPSG:32650. (the area's UTM zone)")] = None,
+    clip: Annotated[bool, typer.Option("--clip", help="No data outside the polygon.")] = False,
+    generate_all: Annotated[
+        bool, typer.Option("--generate-all", help="The generator's image alone, without observations of t2.")
+    ] = False,
+    dtype: Annotated[
+        Literal["uint16", "float32"], typer.Option(help="Reflectance × 10000, or reflectance.")
+    ] = "uint16",
+    clear_threshold: Annotated[
+        float, typer.Option(help="Clear-sky score from which a pixel of t2 counts as seen.")
+    ] = 0.6,
+    s1_units: Annotated[Literal["dB", "linear"], typer.Option(help="Unit of a stack's backscatter.")] = "dB",
+    s2_scale: Annotated[float, typer.Option(help="Factor from a stack's Sentinel-2 values to reflectance.")] = 1.0,
+    chunk: Annotated[int, typer.Option(help="Side of a unit of work in pixels; bounds the memory.")] = 2048,
+    workers: Annotated[int | None, typer.Option(help="Threads. (the machine's cores)")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing product.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything and say what it would cost; write nothing.")
+    ] = False,
+) -> None:
+    """Map an area at t2 without its clouds.
+
+    Leaves OUT.tif (reflectance), OUT_quality.tif (which pixels are observed, which generated), OUT.png (a picture)
+    and OUT.json (a STAC Item with everything needed to trust and repeat it).
+    """
+    from crgen.pipeline.fill import FillRequest, parse_date, plan, run
+    from crgen.pipeline.quality import LABELS, Quality
+
+    request = FillRequest(
+        aoi=aoi,
+        t1=parse_date(t1, "t1"),
+        t2=parse_date(t2, "t2"),
+        source=source,
+        out=out,
+        weights=weights,
+        device=device,
+        crs=crs,
+        clip=clip,
+        generate_all=generate_all,
+        dtype=dtype,
+        clear_threshold=clear_threshold,
+        s1_units=s1_units,
+        s2_scale=s2_scale,
+        chunk=chunk,
+        workers=workers,
+        overwrite=overwrite,
+    )
+    if dry_run:
+        work = plan(request)
+        for text in work.scene.notes:
+            note(text)
+        height, width = work.grid.output.shape
+        down, across = work.grid.shape
+        rows = {
+            "area": f"{work.scene.area.name}, {work.scene.area.geobox.crs}",
+            "pixels": f"{width} × {height} = {work.pixels:,}",
+            "chunks": f"{down * across:,} of up to {work.grid.chunk} × {work.grid.chunk} px",
+            "windows": f"{work.grid.window_count:,} of {work.model.card.window} × {work.model.card.window} px",
+            "memory": f"about {work.memory / 1e9:.1f} GB for imagery, {work.workers} workers",
+            "disk": f"at most {work.disk / 1e9:.2f} GB, scratch files included",
+            "time": f"about {duration(work.seconds)} for the windows on {work.device} "
+            f"({work.windows_per_second:.1f} windows/s, measured now)",
+            "output": str(work.paths.reflectance),
+        }
+        for name, value in rows.items():
+            console.print(f"{name:8} {value}", highlight=False, markup=False)
+        return
+
+    done, lock = 0, threading.Lock()
+    with progress("filling", "windows") as report:
+
+        def on_windows(count: int, total: int) -> None:
+            nonlocal done
+            with lock:
+                done += count
+                report(done, total)
+
+        result = run(request, on_windows)
+    for text in result.notes:
+        note(text)
+    total = result.tally.inside
+    for quality in Quality:
+        if share := result.tally.pixels[quality] / total:
+            console.print(f"{LABELS[quality]:26} {100 * share:5.1f} %", highlight=False)
+    if result.error is not None:
+        for name, scores in result.error.items():
+            text = ", ".join(f"{metric} {value:.4g}" for metric, value in scores.items())
+            console.print(f"error of {name} against the truth: {text}", highlight=False)
+    for path in result.paths.all:
+        console.print(str(path), highlight=False, markup=False)
