@@ -31,7 +31,7 @@ from rasterio.shutil import copy as gdal_copy
 from rasterio.windows import Window
 
 from crgen.errors import OutputError
-from crgen.pipeline.files import free_space, partial_name, require_space, size_text, sync
+from crgen.pipeline.files import discard, free_space, partial_name, require_space, size_text, sync
 
 BLOCK = 512
 OVERVIEWS = 4 / 3
@@ -109,7 +109,7 @@ class CogWriter:
         try:
             work.mkdir(parents=True, exist_ok=True)
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._remove_partial()
+            discard([self.path])
             self._dataset = _create(self._scratch, profile)
         except WRITE_ERRORS as error:
             raise self._failure(work, error) from error
@@ -171,7 +171,7 @@ class CogWriter:
         with contextlib.suppress(*WRITE_ERRORS):  # what cannot be flushed is thrown away anyway
             self._dataset.close()
         self._scratch.unlink(missing_ok=True)
-        self._remove_partial()
+        discard([self.path])
 
     def __enter__(self) -> Self:
         return self
@@ -197,10 +197,6 @@ class CogWriter:
             for (row, col, height, width), checksum in sorted(self._checksums.items()):
                 if _checksum(cog.read(window=Window(col, row, width, height))) != checksum:
                     raise OSError(f"rows {row} to {row + height} do not read back as written")
-
-    def _remove_partial(self) -> None:
-        for leftover in self._partial.parent.glob(f"{self._partial.name}*"):  # GDAL adds .ovr.tmp
-            leftover.unlink()
 
     def _failure(self, folder: Path, error: BaseException) -> OutputError:
         need = size_text(self.profile.nbytes * OVERVIEWS)

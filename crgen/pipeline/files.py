@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import shutil
@@ -62,6 +63,14 @@ def publish(finished: Iterable[tuple[Path, Path]]) -> None:
             sync(target.parent)
         except OSError as error:
             raise OutputError(f"cannot write {target}: {error.strerror}; choose another folder") from error
+
+
+def discard(targets: Iterable[Path]) -> None:
+    """Remove what stands under the hidden names of ``targets``, also where GDAL appended ``.ovr.tmp``."""
+    for target in targets:
+        partial = partial_name(target)
+        for leftover in partial.parent.glob(f"{glob.escape(partial.name)}*"):
+            leftover.unlink()
 
 
 def sync(path: Path) -> None:

@@ -188,7 +188,7 @@ class _Sheet:
         """Write one line, set smaller where it would not fit the room."""
         style = {"color": INK, "va": "top"} | style
         artist = self._figure.text(left / self.width, 1 - top / self.height, text, **style)
-        smaller = min(1.0, room / self._text_width(artist))
+        smaller = room / max(room, self._text_width(artist))
         artist.set_fontsize(style["fontsize"] * smaller)
 
     def axes(self, left: float, top: float, width: float, height: float) -> Axes:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from crgen.errors import OutputError
-from crgen.pipeline.files import check_writable, file_sha256, publish, require_space, size_text, write_partial
+from crgen.pipeline.files import check_writable, discard, file_sha256, publish, require_space, size_text, write_partial
 
 
 def test_a_file_appears_whole_only_when_published(tmp_path):
@@ -25,6 +25,15 @@ def test_nothing_is_published_when_one_target_cannot_be(tmp_path):
     with pytest.raises(OutputError, match=r"b\.tif: a folder of that name is in the way"):
         publish([(first, tmp_path / "a.tif"), (second, tmp_path / "b.tif")])
     assert not (tmp_path / "a.tif").exists()
+
+
+def test_discarding_removes_hidden_files_only(tmp_path):
+    target = tmp_path / "a [1].tif"
+    publish([(write_partial(target, b"old"), target)])
+    write_partial(target, b"new")
+    (tmp_path / ".a [1].tif.partial.ovr.tmp").write_bytes(b"")
+    discard([target])
+    assert [p.name for p in tmp_path.iterdir()] == ["a [1].tif"]
 
 
 def test_a_full_disk_leaves_no_hidden_file(tmp_path):
@@ -45,9 +54,7 @@ def test_a_folder_that_cannot_be_written_is_refused_in_one_line(tmp_path):
 
 
 def test_too_little_space_is_said_with_both_sizes(tmp_path):
-    with pytest.raises(
-        OutputError, match=r"fill\.tif: the disk of .* is full \(100 TB more needed, .* free\)"
-    ):
+    with pytest.raises(OutputError, match=r"fill\.tif: the disk of .* is full \(100 TB more needed, .* free\)"):
         require_space(tmp_path / "later", 10**14, Path("fill.tif"))
     assert [size_text(n) for n in (0, 999, 25_300_000, 4.2e12)] == ["0 B", "999 B", "25.3 MB", "4.2 TB"]
 
