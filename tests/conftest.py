@@ -1,0 +1,36 @@
+"""Shared fixtures: small untrained weights, so that tests of the path do not wait for a trained network."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from crgen.model.card import ModelCard
+from crgen.model.config import preset
+from crgen.model.generator import build_generator
+from crgen.model.weights import save_weights
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of preset ``tiny`` with windows of 64 px; untrained, so only good for testing what is around them."""
+    torch.manual_seed(0)
+    config = preset("tiny")
+    card = ModelCard(
+        name="tiny",
+        preset="tiny",
+        generator=config.to_dict(),
+        window=64,
+        resolution=10.0,
+        trained_on="nothing",
+        radiometry="none",
+        training={},
+        held_out={},
+        limits=["untrained"],
+        licence="Apache-2.0",
+    )
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_weights(path, build_generator(config), card)
+    return path
