@@ -52,9 +52,7 @@ def make(path, profile, image, *, size=512, order=None, threads=1):
     starts = [starts[i] for i in order] if order is not None else starts
     with CogWriter(path, profile, work=path.parent / "work") as writer:
         with ThreadPoolExecutor(threads) as pool:
-            list(
-                pool.map(lambda s: writer.write(*s, image[:, s[0] : s[0] + size, s[1] : s[1] + size]), starts)
-            )
+            list(pool.map(lambda s: writer.write(*s, image[:, s[0] : s[0] + size, s[1] : s[1] + size]), starts))
         publish([(writer.finish(), path)])
     return path
 

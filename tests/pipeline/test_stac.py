@@ -89,9 +89,7 @@ def product(tmp_path, *, geobox=GEOBOX, float32=False, bands=("B2", "B3", "B4", 
     (tmp_path / "fill.png").write_bytes(b"png")
     return {
         "data": ProductFile(tmp_path / "fill.tif", "fill.tif", "Reflectance", ("data",), reflectance),
-        "quality": ProductFile(
-            tmp_path / "fill_quality.tif", "fill_quality.tif", "Quality", ("metadata",), quality
-        ),
+        "quality": ProductFile(tmp_path / "fill_quality.tif", "fill_quality.tif", "Quality", ("metadata",), quality),
         "overview": ProductFile(tmp_path / "fill.png", "fill.png", "Quicklook", ("overview",)),
     }
 
@@ -134,9 +132,7 @@ def validate_offline(item):
         for name, value in holder.items():
             if ":" in name and not name.startswith("crgen:"):
                 jsonschema.validate(value, EXTENSION_FIELDS[name])
-    used = {
-        n.split(":")[0] for h in (item["properties"], *item["assets"].values(), *bands) for n in h if ":" in n
-    }
+    used = {n.split(":")[0] for h in (item["properties"], *item["assets"].values(), *bands) for n in h if ":" in n}
     short = {"projection": "proj"}
     declared = {uri.split("/")[3] for uri in item["stac_extensions"]}
     assert {short.get(name, name) for name in declared} == used - {"crgen"}

@@ -49,15 +49,11 @@ def test_means_of_valid_pixels_whatever_the_chunks(shape, chunk, longest, seed):
 
 def test_backscatter_is_averaged_as_power():
     mixed = xr.DataArray(np.array([[0.0, -20.0]], "float32"), dims=("y", "x"))
-    assert stack_thumbnail(mixed, decibel=True, longest=1).item() == pytest.approx(
-        10 * np.log10(0.505), abs=1e-4
-    )
+    assert stack_thumbnail(mixed, decibel=True, longest=1).item() == pytest.approx(10 * np.log10(0.505), abs=1e-4)
 
 
 def test_memory_stays_far_below_the_raster():
-    array = xr.DataArray(
-        da.ones((3, 8000, 8000), chunks=(3, 500, 500), dtype="float32"), dims=("band", "y", "x")
-    )
+    array = xr.DataArray(da.ones((3, 8000, 8000), chunks=(3, 500, 500), dtype="float32"), dims=("band", "y", "x"))
     tracemalloc.start()
     small = stack_thumbnail(array, longest=400)
     peak = tracemalloc.get_traced_memory()[1]
