@@ -19,8 +19,8 @@ class ModelCard(BaseModel):
     """What the weights are called, e.g. ``base``."""
     preset: str
     """The preset the configuration started from."""
-    generator: dict[str, Any]
-    """The :class:`~crgen.model.config.GeneratorConfig`: architecture, channels, units."""
+    generator: GeneratorConfig
+    """Architecture, channels, units."""
     window: int = Field(ge=32, multiple_of=32)
     """Side of the sliding window in pixels."""
     resolution: float = Field(gt=0)
@@ -42,13 +42,7 @@ class ModelCard(BaseModel):
     @property
     def config(self) -> GeneratorConfig:
         """The generator's configuration."""
-        try:
-            return GeneratorConfig.from_dict(self.generator)
-        except TypeError as error:
-            raise WeightsError(
-                f"the card of '{self.name}' describes a generator this version of crgen does not know ({error}); "
-                "update crgen or use other weights"
-            ) from None
+        return self.generator
 
     @classmethod
     def parse(cls, text: str, where: str) -> ModelCard:
@@ -62,4 +56,6 @@ class ModelCard(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"]) or "the card"
-            raise WeightsError(f"{where}: the model card is not valid: {field}: {first['msg']}") from None
+            raise WeightsError(
+                f"{where}: the model card is not valid: {field}: {first['msg']}; update crgen or use other weights"
+            ) from None

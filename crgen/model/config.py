@@ -13,6 +13,9 @@ class GeneratorConfig:
     """Everything that decides the generator's layers and its units.
 
     Defaults describe preset ``base``; :data:`PRESETS` says how the others differ.
+
+    Raises:
+        RequestError: if the fields contradict each other.
     """
 
     pols: tuple[str, ...] = ("VV",)
@@ -49,18 +52,23 @@ class GeneratorConfig:
     dropout: float = 0.0
     """Dropout probability in DownUpBlock and before the output (training only)."""
 
+    def __post_init__(self) -> None:
+        ranges = (*self.db_range, self.reflectance_range)
+        sizes = (self.stem, self.width, self.head_dim, self.window, *self.embed, *self.depths, *self.decoder)
+        if not self.pols or len(set(self.pols)) < len(self.pols) or len(self.db_range) != len(self.pols):
+            raise RequestError("a generator needs polarisations, each named once and with its own db_range")
+        if not self.bands or len(set(self.bands)) < len(self.bands):
+            raise RequestError("a generator needs bands, each named once")
+        if any(not low < high for low, high in ranges):
+            raise RequestError("db_range and reflectance_range must each go from a lower to a higher value")
+        if min(sizes) < 1 or self.down_kernel < 1 or self.down_kernel % 2 == 0 or not 0 <= self.dropout < 1:
+            raise RequestError("widths must be at least 1, down_kernel odd, and dropout from 0 to below 1")
+        if any(width % self.head_dim for width in self.embed):
+            raise RequestError("every width in embed must be a multiple of head_dim")
+
     def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready dictionary."""
+        """Return the fields as a dictionary, ready for JSON."""
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> GeneratorConfig:
-        """Rebuild a configuration from :meth:`to_dict` after a trip through JSON."""
-
-        def frozen(value: Any) -> Any:
-            return tuple(frozen(v) for v in value) if isinstance(value, list) else value
-
-        return cls(**{name: frozen(value) for name, value in values.items()})
 
 
 _BASE = GeneratorConfig()
@@ -77,7 +85,7 @@ PRESETS: dict[str, GeneratorConfig] = {
         down_kernel=7,
         embed=(96, 192, 384, 768),
         depths=(2, 2, 6, 2),
-        decoder=(512, 256, 160, 64),
+        decoder=(768, 320, 160, 80),
         dropout=0.1,
     ),
     "base": _BASE,
@@ -99,12 +107,14 @@ def preset(name: str, *, pols: tuple[str, ...] | None = None, bands: tuple[str, 
     """Return preset ``name``, for other polarisations or bands if given.
 
     Raises:
-        RequestError: if there is no such preset.
+        RequestError: if there is no such preset or polarisation.
     """
     if name not in PRESETS:
         raise RequestError(f"there is no preset '{name}'; choose one of {', '.join(PRESETS)}")
     config = PRESETS[name]
     if pols is not None:
+        if unknown := [p for p in pols if p not in DEFAULT_DB_RANGE]:
+            raise RequestError(f"there is no polarisation '{unknown[0]}'; choose from {', '.join(DEFAULT_DB_RANGE)}")
         config = replace(config, pols=pols, db_range=tuple(DEFAULT_DB_RANGE[p] for p in pols))
     if bands is not None:
         config = replace(config, bands=bands)

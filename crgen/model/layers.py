@@ -17,7 +17,7 @@ Norm = Literal["instance", "pixel"]
 
 
 class PixelNorm(nn.Module):
-    """Layer norm over the channels of each pixel: blind to nothing beyond that pixel."""
+    """Layer norm over the channels of each pixel: nothing beyond that pixel matters."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -93,8 +93,10 @@ class FusionAttention(nn.Module):
     """Attention of t1 and t2 features under one shared weight matrix (the paper's equations 1 to 4).
 
     ``Q = L2(concat(Q1, Q2))``, ``K`` alike, ``W = softmax(QKᵀ/√d)``, ``y_i = x_i + γ·(W·V_i)`` with γ learned from 0.
-    The softmax is replaced by its first-order expansion, ``exp(s) ≈ 1 + s``, which is close because queries and keys
-    have unit length, so that ``|s| ≤ 1/√d``; the product then costs linear time and memory in the number of pixels.
+    The softmax is replaced by its first-order expansion, ``exp(s) ≈ 1 + s``; the product then costs linear time and
+    memory in the number of pixels. With the L2 norm over ``channel``, queries and keys have unit length in every
+    pixel, so that ``|s| ≤ 1/√d`` and the expansion is close. Over ``space`` (the authors' file) all scores shrink with
+    the number of pixels, and the attention tends to a plain mean.
     """
 
     def __init__(self, channels: int, axis: Literal["channel", "space"] = "channel", *, reduction: int = 8) -> None:
@@ -107,7 +109,7 @@ class FusionAttention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(1))
 
     def queries_keys(self, x1: Tensor, x2: Tensor) -> tuple[Tensor, Tensor]:
-        """Return queries, divided by √d, and keys, of unit length, ``(batch, d, pixels)`` each."""
+        """Return queries, divided by √d, and keys, L2-normalised along ``axis``, ``(batch, d, pixels)`` each."""
         q = torch.cat([self.query1(x1), self.query2(x2)], 1).flatten(2).float()
         k = torch.cat([self.key1(x1), self.key2(x2)], 1).flatten(2).float()
         dim = 1 if self.axis == "channel" else 2
@@ -116,8 +118,8 @@ class FusionAttention(nn.Module):
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Return ``W·V`` for values ``(batch, channel, pixels)`` in linear time.
 
-        Row i of W is ``(1 + qᵢ·kⱼ) / (N + qᵢ·Σk)``: positive, summing to one. Computed in float32 always: the sums
-        run over all pixels.
+        Row i of W is ``(1 + qᵢ·kⱼ) / (N + qᵢ·Σk)``: summing to one, and positive while every ``|qᵢ·kⱼ| < 1``.
+        Computed in float32 always: the sums run over all pixels.
         """
         n = v.shape[-1]
         with torch.autocast(v.device.type, enabled=False):

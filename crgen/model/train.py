@@ -7,7 +7,9 @@ was interrupted and resumed follows the same curve as one that was not.
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,6 +41,11 @@ class TrainSettings:
     seed: int = 0
     precision: Literal["float32", "bfloat16"] = "float32"
     checkpoint_every: int = 250
+
+
+def one_line(error: Exception) -> str:
+    """Return the first line of what ``error`` says."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def step_rng(seed: int, step: int) -> torch.Generator:
@@ -153,7 +160,8 @@ class Trainer:
         """Train to the last step and return the averaged generator.
 
         Raises:
-            TrainingError: if the loss is not a number; the last checkpoint stays good.
+            TrainingError: if the loss or its gradient is not a number, or a checkpoint cannot be written; the last
+                checkpoint stays good.
         """
         for loss in self._losses():
             on_step(self.step, loss)
@@ -180,14 +188,14 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
             made = self.generator(batch.s1_t1, batch.s2_t1, batch.s1_t2, s2_t2)
         loss = similarity_loss(made, batch, torch.isfinite(s2_t2).all(1, keepdim=True), settings)
-        if not torch.isfinite(loss):
-            raise TrainingError(
-                f"the loss is not a number at step {self.step} (patches {', '.join(names)}); "
-                f"the last checkpoint is good: lower the learning rate or look at these patches"
-            )
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.generator.parameters(), 1.0)
+        slope = nn.utils.clip_grad_norm_(self.generator.parameters(), 1.0)
+        if not torch.isfinite(loss + slope):
+            raise TrainingError(
+                f"the loss or its gradient is not a number at step {self.step} (patches {', '.join(names)}); "
+                f"the last checkpoint is good: lower the learning rate or look at these patches"
+            )
         self.optimiser.step()
         keep = min(settings.ema, (1 + self.step) / (10 + self.step))
         for mean, new in zip(self.averaged.parameters(), self.generator.parameters(), strict=True):
@@ -212,15 +220,21 @@ class Trainer:
             torch.save(state, part)
             part.replace(self.checkpoint)
         except (OSError, RuntimeError) as error:
-            part.unlink(missing_ok=True)
-            raise TrainingError(f"cannot write checkpoint {self.checkpoint}: {error}") from None
+            with suppress(OSError):
+                part.unlink()
+            raise TrainingError(
+                f"cannot write checkpoint {self.checkpoint} ({one_line(error)}); free space or give another file"
+            ) from None
 
     def _resume(self, path: Path) -> None:
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
-        except (OSError, RuntimeError, EOFError) as error:
-            raise TrainingError(f"checkpoint {path} cannot be read ({error}); remove it to start anew") from None
-        if state["identity"] != self._identity():
+            identity = state["identity"]
+        except (OSError, RuntimeError, EOFError, LookupError, TypeError, ValueError, pickle.UnpicklingError) as error:
+            raise TrainingError(
+                f"checkpoint {path} cannot be read ({one_line(error)}); remove it to start anew"
+            ) from None
+        if identity != self._identity():
             raise TrainingError(
                 f"checkpoint {path} belongs to a run with other settings; give another file or remove it"
             )

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from crgen.errors import WeightsError
+from crgen.errors import OutputError, WeightsError
 from crgen.model.card import ModelCard
 from crgen.model.generator import Generator, build_generator
 
@@ -72,24 +73,33 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 def save_weights(path: Path, generator: Generator, card: ModelCard) -> ModelCard:
-    """Write the generator's tensors and its card to ``path``, by atomic rename; return the card with its digest."""
+    """Write the generator's tensors and its card to ``path``, by atomic rename; return the card with its digest.
+
+    Raises:
+        OutputError: if the file cannot be written.
+    """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in generator.state_dict().items()}
     card = card.model_copy(update={"tensors_sha256": digest(tensors)})
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    save_file(tensors, part, metadata={_CARD_KEY: card.model_dump_json()})
-    part.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, part, metadata={_CARD_KEY: card.model_dump_json()})
+        part.replace(path)
+    except (OSError, SafetensorError) as error:
+        with suppress(OSError):
+            part.unlink()
+        raise OutputError(f"cannot write weights {path} ({error}); free space or choose another place") from None
     return card
 
 
-def _open(path: Path) -> tuple[ModelCard, dict[str, Tensor]]:
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[ModelCard, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if _CARD_KEY not in metadata:
                 raise WeightsError(f"{path}: these safetensors carry no crgen model card; they are not crgen weights")
-            card = ModelCard.parse(metadata[_CARD_KEY], str(path))
-            return card, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            yield ModelCard.parse(metadata[_CARD_KEY], str(path)), file
     except SafetensorError as error:
         raise WeightsError(f"{path}: not a whole safetensors file ({error}); copy or download it again") from None
     except OSError as error:
@@ -100,9 +110,10 @@ def read_card(path: Path) -> ModelCard:
     """Return the card of a weights file.
 
     Raises:
-        WeightsError: if the file is damaged or is not a crgen weights file.
+        WeightsError: if the file is truncated or is not a crgen weights file.
     """
-    return _open(path)[0]
+    with _opened(path) as (card, _):
+        return card
 
 
 def load_model(name_or_path: str = "base", device: str | torch.device = "cpu") -> LoadedModel:
@@ -119,9 +130,12 @@ def load_model(name_or_path: str = "base", device: str | torch.device = "cpu") -
         WeightsError: if the file is missing, truncated or altered, or its tensors do not fit its card.
     """
     path = find_weights(name_or_path)
-    card, tensors = _open(path)
+    with _opened(path) as (card, file):
+        tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if digest(tensors) != card.tensors_sha256:
-        raise WeightsError(f"{path}: the tensors do not have the digest the card states; the file was altered")
+        raise WeightsError(
+            f"{path}: the tensors do not have the digest the card states; the file was altered; copy or download it again"
+        )
     generator = build_generator(card.config)
     expected = generator.state_dict()
     problems = [f"'{n}' is missing" for n in expected if n not in tensors]

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from scipy import ndimage
 
 from crgen.errors import TrainingError
@@ -28,6 +28,7 @@ from crgen.model.train import TrainSettings
 POLS = ("VV",)
 BANDS = ("B11", "B8", "B3")
 DB_RANGE = (-25.0, 0.0)
+SIDE = 256
 RADIOMETRY = "OMBRIA: reflectance = DN / 255; backscatter = DN / 255 · 25 - 25 dB, stretched anew in every patch"
 
 Array = NDArray[np.float32]
@@ -70,8 +71,8 @@ class Ombria:
             raise TrainingError(f"no OMBRIA patches: {root} holds no S1_before_*.png; give the folder with OmbriaS1")
         self._images = [
             tuple(
-                _read(folder / f"Ombria{sensor}" / split / when / f"{sensor}_{when.lower()}_{number}.png")
-                for sensor in ("S1", "S2")
+                _read(folder / f"Ombria{sensor}" / split / when / f"{sensor}_{when.lower()}_{number}.png", shape)
+                for sensor, shape in (("S1", (SIDE, SIDE)), ("S2", (SIDE, SIDE, 3)))
                 for when in ("BEFORE", "AFTER")
             )
             for number in self.ids
@@ -83,7 +84,7 @@ class Ombria:
     def __getitem__(self, index: int) -> Sample:
         s1_before, s1_after, s2_before, s2_after = self._images[index]
         missing = (s2_before == 0).all(-1) | (s2_after == 0).all(-1) | ((s1_before == 255) & (s1_after == 255))
-        missing = ndimage.binary_opening(missing, np.ones((3, 3), bool))
+        missing = _without_specks(missing)
 
         def backscatter(dn: NDArray[np.uint8]) -> Array:
             db = dn.astype(np.float32)[None] / 255 * (DB_RANGE[1] - DB_RANGE[0]) + DB_RANGE[0]
@@ -102,14 +103,23 @@ class Ombria:
         )
 
 
-def _read(path: Path) -> NDArray[np.uint8]:
+def _without_specks(missing: Mask) -> Mask:
+    """Drop what is smaller than 3 × 3 px (dark water), but keep thin strips of nodata along the border."""
+    outside = np.pad(missing, 3, constant_values=True)
+    return np.asarray(ndimage.binary_opening(outside, np.ones((3, 3), bool))[3:-3, 3:-3], dtype=bool)
+
+
+def _read(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as image:
-            return np.asarray(image)
+            pixels = np.asarray(image)
     except FileNotFoundError:
         raise TrainingError(f"OMBRIA patch is incomplete: {path} is missing") from None
-    except (OSError, UnidentifiedImageError) as error:
+    except (OSError, SyntaxError, ValueError) as error:
         raise TrainingError(f"OMBRIA image {path} is damaged ({error}); fetch it again") from None
+    if pixels.shape != shape or pixels.dtype != np.uint8:
+        raise TrainingError(f"OMBRIA image {path} is {pixels.dtype} of shape {pixels.shape}, expected uint8 {shape}")
+    return pixels
 
 
 def card_for(
@@ -119,7 +129,7 @@ def card_for(
     return ModelCard(
         name=name,
         preset=preset,
-        generator=config.to_dict(),
+        generator=config,
         window=256,
         resolution=10.0,
         trained_on="OMBRIA, training split (floods; Sentinel-1 VV, Sentinel-2 B11, B8, B3)",
