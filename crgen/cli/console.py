@@ -38,7 +38,7 @@ class _Rate:
 
 @contextmanager
 def progress(what: str, unit: str) -> Iterator[Report]:
-    """Show progress: a bar with rate and time left on a terminal, a plain line every 10 seconds in a pipe."""
+    """Show progress: a bar with rate and time left on a terminal; in a pipe a line at once, then every 10 seconds."""
     rate, lock = _Rate(), threading.Lock()
     if notes.is_terminal:
         columns = (
@@ -58,7 +58,7 @@ def progress(what: str, unit: str) -> Iterator[Report]:
             yield draw
         return
 
-    last = time.monotonic()
+    last = -LOG_EVERY
 
     def log(done: int, total: int, text: str = "") -> None:
         nonlocal last
@@ -67,10 +67,9 @@ def progress(what: str, unit: str) -> Iterator[Report]:
             if now - last < LOG_EVERY and done < total:
                 return
             last = now
-            elapsed = now - rate.start
-            left = elapsed / done * (total - done) if done else float("nan")
-            shown = ", ".join(filter(None, (rate.text(done, unit), f"{left:.0f} s left", text)))
-            print(f"{what}: {done}/{total} {unit}, {shown}", file=sys.stderr, flush=True)
+            left = f"{duration((now - rate.start) / done * (total - done))} left" if 0 < done < total else ""
+            shown = ", ".join(filter(None, (f"{done}/{total} {unit}", rate.text(done, unit), left, text)))
+            print(f"{what}: {shown}", file=sys.stderr, flush=True)
 
     yield log
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import signal
 import sys
+import traceback
 from importlib.metadata import version
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -16,10 +20,8 @@ from crgen.errors import CrgenError
 
 EXIT_CODES = """
 Exit codes: 0 done · 1 unexpected error · 2 bad request or option · 3 area · 4 imagery · 5 weights · 6 output ·
-7 source · 8 training · 130 interrupted.
+7 source · 8 training · 130 interrupted (Ctrl-C) · 143 terminated.
 """
-
-INTERRUPTED = 130
 
 app = typer.Typer(
     help="Cloud-free optical maps from Sentinel-1 radar and cloudy Sentinel-2.",
@@ -52,35 +54,51 @@ def options(
         logging.basicConfig(level=logging.DEBUG)
 
 
+class Stopped(BaseException):
+    """A signal asked the process to stop; not a KeyboardInterrupt, which Typer would swallow."""
+
+    def __init__(self, signum: int) -> None:
+        self.signum = signum
+
+
 def main() -> None:
     """Run the command line and leave with a documented exit code."""
-    debug = "--debug" in sys.argv
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, _stop)
     try:
-        code = app(standalone_mode=False)
-    except CrgenError as error:
-        code = _failed(str(error), error.exit_code)
-        if debug:
-            raise
-    except KeyboardInterrupt:
-        code = _failed("interrupted; nothing half-written was left behind, run the same command again", INTERRUPTED)
-    except typer.Abort:
-        code = _failed("interrupted", INTERRUPTED)
-    except Exception as error:
-        if hasattr(error, "format_message") and hasattr(error, "exit_code"):
-            code = _failed(error.format_message(), error.exit_code)
-        elif debug:
-            raise
-        else:
-            code = _failed(
-                f"unexpected {type(error).__name__}: {error}; this is a bug in crgen, run again with "
-                "--debug before the command and report what it prints",
-                1,
-            )
-    sys.stdout.flush()
-    sys.exit(code or 0)
+        code = app(standalone_mode=False) or 0
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output has left; without this, Python would complain once more while it shuts down.
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        code = 1
+    except (Exception, Stopped) as error:
+        if "--debug" in sys.argv:
+            traceback.print_exc()
+        message, code = explain(error)
+        with contextlib.suppress(OSError):
+            print("error: " + " ".join(message.split()), file=sys.stderr, flush=True)
+    sys.exit(code)
 
 
-def _failed(message: str, code: int) -> int:
-    with contextlib.suppress(BrokenPipeError):
-        print("error: " + " ".join(message.split()), file=sys.stderr, flush=True)
-    return code
+def explain(error: BaseException) -> tuple[str, int]:
+    """Return the line for people and the exit code that an error stands for."""
+    if isinstance(error, CrgenError):
+        return str(error), error.exit_code
+    if isinstance(error, Stopped):
+        how = "interrupted" if error.signum == signal.SIGINT else "terminated"
+        return f"{how}; nothing half-written was left behind, run the same command again", 128 + error.signum
+    if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # a wrong option, as Typer sees it
+        return error.format_message(), error.exit_code
+    if isinstance(error, MemoryError):
+        return "the memory ran out; run again with a smaller --chunk or fewer --workers", 1
+    return (
+        f"unexpected {type(error).__name__}: {error}; this is a bug in crgen, run again with "
+        "--debug before the command and report what it prints",
+        1,
+    )
+
+
+def _stop(signum: int, frame: FrameType | None) -> None:
+    raise Stopped(signum)

@@ -1,0 +1,80 @@
+"""The real command line: in this process for speed, in its own where signals, limits or terminals matter."""
+
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from crgen.cli import main
+
+AREA = "113.50,34.70,113.503,34.703"
+DATES = ("--t1", "2021-07-10", "--t2", "2021-07-22")
+COMMAND = (sys.executable, "-c", "from crgen.cli import main; main()")
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Crgen = Callable[..., Outcome]
+
+
+def files_in(folder: Path) -> dict[str, bytes | None]:
+    """Everything below a folder, hidden or not, with its content."""
+    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in folder.rglob("*")}
+
+
+@pytest.fixture
+def crgen(monkeypatch, capfd):
+    """Run `crgen` with the given words."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def run(*words: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["crgen", *map(str, words)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main()
+        return Outcome(left.value.code, *capfd.readouterr())
+
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """An empty working folder, where products would land."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def refused(crgen, here):
+    """Run `crgen`, which must end in one line on standard error and leave its folder as it was; return that line."""
+
+    def run(code: int, *words: object) -> str:
+        before = files_in(here)
+        outcome = crgen(*words)
+        lines = outcome.err.splitlines()
+        assert [line for line in lines if not line.startswith("filling: ")] == lines[-1:], outcome.err
+        assert lines[-1].startswith("error: ")
+        assert outcome.code == code, lines[-1]
+        assert "bug in crgen" not in lines[-1]
+        assert outcome.out == ""
+        assert files_in(here) == before
+        return lines[-1].removeprefix("error: ")
+
+    return run
+
+
+@pytest.fixture
+def fill(tiny_weights) -> tuple[str, ...]:
+    """The words of a `crgen fill` that works, but for --out; later words replace earlier ones."""
+    return ("fill", "--source", "demo", "--aoi", AREA, *DATES, "--weights", str(tiny_weights))
