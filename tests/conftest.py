@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from crgen.model.card import ModelCard
 from crgen.model.config import preset
@@ -11,6 +12,8 @@ from crgen.model.generator import build_generator
 from crgen.model.weights import save_weights
 
 torch.set_num_threads(2)
+settings.register_profile("crgen", deadline=None, max_examples=25)
+settings.load_profile("crgen")
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ import numpy as np
 import rioxarray
 import torch
 import xarray as xr
+from numpy.typing import NDArray
 
 from crgen.errors import OutputError, RequestError, StackError
 from crgen.model.weights import LoadedModel, load_model
@@ -24,6 +25,7 @@ from crgen.pipeline.composite import Composite
 from crgen.pipeline.files import check_writable, publish, require_space
 from crgen.pipeline.predict import MAX_DN, REFLECTANCE_SCALE, Predictor, pick_device
 from crgen.pipeline.product import Paths, describe, picture, profiles
+from crgen.pipeline.quicklook import InputThumbnails
 from crgen.pipeline.runner import Run, StackReader, Tally
 from crgen.pipeline.sources import Scene, open_scene
 from crgen.pipeline.windows import Chunk, ChunkGrid, lattice_box
@@ -73,6 +75,8 @@ class FillRequest:
             raise RequestError(f"the Sentinel-2 scale is {self.s2_scale}; give a positive factor, e.g. 1e-4")
         if self.chunk < 1 or (self.workers is not None and self.workers < 1):
             raise RequestError("the chunk size and the number of workers must be positive")
+        if self.crs == "":
+            raise RequestError("--crs is empty: name a CRS, e.g. EPSG:32650, or leave the option out")
         if self.out is not None and self.out.suffix.lower() not in (".tif", ".tiff"):
             raise RequestError(f"the output '{self.out}' is not a .tif: name the file to make, e.g. result.tif")
 
@@ -277,12 +281,16 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
     reflectance_profile, quality_profile = profiles(scene, card, request.dtype)
     require_space(paths.folder, work.disk // 4, paths.reflectance)
     tally = Tally(bands=len(bands))
+    inputs = InputThumbnails(work.grid.output.shape, bands, card.config.pols[0])
     paths.folder.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(prefix=f".{paths.reflectance.stem}.", dir=paths.folder) as scratch,
         CogWriter(paths.reflectance, reflectance_profile, work=Path(scratch)) as reflectance,
         CogWriter(paths.quality, quality_profile, work=Path(scratch)) as quality,
     ):
+
+        def show(chunk: Chunk, data: dict[str, NDArray[np.float32]]) -> None:
+            inputs.add(chunk.box.r0 - work.grid.output.r0, chunk.box.c0 - work.grid.output.c0, data)
 
         def write(chunk: Chunk, result: Composite, counted: Tally) -> None:
             row, col = chunk.box.r0 - work.grid.output.r0, chunk.box.c0 - work.grid.output.c0
@@ -298,11 +306,12 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
             grid=work.grid,
             generate_all=request.generate_all,
             clear_threshold=request.clear_threshold,
+            on_inputs=show,
             on_chunk=write,
         ).compute(work.workers)
         notes = (*scene.notes, *_notes(tally, scene))
         finished = [(reflectance.finish(), paths.reflectance), (quality.finish(), paths.quality)]
-        finished.append((picture(scene, paths, tally, errors(tally)), paths.quicklook))
+        finished.append((picture(scene, paths, inputs, tally, errors(tally)), paths.quicklook))
         item = describe(
             scene,
             paths,
@@ -316,7 +325,7 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
     return Result(paths, tally, notes, time.perf_counter() - start)
 
 
-def _stored(reflectance: np.ndarray[Any, np.dtype[np.float64]], profile: RasterProfile) -> np.ndarray[Any, Any]:
+def _stored(reflectance: NDArray[np.float64], profile: RasterProfile) -> NDArray[Any]:
     if profile.dtype == "float32":
         return reflectance.astype(np.float32)
     dn = np.round(reflectance * REFLECTANCE_SCALE).clip(1, MAX_DN)

@@ -14,12 +14,11 @@ from crgen.pipeline.cog import RasterProfile
 from crgen.pipeline.files import partial_name
 from crgen.pipeline.predict import REFLECTANCE_SCALE
 from crgen.pipeline.quality import COLOURS, LABELS, Quality
-from crgen.pipeline.quicklook import draw_quicklook, product_panels
+from crgen.pipeline.quicklook import InputThumbnails, draw_quicklook, product_panels
 from crgen.pipeline.runner import Tally
 from crgen.pipeline.sources import Scene
 from crgen.pipeline.stac import ProductFile, build_item, write_item
-from crgen.pipeline.stack import manifest_of, stack_geobox
-from crgen.pipeline.windows import lattice_box
+from crgen.pipeline.stack import manifest_of
 
 
 @dataclass(frozen=True)
@@ -130,12 +129,16 @@ def describe(
     return write_item(item, paths.item)
 
 
-def picture(scene: Scene, paths: Paths, tally: Tally, error: Mapping[str, Mapping[str, float]] | None) -> Path:
+def picture(
+    scene: Scene,
+    paths: Paths,
+    inputs: InputThumbnails,
+    tally: Tally,
+    error: Mapping[str, Mapping[str, float]] | None,
+) -> Path:
     """Draw the quicklook of finished rasters under its hidden name and return that."""
-    area = lattice_box(scene.area.geobox)
-    rows, cols = area.slices(lattice_box(stack_geobox(scene.stack)))
     panels, image = product_panels(
-        scene.stack.isel(y=rows, x=cols),
+        inputs,
         result=partial_name(paths.reflectance),
         quality=partial_name(paths.quality),
         t1=scene.t1,

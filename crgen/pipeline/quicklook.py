@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import numpy as np
 import rasterio
-import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -26,7 +25,7 @@ from pyproj import Geod, Transformer
 from crgen.pipeline.cog import display_bands
 from crgen.pipeline.files import write_partial
 from crgen.pipeline.quality import COLOURS, LABELS, Quality
-from crgen.pipeline.thumbnail import cog_thumbnail, stack_thumbnail
+from crgen.pipeline.thumbnail import Thumbnail, cog_thumbnail
 
 DPI = 150
 INK, MUTED = "#1a1a1a", "#666666"
@@ -37,6 +36,9 @@ MARGIN, GAP, TITLE, CAPTION, LINE = 0.25, 0.22, 0.42, 0.42, 0.24
 """In inches: the sheet's edge, the gap between panels, heights of title, panel title and legend line."""
 
 Entry = tuple[str, dict[str, Any]]
+
+
+SHOWN_INPUTS = ("s2_t1", "s1_t1", "s1_t2", "truth_t2")
 
 
 @dataclass(frozen=True)
@@ -105,13 +107,46 @@ def draw_quicklook(
     return write_partial(path, sheet.png())
 
 
-def product_panels(
-    stack: xr.Dataset, *, result: Path, quality: Path, t1: date, t2: date
-) -> tuple[list[Panel], NDArray[np.float32]]:
-    """Return the panels of a product, and its image to set the stretch by; memory stays bounded.
+class InputThumbnails:
+    """Small pictures of a Stack's variables, fed by the runner so that the inputs are read once.
 
     Args:
-        stack: the input; ``truth_t2`` is shown where it exists.
+        shape: ``(y, x)`` of the product.
+        bands: the bands of its images; those that :func:`~crgen.pipeline.cog.display_bands` shows are kept.
+        pol: the first polarisation of its radar, the one that is kept.
+    """
+
+    def __init__(self, shape: tuple[int, int], bands: Sequence[str], pol: str) -> None:
+        self.pol = pol
+        shown = [list(bands).index(band) for band in display_bands(bands)]
+        self._channels = {name: [0] if name.startswith("s1") else shown for name in SHOWN_INPUTS}
+        self._thumbnails = {
+            name: Thumbnail((len(channels), *shape), decibel=name.startswith("s1"))
+            for name, channels in self._channels.items()
+        }
+        self._fed: set[str] = set()
+
+    def add(self, row: int, col: int, data: Mapping[str, NDArray[np.float32]]) -> None:
+        """Add the pixels ``(channel, y, x)`` of a chunk by variable; others are ignored. Safe from any thread."""
+        for name in SHOWN_INPUTS:
+            if name in data:
+                self._thumbnails[name].add(row, col, data[name][self._channels[name]])
+                self._fed.add(name)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._fed
+
+    def __getitem__(self, name: str) -> NDArray[np.float32]:
+        return self._thumbnails[name].mean()
+
+
+def product_panels(
+    inputs: InputThumbnails, *, result: Path, quality: Path, t1: date, t2: date
+) -> tuple[list[Panel], NDArray[np.float32]]:
+    """Return the panels of a product, and its image to set the stretch by.
+
+    Args:
+        inputs: the Stack in small; ``truth_t2`` is shown where it exists.
         result: the reflectance COG.
         quality: the quality COG.
         t1: day of the reference images.
@@ -121,14 +156,13 @@ def product_panels(
         shown = display_bands(cog.descriptions)
     kind = " true colour" if shown == ("B4", "B3", "B2") else " false colour" if len(shown) == 3 else ""
     colours = " ".join(shown) + kind
-    pol = str(stack["pol"].values[0])
+    pol = inputs.pol
 
     def optical(name: str) -> NDArray[np.float32]:
-        return _channels_last(stack_thumbnail(stack[name].sel(band=list(shown))))
+        return _channels_last(inputs[name])
 
     def radar(name: str) -> NDArray[np.float32]:
-        planes: NDArray[np.float32] = stack_thumbnail(stack[name].sel(pol=[pol]), decibel=True)
-        return np.squeeze(planes, axis=0)
+        return np.squeeze(inputs[name], axis=0)
 
     image = _channels_last(cog_thumbnail(result, shown))
     classes = cog_thumbnail(quality)[0]
@@ -139,7 +173,7 @@ def product_panels(
         Panel(f"t2 result, {_day(t2)}", image, "optical", f"origin: see quality · {colours}"),
         Panel(f"t2 quality, {_day(t2)}", classes, "quality", "where each pixel comes from"),
     ]
-    if "truth_t2" in stack:
+    if "truth_t2" in inputs:
         image_of_truth = optical("truth_t2")
         panels.append(Panel(f"t2 truth, {_day(t2)}", image_of_truth, "optical", f"cloud-free · {colours}"))
     return panels, image

@@ -136,6 +136,7 @@ class Run:
         grid: the output cut into chunks.
         generate_all: leave observations of t2 out of the result (the generator still sees them).
         clear_threshold: clear-sky score from which a pixel counts as clear.
+        on_inputs: called from worker threads with a chunk and its pixels of every variable of the Stack.
         on_chunk: called from worker threads with the chunk, its pixels and its tally as each is done.
     """
 
@@ -146,6 +147,7 @@ class Run:
     grid: ChunkGrid
     generate_all: bool
     clear_threshold: float
+    on_inputs: Callable[[Chunk, dict[str, Array]], None]
     on_chunk: Callable[[Chunk, Composite, Tally], None]
 
     def compute(self, workers: int) -> None:
@@ -196,6 +198,7 @@ class Run:
         sums, computed = self.predictor.predict(inputs, chunk.windows)
 
         own = chunk.box.slices(margin)
+        self.on_inputs(chunk, {name: array[..., *own] for name, array in data.items()})
         tally = Tally(windows=computed, inside=int(inside[own].sum()))
         for name, array in (("s1_t1", s1_t1), ("s2_t1", s2_t1), ("s1_t2", s1_t2)):
             tally.missing[name] = int((inside & ~present(array))[own].sum())

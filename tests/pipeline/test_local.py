@@ -94,8 +94,7 @@ def test_opening_reads_nothing_and_writing_holds_few_chunks(tmp_path):
     big = GeoBox((4096, 4096), Affine(10, 0, 0, 0, -10, 0), "EPSG:32649")
     layers = {"s1_t1": 2, "s1_t2": 2, "s2_t1": 1}
     arrays = {
-        n: da.full((c, *big.shape), -9.0 if n < "s2" else 0.2, dtype="float32", chunks=1024)
-        for n, c in layers.items()
+        n: da.full((c, *big.shape), -9.0 if n < "s2" else 0.2, dtype="float32", chunks=1024) for n, c in layers.items()
     }
     stack = build_stack(big, arrays, pols=["VV", "VH"], bands=["B3"], manifest={})
     whole = sum(a.nbytes for a in arrays.values())

@@ -13,8 +13,7 @@ from odc.geo.geobox import GeoBox
 from crgen.pipeline.cog import CogWriter, RasterProfile
 from crgen.pipeline.files import publish
 from crgen.pipeline.quality import COLOURS, Quality
-from crgen.pipeline.quicklook import Panel, draw_quicklook, metres_across, product_panels, stretch_of
-from crgen.pipeline.stack import build_stack
+from crgen.pipeline.quicklook import InputThumbnails, Panel, draw_quicklook, metres_across, product_panels, stretch_of
 
 BANDS = ("B2", "B3", "B4", "B8")
 
@@ -131,20 +130,15 @@ def test_panels_of_a_product_say_day_sensor_and_bands(tmp_path, bands, named):
     rng = np.random.default_rng(0)
     radar = rng.uniform(-20, -5, (2, *shape)).astype("float32")
     optical = rng.random((count, *shape), dtype="float32")
-    stack = build_stack(
-        grid(shape),
-        {"s1_t1": radar, "s1_t2": radar, "s2_t1": optical, "truth_t2": optical},
-        pols=("VV", "VH"),
-        bands=bands,
-        manifest={},
-    )
+    inputs = InputThumbnails(shape, bands, "VV")
+    inputs.add(0, 0, {"s1_t1": radar, "s1_t2": radar, "s2_t1": optical, "truth_t2": optical})
     dn = (optical * 9999 + 1).astype("uint16")
     write(tmp_path / "a.tif", RasterProfile(grid(shape), bands, "uint16", 0, scale=1e-4), dn)
     quality = np.full((1, *shape), Quality.GENERATED, "uint8")
     write(tmp_path / "q.tif", RasterProfile(grid(shape), ("quality",), "uint8", 0, colours=COLOURS), quality)
 
     panels, like = product_panels(
-        stack,
+        inputs,
         result=tmp_path / "a.tif",
         quality=tmp_path / "q.tif",
         t1=date(2021, 7, 1),

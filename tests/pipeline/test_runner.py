@@ -1,0 +1,208 @@
+"""Position, not tiling, decides a pixel; what is missing stays missing; nothing is computed twice."""
+
+import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
+from shapely.geometry import Polygon, box
+
+from crgen.model.weights import LoadedModel, load_model
+from crgen.pipeline.composite import Composite
+from crgen.pipeline.demo import open_demo
+from crgen.pipeline.predict import Cancelled, Predictor
+from crgen.pipeline.quality import Quality
+from crgen.pipeline.runner import Run, StackReader, Tally
+from crgen.pipeline.stack import build_stack
+from crgen.pipeline.windows import Box, Chunk, ChunkGrid, lattice_box
+
+PLACE = GeoBox((420, 400), Affine(10, 0, 735_000, 0, -10, 3_846_000), "EPSG:32649")
+DAYS = (datetime.date(2021, 7, 10), datetime.date(2021, 7, 22))
+MARGIN = 80
+
+
+@pytest.fixture(scope="module")
+def model(tiny_weights: Path) -> LoadedModel:
+    return load_model(str(tiny_weights))
+
+
+@pytest.fixture(scope="module")
+def scene() -> xr.Dataset:
+    """A demo scene held in memory, wide enough for windows that reach beyond any area within PLACE."""
+    return open_demo(PLACE.pad(MARGIN), *DAYS, pols=("VV",), bands=("B11", "B8", "B3")).compute()
+
+
+def within(stack: xr.Dataset, area: GeoBox, margin: int) -> xr.Dataset:
+    rows, cols = lattice_box(area).grow(margin).slices(lattice_box(stack.odc.geobox))
+    return stack.isel(y=rows, x=cols)
+
+
+def run(
+    model: LoadedModel,
+    stack: xr.Dataset,
+    area: GeoBox,
+    *,
+    chunk: int = 128,
+    workers: int = 2,
+    polygon: Polygon | None = None,
+    generate_all: bool = False,
+) -> tuple[Composite, Tally]:
+    """Run and put the chunks together."""
+    predictor = Predictor(model, "cpu", 4)
+    grid = ChunkGrid(lattice_box(area), predictor.lattice, chunk)
+    bands = model.card.config.bands
+    image = Composite(np.full((len(bands), *area.shape), -1.0), np.full(area.shape, 255, np.uint8))
+    tally = Tally(bands=len(bands))
+
+    def keep(piece: Chunk, result: Composite, counted: Tally) -> None:
+        at = piece.box.slices(grid.output)
+        image.reflectance[..., *at], image.quality[at] = result
+        tally.add(counted)
+
+    Run(
+        StackReader(stack, model.card.config.pols, bands),
+        area,
+        polygon,
+        predictor,
+        grid,
+        generate_all,
+        0.6,
+        lambda *_: None,
+        keep,
+    ).compute(workers)
+    return image, tally
+
+
+@pytest.fixture(scope="module")
+def whole(model: LoadedModel, scene: xr.Dataset) -> Composite:
+    return run(model, scene, PLACE, chunk=512, workers=1)[0]
+
+
+@settings(max_examples=5, deadline=None)
+@given(
+    row=st.integers(0, 200),
+    col=st.integers(0, 200),
+    height=st.integers(1, 200),
+    width=st.integers(1, 200),
+    chunk=st.sampled_from([64, 96, 160, 1000]),
+    workers=st.integers(1, 4),
+)
+def test_the_same_place_has_the_same_bytes_whatever_the_area_chunks_and_workers(
+    model, scene, whole, row, col, height, width, chunk, workers
+) -> None:
+    area = PLACE.translate_pix(col, row).expand((height, width))
+    part, _ = run(model, within(scene, area, MARGIN), area, chunk=chunk, workers=workers)
+    at = (slice(row, row + height), slice(col, col + width))
+    assert part.reflectance.tobytes() == whole.reflectance[..., *at].tobytes()
+    assert part.quality.tobytes() == whole.quality[at].tobytes()
+
+
+def test_each_window_is_computed_once_and_none_where_nothing_is_wanted(model, scene) -> None:
+    _, tally = run(model, scene, PLACE, chunk=96, generate_all=True)
+    grid = ChunkGrid(lattice_box(PLACE), Predictor(model, "cpu", 4).lattice, 96)
+    assert tally.windows == grid.window_count
+    blind = scene.assign(s1_t2=scene["s1_t2"].where(scene.x < scene.x.values[200]))
+    _, fewer = run(model, blind, PLACE, generate_all=True)
+    assert 0 < fewer.windows < 0.6 * tally.windows
+
+
+def test_missing_radar_at_t2_becomes_nodata_exactly_there_and_moves_nothing_far_away(model, scene, whole) -> None:
+    hole = np.zeros(scene["s1_t2"].shape[1:], bool)
+    hole[MARGIN + 100 : MARGIN + 130, MARGIN + 50 : MARGIN + 90] = True
+    image, tally = run(model, scene.assign(s1_t2=scene["s1_t2"].where(~hole)), PLACE, generate_all=True)
+    inside = hole[MARGIN:-MARGIN, MARGIN:-MARGIN]
+    assert (np.isnan(image.reflectance).all(0) == inside).all()
+    assert ((image.quality == Quality.NODATA) == inside).all()
+    assert tally.missing["s1_t2"] == tally.pixels[Quality.NODATA] == inside.sum()
+
+
+def test_where_optical_t1_is_missing_the_result_says_so(model, scene) -> None:
+    stack = scene.assign(s2_t1=scene["s2_t1"].where(scene.y > scene.y.values[MARGIN + 210]))
+    image, tally = run(model, stack, PLACE, generate_all=True)
+    assert (image.quality[:210] == Quality.GENERATED).all()
+    assert (image.quality[210:] == Quality.GENERATED_RADAR_ONLY).all()
+    assert np.isfinite(image.reflectance).all()
+    assert tally.missing["s2_t1"] == 210 * 400
+
+
+def test_an_observation_without_radar_is_kept(model, scene) -> None:
+    image, _ = run(model, scene.assign(s1_t2=scene["s1_t2"] * np.nan), PLACE)
+    clear = (within(scene, PLACE, 0)["clear_t2"].values >= 0.6) & np.isfinite(within(scene, PLACE, 0)["s2_t2"]).all(
+        "band"
+    )
+    assert clear.any()
+    assert set(np.unique(image.quality)) == {Quality.NODATA, Quality.OBSERVED}
+    assert ((image.quality == Quality.OBSERVED) == clear).all()
+
+
+def test_observed_pixels_pass_unchanged_and_generate_all_leaves_them_out(model, scene, whole) -> None:
+    seen = whole.quality == Quality.OBSERVED
+    assert 0.01 < seen.mean() < 0.9
+    observed = within(scene, PLACE, 0)["s2_t2"].values
+    assert (whole.reflectance[:, seen] == observed[:, seen]).all()
+    alone, tally = run(model, scene, PLACE, generate_all=True)
+    assert set(np.unique(alone.quality)) == {Quality.GENERATED}
+    assert tally.pixels[Quality.GENERATED] == alone.quality.size
+
+
+def test_clipping_leaves_nothing_outside_the_polygon_and_changes_nothing_inside(model, scene, whole) -> None:
+    left, bottom, right, top = PLACE.extent.boundingbox.bbox
+    triangle = Polygon([(left, bottom), (right, bottom), (left, top)])
+    image, tally = run(model, scene, PLACE, polygon=triangle)
+    inside = image.quality != Quality.NODATA
+    assert 0.45 < inside.mean() < 0.55
+    assert (image.reflectance[:, inside] == whole.reflectance[:, inside]).all()
+    assert tally.inside == inside.sum()
+    assert tally.windows < run(model, scene, PLACE, polygon=box(left, bottom, right, top))[1].windows
+
+
+def test_beyond_the_stack_pixels_are_reflected_even_if_it_is_smaller_than_a_window(model) -> None:
+    grid = GeoBox((5, 7), Affine(10, 0, 735_000, 0, -10, 3_846_000), "EPSG:32649")
+    rng = np.random.default_rng(1)
+    radar, optical = (rng.random((n, 5, 7), np.float32) for n in (1, 3))
+    stack = build_stack(
+        grid,
+        {"s1_t1": radar * 10 - 20, "s2_t1": optical, "s1_t2": radar * 9 - 20},
+        pols=("VV",),
+        bands=("B11", "B8", "B3"),
+        manifest={},
+    )
+    reader = StackReader(stack, ("VV",), ("B3", "B8", "B11"))
+    read = reader.read(Box(*reader.box).grow(20))["s2_t1"]
+    assert (read == np.pad(optical[::-1], ((0, 0), (20, 20), (20, 20)), mode="reflect")).all()
+    image, _ = run(model, stack, grid)
+    assert np.isfinite(image.reflectance).all()
+
+
+def test_the_error_against_the_truth_is_that_of_generated_pixels(model, scene) -> None:
+    image, tally = run(model, scene, PLACE, chunk=96)
+    truth = within(scene, PLACE, 0)["truth_t2"].values
+    made = image.quality == Quality.GENERATED
+    error = image.reflectance[:, made] - truth[:, made]
+    assert tally.compared == made.sum()
+    assert tally.squared[0] == pytest.approx(np.square(error).sum(), rel=1e-9)
+    assert tally.absolute[0] == pytest.approx(np.abs(error).sum(), rel=1e-9)
+
+
+def test_a_cancelled_run_stops(model, scene) -> None:
+    predictor = Predictor(model, "cpu", 4)
+    predictor.cancelled.set()
+    grid = ChunkGrid(lattice_box(PLACE), predictor.lattice, 128)
+    run_ = Run(
+        StackReader(scene, ("VV",), model.card.config.bands),
+        PLACE,
+        None,
+        predictor,
+        grid,
+        True,
+        0.6,
+        lambda *_: None,
+        lambda *_: None,
+    )
+    with pytest.raises(Cancelled):
+        run_.compute(2)
