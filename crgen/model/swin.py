@@ -103,7 +103,8 @@ class SwinBlock(nn.Module):
         mask = None
         if shift or bottom or right:
             label = _regions(h, w, height, width, window, shift, x.device)
-            mask = (label[:, :, None] != label[:, None, :]) * -100.0
+            mask = torch.zeros(label.shape[0], window**2, window**2, device=x.device)
+            mask.masked_fill_(label[:, :, None] != label[:, None, :], -torch.inf)
         if shift:
             padded = torch.roll(padded, (-shift, -shift), (1, 2))
         y = _merge(self.attention(_partition(padded, window), window, mask), window, b, height, width)

@@ -133,9 +133,7 @@ def load_model(name_or_path: str = "base", device: str | torch.device = "cpu") -
     with _opened(path) as (card, file):
         tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if digest(tensors) != card.tensors_sha256:
-        raise WeightsError(
-            f"{path}: the tensors do not have the digest the card states; the file was altered; copy or download it again"
-        )
+        raise WeightsError(f"{path}: the tensors do not have the digest the card states; copy or download it again")
     generator = build_generator(card.config)
     expected = generator.state_dict()
     problems = [f"'{n}' is missing" for n in expected if n not in tensors]

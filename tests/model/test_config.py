@@ -1,0 +1,60 @@
+"""Presets and configurations: what they promise and what they refuse."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from torch._subclasses import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from crgen.errors import RequestError
+from crgen.model.config import PRESETS, preset
+from crgen.model.generator import build_generator
+
+
+def test_preset_paper_has_the_parameters_and_the_cost_the_paper_reports() -> None:
+    """Table of the paper: 41.25 M parameters, 122.28 GFLOPs (2 × MAC) for 256² px. Counted without computing."""
+    with FakeTensorMode(), FlopCounterMode(display=False) as counter:
+        generator = build_generator(preset("paper")).eval()
+        radar, optical = torch.zeros(1, 2, 256, 256), torch.zeros(1, 3, 256, 256)
+        generator(radar, optical, radar)
+    parameters = sum(p.numel() for p in generator.parameters())
+    assert parameters == pytest.approx(41.25e6, rel=0.03)
+    assert counter.get_total_flops() == pytest.approx(122.28e9, rel=0.03)
+
+
+def test_preset_base_fits_into_a_file_of_25_megabytes() -> None:
+    with FakeTensorMode():
+        assert 4 * sum(p.numel() for p in build_generator(preset("base")).parameters()) < 25e6
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_takes_other_channels(name: str) -> None:
+    config = preset(name, pols=("VH",), bands=("B8",))
+    assert (config.pols, config.bands, config.db_range) == (("VH",), ("B8",), ((-32.5, 0.0),))
+    assert json.loads(json.dumps(config.to_dict()))["pols"] == ["VH"]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"pols": ("VV", "VH")}, "db_range"),
+        ({"pols": (), "db_range": ()}, "polarisations"),
+        ({"bands": ("B8", "B8")}, "bands"),
+        ({"reflectance_range": (1.0, 0.0)}, "lower to a higher"),
+        ({"head_dim": 5}, "multiple of head_dim"),
+        ({"stem": 0}, "at least 1"),
+        ({"down_kernel": 4}, "odd"),
+    ],
+)
+def test_contradictions_are_refused(change: dict, problem: str) -> None:
+    with pytest.raises(RequestError, match=problem):
+        replace(preset("tiny"), **change)
+
+
+def test_unknown_names_are_refused_with_the_known_ones() -> None:
+    with pytest.raises(RequestError, match="no preset 'huge'; choose one of paper, base, tiny"):
+        preset("huge")
+    with pytest.raises(RequestError, match="no polarisation 'HH'; choose from VV, VH"):
+        preset("tiny", pols=("HH",))
