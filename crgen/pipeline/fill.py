@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import math
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -75,8 +76,9 @@ class FillRequest:
             raise RequestError(f"the Sentinel-2 scale is {self.s2_scale}; give a positive factor, e.g. 1e-4")
         if self.chunk < 1 or (self.workers is not None and self.workers < 1):
             raise RequestError("the chunk size and the number of workers must be positive")
-        if self.crs == "":
-            raise RequestError("--crs is empty: name a CRS, e.g. EPSG:32650, or leave the option out")
+        for name in ("source", "weights", "crs"):
+            if getattr(self, name) == "":
+                raise RequestError(f"{name} is empty; give a value, or leave the option out")
         if self.out is not None and self.out.suffix.lower() not in (".tif", ".tiff"):
             raise RequestError(f"the output '{self.out}' is not a .tif: name the file to make, e.g. result.tif")
 
@@ -167,12 +169,12 @@ def errors(tally: Tally) -> dict[str, dict[str, float]] | None:
     }
 
 
-def plan(request: FillRequest, *, measure: bool = True) -> Plan:
+def plan(request: FillRequest, *, estimate: bool = True) -> Plan:
     """Open the inputs, check everything that can be checked without reading pixels, and lay out the work.
 
     Args:
         request: what is asked.
-        measure: time one batch of windows to estimate the duration.
+        estimate: time one batch of windows to estimate the duration.
 
     Raises:
         CrgenError: of the kind that fits what is wrong; nothing has been written.
@@ -197,21 +199,21 @@ def plan(request: FillRequest, *, measure: bool = True) -> Plan:
         raise OutputError(f"{in_the_way[0]} exists already: give another --out, or --overwrite to replace it")
     predictor = Predictor(model, device, BATCH)
     grid = ChunkGrid(lattice_box(scene.area.geobox), predictor.lattice, request.chunk)
-    rate = _measure(predictor) if measure else 0.0
+    rate = measure(predictor) if estimate else 0.0
     return Plan(scene, model, device, paths, grid, request.workers or os.cpu_count() or 1, rate)
 
 
-def _measure(predictor: Predictor) -> float:
-    """Return windows per second of the bare generator, from the second of two batches."""
+def measure(predictor: Predictor, batches: int = 1) -> float:
+    """Return windows per second of the bare generator over ``batches``, after one to warm up."""
     card = predictor.model.card
     shapes = [len(card.config.pols), len(card.config.bands), len(card.config.pols)]
     inputs = [torch.zeros(BATCH, n, card.window, card.window, device=predictor.device) for n in shapes]
-    for _ in range(2):
+    with torch.inference_mode():
+        predictor.model.generator(*inputs).reflectance.cpu()
         start = time.perf_counter()
-        with torch.inference_mode():
+        for _ in range(batches):
             predictor.model.generator(*inputs).reflectance.cpu()
-        seconds = time.perf_counter() - start
-    return BATCH / seconds
+    return batches * BATCH / (time.perf_counter() - start)
 
 
 def fill(
@@ -273,7 +275,7 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
         CrgenError: of the kind that fits what went wrong; no file of the product is there then.
     """
     start = time.perf_counter()
-    work = plan(request, measure=False)
+    work = plan(request, estimate=False)
     scene, paths, card = work.scene, work.paths, work.model.card
     bands = card.config.bands
     total = work.grid.window_count
@@ -282,8 +284,8 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
     require_space(paths.folder, work.disk // 4, paths.reflectance)
     tally = Tally(bands=len(bands))
     inputs = InputThumbnails(work.grid.output.shape, bands, card.config.pols[0])
-    paths.folder.mkdir(parents=True, exist_ok=True)
     with (
+        _made(paths.folder),
         tempfile.TemporaryDirectory(prefix=f".{paths.reflectance.stem}.", dir=paths.folder) as scratch,
         CogWriter(paths.reflectance, reflectance_profile, work=Path(scratch)) as reflectance,
         CogWriter(paths.quality, quality_profile, work=Path(scratch)) as quality,
@@ -323,6 +325,20 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
         )
         publish([*finished, (item, paths.item)])
     return Result(paths, tally, notes, time.perf_counter() - start)
+
+
+@contextlib.contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Make a folder; if the block fails, remove it again, and the parents made with it, where they stayed empty."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for path in new:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        raise
 
 
 def _stored(reflectance: NDArray[np.float64], profile: RasterProfile) -> NDArray[Any]:

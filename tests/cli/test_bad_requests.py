@@ -77,7 +77,9 @@ def test_a_folder_is_no_area(refused, fill, here):
         (["--out", "map.jpg"], "'map.jpg' is not a .tif"),
         (["--out", ""], "is not a .tif"),
         (["--out", ".tif"], "is not a .tif"),
-        (["--crs", ""], "--crs is empty"),
+        (["--crs", ""], "crs is empty"),
+        (["--source", ""], "source is empty"),
+        (["--weights", ""], "weights is empty"),
         (["extra"], "extra"),
     ],
 )
