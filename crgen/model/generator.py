@@ -3,7 +3,7 @@
 Source: Duan, Belgiu & Stein, ISPRS J. Photogramm. Remote Sens. 236 (2026), doi 10.1016/j.isprsjprs.2026.03.042.
 :class:`PaperGenerator` follows the paper. :class:`GatedGenerator` keeps its order of work (fuse radar and optical of
 t1 first, then align with the radar of t2 by attention) and departs where the paper's form loses what users need:
-affine-free instance norms make it blind to the brightness of the optical input, and nothing marks missing pixels.
+affine-free instance norms take the brightness of the optical input away, and nothing marks missing pixels.
 
 Inputs are in physical units with NaN where data is missing, as in the Stack; the generator normalises by itself.
 """
@@ -149,7 +149,10 @@ class Generator(nn.Module):
 
 
 class PaperGenerator(Generator):
-    """The generator of the paper. Ignores ``s2_t2``; missing pixels are filled with the window's mean."""
+    """The generator of the paper. Ignores ``s2_t2``; missing pixels are filled with the window's mean.
+
+    The brightness of S2 at t1 reaches the result only by the projection beside the norms of ``stem_t1``.
+    """
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__(config)

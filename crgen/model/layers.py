@@ -47,7 +47,7 @@ class MiniConvMish(nn.Sequential):
 
 
 class ConvMishBlock(nn.Module):
-    """Twice (convolution 3 × 3, norm, Mish), plus the input where the channels agree."""
+    """Twice (convolution 3 × 3, norm, Mish), plus the input, projected (1 × 1) where the channels differ."""
 
     def __init__(self, cin: int, cout: int, norm: Norm) -> None:
         super().__init__()
