@@ -52,6 +52,9 @@ def options(
     """Cloud-free optical maps from Sentinel-1 radar and cloudy Sentinel-2."""
     if debug:
         logging.basicConfig(level=logging.DEBUG)
+    else:
+        # Libraries log what they then raise; without a handler Python would print that beside the error's one line.
+        logging.basicConfig(handlers=[logging.NullHandler()])
 
 
 class Stopped(BaseException):

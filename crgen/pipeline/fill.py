@@ -6,7 +6,7 @@ import contextlib
 import datetime
 import math
 import os
-import tempfile
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -23,7 +23,7 @@ from crgen.errors import OutputError, RequestError, StackError
 from crgen.model.weights import LoadedModel, load_model
 from crgen.pipeline.cog import CogWriter, RasterProfile
 from crgen.pipeline.composite import Composite
-from crgen.pipeline.files import check_writable, publish, require_space
+from crgen.pipeline.files import check_writable, discard, publish, require_space
 from crgen.pipeline.predict import MAX_DN, REFLECTANCE_SCALE, Predictor, pick_device
 from crgen.pipeline.product import Paths, describe, picture, profiles
 from crgen.pipeline.quicklook import InputThumbnails
@@ -193,10 +193,7 @@ def plan(request: FillRequest, *, estimate: bool = True) -> Plan:
         card=card,
     )
     paths = Paths(request.out or Path(f"{scene.area.name}_{scene.t1}_{scene.t2}.tif"))
-    check_writable(paths.folder)
-    in_the_way = [path for path in paths.all if path.exists()]
-    if in_the_way and not request.overwrite:
-        raise OutputError(f"{in_the_way[0]} exists already: give another --out, or --overwrite to replace it")
+    _check_free(paths, request.overwrite)
     predictor = Predictor(model, device, BATCH)
     grid = ChunkGrid(lattice_box(scene.area.geobox), predictor.lattice, request.chunk)
     rate = measure(predictor) if estimate else 0.0
@@ -214,6 +211,18 @@ def measure(predictor: Predictor, batches: int = 1) -> float:
         for _ in range(batches):
             predictor.model.generator(*inputs).reflectance.cpu()
     return batches * BATCH / (time.perf_counter() - start)
+
+
+def _check_free(paths: Paths, overwrite: bool) -> None:
+    """Refuse an output that cannot be written, or that would replace what nobody asked to replace."""
+    try:
+        check_writable(paths.folder)
+        in_the_way = [path for path in paths.all if path.is_dir() or (path.exists() and not overwrite)]
+    except OSError as error:
+        raise OutputError(f"cannot write {paths.reflectance}: {error.strerror}; choose another --out") from error
+    if in_the_way:
+        hint = "" if in_the_way[0].is_dir() else ", or --overwrite to replace it"
+        raise OutputError(f"{in_the_way[0]} exists already: give another --out{hint}")
 
 
 def fill(
@@ -285,10 +294,9 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
     tally = Tally(bands=len(bands))
     inputs = InputThumbnails(work.grid.output.shape, bands, card.config.pols[0])
     with (
-        _made(paths.folder),
-        tempfile.TemporaryDirectory(prefix=f".{paths.reflectance.stem}.", dir=paths.folder) as scratch,
-        CogWriter(paths.reflectance, reflectance_profile, work=Path(scratch)) as reflectance,
-        CogWriter(paths.quality, quality_profile, work=Path(scratch)) as quality,
+        _workplace(paths) as scratch,
+        CogWriter(paths.reflectance, reflectance_profile, work=scratch) as reflectance,
+        CogWriter(paths.quality, quality_profile, work=scratch) as quality,
     ):
 
         def show(chunk: Chunk, data: dict[str, NDArray[np.float32]]) -> None:
@@ -328,17 +336,27 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
 
 
 @contextlib.contextmanager
-def _made(folder: Path) -> Iterator[None]:
-    """Make a folder; if the block fails, remove it again, and the parents made with it, where they stayed empty."""
-    new = [path for path in (folder, *folder.parents) if not path.exists()]
+def _workplace(paths: Paths) -> Iterator[Path]:
+    """Make the product's folder and a hidden one in it for scratch files, also where a killed run left its own.
+
+    Leaving removes all that was not published, and folders made for nothing.
+    """
+    new = [path for path in (paths.folder, *paths.folder.parents) if not path.exists()]
+    scratch = paths.folder / f".{paths.reflectance.name}.scratch"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield
-    except BaseException:
+        try:
+            paths.folder.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(scratch, ignore_errors=True)
+            scratch.mkdir()
+        except OSError as error:
+            raise OutputError(f"cannot write {paths.reflectance}: {error.strerror}; choose another --out") from error
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        discard(paths.all)
         for path in new:
             with contextlib.suppress(OSError):
                 path.rmdir()
-        raise
 
 
 def _stored(reflectance: NDArray[np.float64], profile: RasterProfile) -> NDArray[Any]:
