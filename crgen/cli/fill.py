@@ -39,7 +39,7 @@ def fill(
     ] = 0.6,
     s1_units: Annotated[Literal["dB", "linear"], typer.Option(help="Unit of a stack's backscatter.")] = "dB",
     s2_scale: Annotated[float, typer.Option(help="Factor from a stack's Sentinel-2 values to reflectance.")] = 1.0,
-    chunk: Annotated[int, typer.Option(help="Side of a unit of work in pixels; bounds the memory.")] = 2048,
+    chunk: Annotated[int, typer.Option(help="Side of a unit of work in pixels; bounds the memory.")] = 1024,
     workers: Annotated[int | None, typer.Option(help="Threads. (the machine's cores)")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing product.")] = False,
     dry_run: Annotated[

@@ -61,7 +61,7 @@ class FillRequest:
     clear_threshold: float = 0.6
     s1_units: Literal["dB", "linear"] = "dB"
     s2_scale: float = 1.0
-    chunk: int = 2048
+    chunk: int = 1024
     workers: int | None = None
     overwrite: bool = False
 
