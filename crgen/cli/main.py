@@ -53,8 +53,9 @@ def options(
     if debug:
         logging.basicConfig(level=logging.DEBUG)
     else:
-        # Libraries log what they then raise; without a handler Python would print that beside the error's one line.
+        # Libraries and GDAL log what they then raise, and would print it beside the error's one line.
         logging.basicConfig(handlers=[logging.NullHandler()])
+        os.environ.setdefault("CPL_LOG", os.devnull)
 
 
 class Stopped(BaseException):

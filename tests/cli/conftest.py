@@ -33,6 +33,8 @@ def files_in(folder: Path) -> dict[str, bytes | None]:
 def crgen(monkeypatch, capfd):
     """Run `crgen` with the given words."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.setenv("CPL_LOG", "")
+    monkeypatch.delenv("CPL_LOG")
 
     def run(*words: object) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["crgen", *map(str, words)])
@@ -62,8 +64,9 @@ def refused(crgen, here):
     def run(code: int, *words: object) -> str:
         before = files_in(here)
         outcome = crgen(*words)
-        lines = outcome.err.splitlines()
-        assert [line for line in lines if not line.startswith("filling: ")] == lines[-1:], outcome.err
+        # libtiff prints "_tiffWriteProc: …" by itself, past GDAL and Python.
+        lines = [line for line in outcome.err.splitlines() if not line.startswith(("filling: ", "_tiff"))]
+        assert len(lines) == 1, outcome.err
         assert lines[-1].startswith("error: ")
         assert outcome.code == code, lines[-1]
         assert "bug in crgen" not in lines[-1]

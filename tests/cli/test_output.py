@@ -1,0 +1,92 @@
+"""What stands where the product should go, and what is there when it cannot be written."""
+
+import json
+import os
+import resource
+from pathlib import Path
+
+import pytest
+import rasterio
+
+from tests.cli.conftest import files_in
+
+PRODUCT = {"map.tif", "map_quality.tif", "map.png", "map.json"}
+
+
+def test_a_fill_says_what_it_made_and_leaves_four_files(crgen, fill, here):
+    outcome = crgen(*fill, "--out", "my maps/map.tif")
+    assert outcome.code == 0, outcome.err
+    assert {p.name for p in (here / "my maps").iterdir()} == PRODUCT
+    lines = outcome.out.splitlines()
+    shares = [float(line.split()[-2]) for line in lines if line.endswith(" %")]
+    assert sum(shares) == pytest.approx(100, abs=0.2)
+    assert "error of generated against the truth: RMSE" in outcome.out
+    assert "error of copy of t1 against the truth: RMSE" in outcome.out
+    assert [line for line in lines if "map" in line] == [
+        f"my maps/{name}" for name in ("map.tif", "map_quality.tif", "map.png", "map.json")
+    ]
+    with rasterio.open(here / "my maps" / "map.tif") as file:
+        assert file.descriptions == ("B11", "B8", "B3")
+    assert json.loads((here / "my maps" / "map.json").read_text())["id"] == "map"
+
+
+def test_without_out_the_product_is_named_after_area_and_dates(crgen, fill, here):
+    outcome = crgen(*fill, "--dry-run")
+    assert "bbox_113.5_34.7_113.503_34.703_2021-07-10_2021-07-22.tif" in outcome.out
+
+
+def test_a_product_is_replaced_only_when_asked(crgen, refused, fill, here):
+    for name in ("map.tif", "other_quality.tif"):
+        (here / name).write_text("mine")
+    assert "map.tif exists already: give another --out, or --overwrite" in refused(6, *fill, "--out", "map.tif")
+    assert "other_quality.tif exists already" in refused(6, *fill, "--out", "other.tif")
+    assert crgen(*fill, "--out", "map.tif", "--overwrite").code == 0
+    assert set(files_in(here)) == PRODUCT | {"other_quality.tif"}
+    assert (here / "map.tif").read_bytes()[:2] == b"II"
+
+
+@pytest.mark.parametrize("flags", [[], ["--overwrite"]])
+def test_a_folder_in_the_way(refused, fill, here, flags):
+    (here / "map.tif").mkdir()
+    assert "map.tif" in refused(6, *fill, "--out", "map.tif", *flags)
+
+
+def test_an_output_below_a_file(refused, fill, here):
+    (here / "file").write_text("mine")
+    assert "cannot write into file/maps" in refused(6, *fill, "--out", "file/maps/map.tif")
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no file system here that refuses files")
+def test_an_output_where_no_file_can_be_made(refused, fill):
+    assert "cannot write into /proc/self" in refused(6, *fill, "--out", "/proc/self/map.tif")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not bind root")
+def test_an_output_folder_without_permission(refused, fill, here):
+    (here / "locked").mkdir(mode=0o500)
+    assert "cannot write into locked" in refused(6, *fill, "--out", "locked/map.tif")
+
+
+@pytest.mark.parametrize("out", ["a" * 300 + ".tif", "a" * 250 + ".tif", "b" * 300 + "/map.tif"])
+def test_a_name_too_long_for_the_disk(refused, fill, out):
+    assert "name too long" in refused(6, *fill, "--out", out).lower()
+
+
+@pytest.fixture
+def small_disk():
+    """Limit the size of any file, which stands in for a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit(size: int) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+
+    yield limit
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize(("limit", "file"), [(2_000, "map.tif"), (60_000, "map.png")])
+def test_a_full_disk(refused, fill, small_disk, limit, file):
+    small_disk(limit)
+    line = refused(6, *fill, "--out", "new/map.tif")
+    assert line.startswith(f"cannot write new/{file}")
+    assert "free some space" in line
