@@ -1,0 +1,165 @@
+"""OMBRIA as it is on disk, and what happens where it is not whole."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from crgen.errors import TrainingError
+from crgen.model.config import preset
+from crgen.model.train import Trainer, TrainSettings
+from crgen.model.weights import load_model, save_weights
+from crgen.pipeline.ombria import SIDE, Ombria, card_for, cloud_mask
+
+from ..realdata import REAL_DATA
+
+FOLDER = REAL_DATA / "ombria"
+needs_ombria = pytest.mark.skipif(
+    not (FOLDER / "OmbriaS1").is_dir(), reason="OMBRIA (../shared/data/ombria) is not on this machine"
+)
+
+
+@pytest.fixture(scope="module")
+def held_out() -> Ombria:
+    return Ombria(FOLDER, "test")
+
+
+def picture(when: str, number: str) -> np.ndarray:
+    return np.asarray(Image.open(FOLDER / "OmbriaS2" / "test" / when.upper() / f"S2_{when}_{number}.png"))
+
+
+@needs_ombria
+def test_both_splits_are_there(held_out: Ombria) -> None:
+    assert len(held_out) == 70
+    assert len(list((FOLDER / "OmbriaS1" / "train" / "BEFORE").glob("*.png"))) == 624
+    assert len(set(held_out.ids)) == 70
+
+
+@needs_ombria
+def test_samples_hold_physical_units_and_miss_the_same_pixels(held_out: Ombria) -> None:
+    for index in range(0, 70, 3):
+        sample = held_out[index]
+        assert sample.s1_t1.shape == sample.s1_t2.shape == sample.clear.shape == (1, SIDE, SIDE)
+        assert sample.s2_t1.shape == sample.target.shape == (3, SIDE, SIDE)
+        missing = np.isnan(sample.s1_t1)[0]
+        for name, low, high in (("s1_t1", -25, 0), ("s1_t2", -25, 0), ("s2_t1", 0, 1), ("target", 0, 1)):
+            array = getattr(sample, name)
+            assert array.dtype == np.float32
+            assert (np.isnan(array) == missing).all(), name
+            assert low <= np.nanmin(array) < np.nanmax(array) <= high, name
+        assert not (sample.clear & missing).any()
+    vegetation = held_out[held_out.ids.index("0381")].s2_t1
+    b11, b8, b3 = np.nanmedian(vegetation, axis=(1, 2))
+    assert b8 > b11 > b3, "bands in the order B11, B8, B3"
+
+
+@needs_ombria
+@pytest.mark.parametrize(("number", "share"), [("0400", 0.17), ("0723", 0.08), ("0018", 0.045), ("0046", 0.0)])
+def test_nodata_at_the_borders_is_missing_and_dark_water_is_not(held_out: Ombria, number: str, share: float) -> None:
+    sample = held_out[held_out.ids.index(number)]
+    assert np.isnan(sample.target).mean() == pytest.approx(share, abs=0.01)
+
+
+@needs_ombria
+@pytest.mark.parametrize(
+    ("number", "when", "low", "high"),
+    [
+        ("0172", "after", 0.8, 1.0),  # overcast
+        ("0731", "after", 0.75, 0.95),
+        ("0680", "after", 0.3, 0.45),  # three white clouds
+        ("0212", "before", 0.08, 0.16),
+        ("0019", "before", 0.0, 0.005),  # desert, airfield
+        ("0658", "before", 0.0, 0.005),  # bright dry lake
+        ("0013", "before", 0.0, 0.005),
+        ("0670", "after", 0.0, 0.01),  # turbid flood
+        ("0349", "after", 0.0, 0.005),  # dark flood
+        ("0750", "before", 0.0, 0.005),  # fields
+    ],
+)
+def test_the_cloud_mask_finds_white_clouds_and_leaves_desert_and_flood(
+    number: str, when: str, low: float, high: float
+) -> None:
+    assert low <= cloud_mask(picture(when, number)).mean() <= high
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder like OMBRIA, with three patches of noise; the second has no data in its first row."""
+    rng = np.random.default_rng(0)
+    for number in ("0001", "0002", "0007"):
+        for sensor, shape in (("S1", (SIDE, SIDE)), ("S2", (SIDE, SIDE, 3))):
+            for when in ("BEFORE", "AFTER"):
+                pixels = rng.integers(20, 120, shape, np.uint8)
+                if number == "0002" and sensor == "S2":
+                    pixels[0] = 0
+                    pixels[100, 50] = 0
+                path = tmp_path / f"Ombria{sensor}" / "train" / when / f"{sensor}_{when.lower()}_{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(path)
+    return tmp_path
+
+
+def test_a_folder_in_the_published_layout_is_read(folder: Path) -> None:
+    data = Ombria(folder, "train")
+    assert data.ids == ["0001", "0002", "0007"]
+    assert data[2].name == "0007"
+    dn = np.asarray(Image.open(folder / "OmbriaS1" / "train" / "AFTER" / "S1_after_0007.png"))
+    np.testing.assert_allclose(data[2].s1_t2[0], dn / 255 * 25 - 25, atol=1e-5)
+
+
+def test_a_single_line_without_data_is_missing_and_a_black_pixel_is_not(folder: Path) -> None:
+    sample = Ombria(folder, "train")[1]
+    missing = np.isnan(sample.target[0])
+    assert missing[0].all()
+    assert missing.sum() == SIDE
+    assert (sample.target[:, 100, 50] == 0).all()
+
+
+def test_an_empty_folder_says_what_belongs_there(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"no OMBRIA patches: .* holds no S1_before_\*\.png; give the folder"):
+        Ombria(tmp_path, "test")
+
+
+def test_a_missing_image_is_named(folder: Path) -> None:
+    path = folder / "OmbriaS2" / "train" / "AFTER" / "S2_after_0007.png"
+    path.unlink()
+    with pytest.raises(TrainingError, match=f"incomplete: {path} is missing"):
+        Ombria(folder, "train")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "text", "header", "grey", "small", "deep"])
+def test_a_damaged_image_is_named(folder: Path, damage: str) -> None:
+    path = folder / "OmbriaS2" / "train" / "AFTER" / "S2_after_0001.png"
+    content = path.read_bytes()
+    if damage == "grey":
+        Image.new("L", (SIDE, SIDE)).save(path)
+    elif damage == "small":
+        Image.new("RGB", (128, 128)).save(path)
+    elif damage == "deep":
+        Image.fromarray(np.zeros((SIDE, SIDE), np.uint16)).save(path)
+    else:
+        broken = {
+            "truncated": content[:9000],
+            "empty": b"",
+            "text": b"404: Not Found",
+            "header": content[:20] + content[24:],
+        }
+        path.write_bytes(broken[damage])
+    with pytest.raises(TrainingError, match=r"OMBRIA image .* (is damaged .*fetch it again|expected uint8)") as caught:
+        Ombria(folder, "train")
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_short_training_ends_in_weights_whose_card_says_what_they_are(folder: Path) -> None:
+    config, settings = preset("tiny"), TrainSettings(steps=2, batch=1, crop=32)
+    generator = Trainer(config, settings, Ombria(folder, "train")).run()
+    path = folder / "weights.safetensors"
+    save_weights(path, generator, card_for("mine", "tiny", config, settings, {"as it is": {}}))
+    model = load_model(str(path))
+    assert model.card.config == config
+    assert model.card.training["steps"] == 2
+    assert "dB" in model.card.radiometry
+    assert all(torch.isfinite(t).all() for t in model.generator.state_dict().values())
