@@ -92,9 +92,7 @@ def worldcereal_dates(data: Path, t1: str, t2: str, *, truth: bool = True) -> xr
         planes = []
         for band in DATES_BANDS:
             name = band if band == "B8A" else f"B{band[1:]:0>2}"
-            planes.append(
-                at(fine, day)[name].values if name in fine else repeated(at(coarse, day)[name].values)
-            )
+            planes.append(at(fine, day)[name].values if name in fine else repeated(at(coarse, day)[name].values))
         return np.stack(planes)
 
     def clear(day: str) -> np.ndarray:
@@ -102,9 +100,7 @@ def worldcereal_dates(data: Path, t1: str, t2: str, *, truth: bool = True) -> xr
 
     variables = {"s1_t1": s1(t1), "s2_t1": s2(t1), "clear_t1": clear(t1), "s1_t2": s1(t2)}
     variables |= {"truth_t2": s2(t2)} if truth else {"s2_t2": s2(t2), "clear_t2": clear(t2)}
-    radar_dates = {
-        f"s1_{k}": str(at(radar, day).timestamp.values)[:19] for k, day in (("t1", t1), ("t2", t2))
-    }
+    radar_dates = {f"s1_{k}": str(at(radar, day).timestamp.values)[:19] for k, day in (("t1", t1), ("t2", t2))}
     manifest = {"source": "WorldCereal site 00002806639B424A", "t1": t1, "t2": t2, **radar_dates}
     return _stack(grid, variables, DATES_BANDS, manifest)
 

@@ -109,11 +109,13 @@ class Plan:
 
     @property
     def memory(self) -> int:
-        """Peak memory of the imagery in bytes, by arithmetic: inputs, sums and copies of the chunks at work."""
-        side = max(max(self.grid.footprint(chunk).shape) for chunk in (self.grid[0, 0],))
-        channels = 2 * len(self.model.card.config.pols) + 4 * len(self.model.card.config.bands) + 4
-        per_pixel = 4 * 2 * channels + 8 * 2 * len(self.model.card.config.bands)
-        return min(self.workers, self.grid.shape[0] * self.grid.shape[1]) * side * side * per_pixel
+        """Bytes of imagery held at once, at most: the arrays of the chunks at work and of one that waits."""
+        config = self.model.card.config
+        side = min(self.grid.chunk, max(self.grid.output.shape)) + 2 * self.model.card.window
+        inputs = 4 * (2 * len(config.pols) + 4 * len(config.bands) + 2)
+        sums = 8 * 3 * len(config.bands)
+        down, across = self.grid.shape
+        return (min(self.workers, down * across) + 1) * side * side * (2 * inputs + sums)
 
     @property
     def disk(self) -> int:

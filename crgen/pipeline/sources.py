@@ -119,6 +119,8 @@ def _open_local(
         notes += (
             f"the stack's pixels are {area.geobox.resolution.x:g} m, the weights were trained at {card.resolution:g} m",
         )
+    if "s2_t2" in stack and "clear_t2" not in stack:
+        notes += ("s2_t2 has no clear-sky score (clear_t2), so nothing of it is taken as observed",)
     manifest = manifest_of(stack)
     dates = []
     for name, date in (("t1", t1), ("t2", t2)):

@@ -117,6 +117,15 @@ def test_a_stack_written_to_disk_gives_the_same_pixels_as_its_source(
     assert (again.quality == product.quality).all()
 
 
+def test_an_image_of_t2_without_a_clear_score_is_not_taken_as_observed(tiny_weights: Path, tmp_path: Path) -> None:
+    days = (datetime.date(2021, 7, 10), datetime.date(2021, 7, 22))
+    stack = open_demo(read_area(AOI).geobox, *days, pols=("VV",), bands=("B11", "B8", "B3")).drop_vars("clear_t2")
+    crgen.write_stack(stack, tmp_path / "unscored.zarr")
+    result = crgen.fill(source=str(tmp_path / "unscored.zarr"), out=tmp_path / "a.tif", weights=str(tiny_weights))
+    assert set(np.unique(result.quality)) == {Quality.GENERATED}
+    assert any("clear_t2" in note for note in result.notes)
+
+
 def test_a_plan_counts_without_writing(tiny_weights: Path, tmp_path: Path) -> None:
     request = FillRequest(
         aoi=AOI,

@@ -1,6 +1,7 @@
 """Position, not tiling, decides a pixel; what is missing stays missing; nothing is computed twice."""
 
 import datetime
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -187,6 +188,27 @@ def test_the_error_against_the_truth_is_that_of_generated_pixels(model, scene) -
     assert tally.compared == made.sum()
     assert tally.squared[0] == pytest.approx(np.square(error).sum(), rel=1e-9)
     assert tally.absolute[0] == pytest.approx(np.abs(error).sum(), rel=1e-9)
+
+
+def test_only_the_chunks_at_work_are_held_in_memory(model, scene) -> None:
+    grid = ChunkGrid(lattice_box(PLACE), Predictor(model, "cpu", 4).lattice, 64)
+    held, most, lock = 0, 0, threading.Lock()
+
+    def start(*_: object) -> None:
+        nonlocal held, most
+        with lock:
+            held += 1
+            most = max(most, held)
+
+    def end(*_: object) -> None:
+        nonlocal held
+        with lock:
+            held -= 1
+
+    reader = StackReader(scene.assign(s1_t2=scene["s1_t2"] * np.float32(np.nan)), ("VV",), model.card.config.bands)
+    Run(reader, PLACE, None, Predictor(model, "cpu", 4), grid, True, 0.6, start, end).compute(2)
+    assert grid.shape[0] * grid.shape[1] >= 36
+    assert most <= 4
 
 
 def test_a_cancelled_run_stops(model, scene) -> None:
