@@ -51,6 +51,7 @@ def fill(
     Leaves OUT.tif (reflectance), OUT_quality.tif (which pixels are observed, which generated), OUT.png (a picture)
     and OUT.json (a STAC Item with everything needed to trust and repeat it).
     """
+    from crgen.pipeline.files import size_text
     from crgen.pipeline.fill import FillRequest, parse_date, plan, run
     from crgen.pipeline.quality import LABELS, Quality
 
@@ -84,8 +85,8 @@ def fill(
             "pixels": f"{width} × {height} = {work.pixels:,}",
             "chunks": f"{down * across:,} of up to {work.grid.chunk} × {work.grid.chunk} px",
             "windows": f"{work.grid.window_count:,} of {work.model.card.window} × {work.model.card.window} px",
-            "memory": f"about {work.memory / 1e9:.1f} GB for imagery, {work.workers} workers",
-            "disk": f"at most {work.disk / 1e9:.2f} GB, scratch files included",
+            "memory": f"about {size_text(work.memory)} for imagery, {work.workers} workers",
+            "disk": f"at most {size_text(work.disk)}, scratch files included",
             "time": f"about {duration(work.seconds)} for the windows on {work.device} "
             f"({work.windows_per_second:.1f} windows/s, measured now)",
             "output": str(work.paths.reflectance),

@@ -73,16 +73,19 @@ def main() -> None:
         code = app(standalone_mode=False) or 0
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read the output has left; without this, Python would complain once more while it shuts down.
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        code = 1
+        code = 1  # whoever read the output has left; nobody wants to hear more
     except (Exception, Stopped) as error:
         if "--debug" in sys.argv:
             traceback.print_exc()
         message, code = explain(error)
         with contextlib.suppress(OSError):
             print("error: " + " ".join(message.split()), file=sys.stderr, flush=True)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            # What cannot be written goes nowhere, or Python would complain once more while it shuts down.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(code)
 
 
@@ -97,6 +100,9 @@ def explain(error: BaseException) -> tuple[str, int]:
         return error.format_message(), error.exit_code
     if isinstance(error, MemoryError):
         return "the memory ran out; run again with a smaller --chunk or fewer --workers", 1
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}; crgen --debug before the command shows where this happened", 1
     return (
         f"unexpected {type(error).__name__}: {error}; this is a bug in crgen, run again with "
         "--debug before the command and report what it prints",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -41,15 +42,19 @@ def train(
 
     if crop < 32 or crop % 32 or steps < 1 or batch < 1:
         raise RequestError("the crop must be a multiple of 32, steps and batch at least 1")
+    if not (math.isfinite(learning_rate) and learning_rate > 0):
+        raise RequestError(f"the learning rate is {learning_rate}; give a positive number, e.g. 1e-3")
     if out.suffix != ".safetensors":
         raise OutputError(f"the weights file '{out}' must end in .safetensors")
     config = find_preset(preset, pols=POLS, bands=BANDS)
     settings = TrainSettings(
         steps=steps, batch=batch, crop=crop, learning_rate=learning_rate, seed=seed, precision=precision
     )
-    check_writable(out.parent)
+    place = pick_device(device)
     state = checkpoint or out.with_name(out.stem + ".checkpoint.pt")
-    trainer = Trainer(config, settings, Ombria(data, "train"), checkpoint=state, device=pick_device(device))
+    for folder in (out.parent, state.parent):
+        check_writable(folder)
+    trainer = Trainer(config, settings, Ombria(data, "train"), checkpoint=state, device=place)
     if trainer.step:
         note(f"resuming {state} at step {trainer.step}")
     mean = None

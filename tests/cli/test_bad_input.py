@@ -49,7 +49,7 @@ def test_altered_weights(refused, fill, here, tiny_weights):
     content = bytearray(tiny_weights.read_bytes())
     content[-3] ^= 1
     (here / "bent.safetensors").write_bytes(content)
-    assert "the file was altered" in refused(5, *fill, "--weights", "bent.safetensors")
+    assert "digest the card states" in refused(5, *fill, "--weights", "bent.safetensors")
 
 
 def test_what_is_no_weights_file(refused, fill, here):
