@@ -126,6 +126,25 @@ def test_a_missing_pixel_is_not_a_dark_pixel(gated: Generator, variable: str, ze
     assert (made[0] - made[1]).abs().max() > 1e-4
 
 
+@pytest.mark.parametrize("variable", ["s1_t1", "s1_t2"])
+def test_a_missing_radar_pixel_is_not_an_average_one(gated: Generator, variable: str) -> None:
+    """Standardising makes missing pixels the window's mean: only the mask tells them apart."""
+    given = inputs(gated.config)
+    radar = getattr(given, variable).clone()
+    radar[..., 10, 10] = torch.nan
+    missing = gated(*given._replace(**{variable: radar})).reflectance
+    average = gated(*given._replace(**{variable: radar.nan_to_num(float(radar.nanmean()))})).reflectance
+    assert (missing - average).abs().max() > 1e-4
+
+
+def test_a_closed_gate_lets_nothing_of_the_optical_t1_through() -> None:
+    generator = trained(preset("tiny"))
+    generator.get_parameter("gate.bias").fill_(-200.0)
+    given, other = inputs(generator.config), inputs(generator.config, seed=3)
+    assert torch.equal(generator(*given).reflectance, generator(*given._replace(s2_t1=other.s2_t1)).reflectance)
+    assert not torch.equal(generator(*given).reflectance, generator(*given._replace(s1_t1=other.s1_t1)).reflectance)
+
+
 def test_what_is_missing_at_t1_is_not_relied_on(gated: Generator) -> None:
     given = inputs(gated.config)
     s2_t1 = given.s2_t1.clone()

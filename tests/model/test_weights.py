@@ -212,6 +212,15 @@ def test_a_full_disk_leaves_the_old_weights_and_nothing_half_written(tiny_card: 
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"tiny.safetensors": b"the old weights"}
 
 
+def test_a_folder_in_the_place_of_the_file_stays_and_nothing_is_left_beside_it(
+    tiny_card: ModelCard, tmp_path: Path
+) -> None:
+    (tmp_path / "tiny.safetensors").mkdir()
+    with pytest.raises(OutputError, match="cannot write weights"):
+        save_weights(tmp_path / "tiny.safetensors", build_generator(tiny_card.config), tiny_card)
+    assert [p.name for p in tmp_path.iterdir()] == ["tiny.safetensors"]
+
+
 def test_a_folder_that_cannot_be_made_is_one_line(tiny_card: ModelCard, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="cannot write weights"):
