@@ -11,7 +11,7 @@ from crgen.model.config import preset
 from crgen.model.generator import build_generator
 from crgen.model.weights import save_weights
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 settings.register_profile("crgen", deadline=None, max_examples=25)
 settings.load_profile("crgen")
 
