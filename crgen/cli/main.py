@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import signal
 import sys
+import time
 import traceback
+import warnings
 from importlib.metadata import version
 from types import FrameType
 from typing import Annotated
@@ -53,9 +56,16 @@ def options(
     if debug:
         logging.basicConfig(level=logging.DEBUG)
     else:
-        # Libraries and GDAL log what they then raise, and would print it beside the error's one line.
+        # What libraries and GDAL log they then raise, and what they warn of is not for people who map.
         logging.basicConfig(handlers=[logging.NullHandler()])
         os.environ.setdefault("CPL_LOG", os.devnull)
+        warnings.filterwarnings("ignore", category=UserWarning)
+
+
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+PATIENCE = 10.0
+"""Seconds after a signal to stop in which further ones are ignored."""
+_last_stop = -math.inf
 
 
 class Stopped(BaseException):
@@ -67,8 +77,8 @@ class Stopped(BaseException):
 
 def main() -> None:
     """Run the command line and leave with a documented exit code."""
-    for stop in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stop, _stop)
+    for number in STOPPING:
+        signal.signal(number, _stop)
     try:
         code = app(standalone_mode=False) or 0
         sys.stdout.flush()
@@ -80,6 +90,8 @@ def main() -> None:
         message, code = explain(error)
         with contextlib.suppress(OSError):
             print("error: " + " ".join(message.split()), file=sys.stderr, flush=True)
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -111,4 +123,9 @@ def explain(error: BaseException) -> tuple[str, int]:
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:
-    raise Stopped(signum)
+    global _last_stop
+    now = time.monotonic()
+    # People press Ctrl-C twice, and launchers pass it on a second time: that must not cut the tidying up short.
+    if now - _last_stop > PATIENCE:
+        _last_stop = now
+        raise Stopped(signum)

@@ -95,8 +95,6 @@ class Predictor:
         places = [place for place in places if inputs.wanted[place].any()]
         self.on_windows(len(windows) - len(places))
         for start in range(0, len(places), self.batch):
-            if self.cancelled.is_set():
-                raise Cancelled
             some = places[start : start + self.batch]
             for place, dn in zip(some, self._forward(inputs, some), strict=False):
                 total[..., *place] += dn * weights
@@ -111,6 +109,8 @@ class Predictor:
             return windows.to(self.device)
 
         with self._turn, torch.inference_mode():
+            if self.cancelled.is_set():
+                raise Cancelled
             made = self.model.generator(*map(stacked, (inputs.s1_t1, inputs.s2_t1, inputs.s1_t2, inputs.s2_t2)))
             dn = (made.reflectance.float() * REFLECTANCE_SCALE).round().clamp(1, MAX_DN)
             return np.asarray(dn.to(torch.int32).cpu().numpy(), np.int64)

@@ -25,6 +25,8 @@ def start(*words: str) -> subprocess.Popen[str]:
 def stop(run: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str, str, float]:
     begin = time.monotonic()
     run.send_signal(number)
+    time.sleep(0.1)
+    run.send_signal(number)  # as impatient people and some launchers do
     out, err = run.communicate(timeout=60)
     return run.returncode, out, err, time.monotonic() - begin
 

@@ -30,6 +30,21 @@ def test_a_fill_says_what_it_made_and_leaves_four_files(crgen, fill, here):
     assert json.loads((here / "my maps" / "map.json").read_text())["id"] == "map"
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--aoi", "113.50,34.70,113.50001,34.70001", "--workers", "1000", "--chunk", "1"],
+        ["--aoi", "-60.0001,-3.0001, -60.0,-3.0", "--out", "地图 ü.TIFF"],
+    ],
+)
+def test_odd_requests_that_make_sense(crgen, fill, here, options):
+    """One pixel, more threads than work, chunks below a window; the south and west, a space, a name in two scripts."""
+    outcome = crgen(*fill, "--out", "map.tif", *options)
+    assert outcome.code == 0, outcome.err
+    assert all(line.startswith("filling: ") for line in outcome.err.splitlines()), outcome.err
+    assert len(files_in(here)) == 4
+
+
 def test_without_out_the_product_is_named_after_area_and_dates(crgen, fill, here):
     outcome = crgen(*fill, "--dry-run")
     assert "bbox_113.5_34.7_113.503_34.703_2021-07-10_2021-07-22.tif" in outcome.out
@@ -54,6 +69,11 @@ def test_a_folder_in_the_way(refused, fill, here, flags):
 def test_an_output_below_a_file(refused, fill, here):
     (here / "file").write_text("mine")
     assert "cannot write into file/maps" in refused(6, *fill, "--out", "file/maps/map.tif")
+
+
+def test_an_output_behind_a_link_that_leads_nowhere(refused, fill, here):
+    (here / "loop").symlink_to("loop")
+    assert "cannot write loop/map.tif" in refused(6, *fill, "--out", "loop/map.tif")
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no file system here that refuses files")
