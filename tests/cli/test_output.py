@@ -3,6 +3,8 @@
 import json
 import os
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -92,21 +94,20 @@ def test_a_name_too_long_for_the_disk(refused, fill, out):
     assert "name too long" in refused(6, *fill, "--out", out).lower()
 
 
-@pytest.fixture
-def small_disk():
-    """Limit the size of any file, which stands in for a full disk."""
+@contextmanager
+def small_disk(limit: int) -> Iterator[None]:
+    """Limit the size of any file, which stands in for a full disk; lifted before pytest writes its own output."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-
-    def limit(size: int) -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-
-    yield limit
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize(("limit", "file"), [(2_000, "map.tif"), (60_000, "map.png")])
-def test_a_full_disk(refused, fill, small_disk, limit, file):
-    small_disk(limit)
-    line = refused(6, *fill, "--out", "new/map.tif")
+def test_a_full_disk(refused, fill, limit, file):
+    with small_disk(limit):
+        line = refused(6, *fill, "--out", "new/map.tif")
     assert line.startswith(f"cannot write new/{file}")
     assert "free some space" in line
