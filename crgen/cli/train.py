@@ -21,7 +21,7 @@ def train(
     batch: Annotated[int, typer.Option(help="Crops in a step.")] = 8,
     crop: Annotated[int, typer.Option(help="Side of a crop in pixels, a multiple of 32.")] = 128,
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-3,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of everything random.")] = 0,
     precision: Annotated[
         Literal["float32", "bfloat16"], typer.Option(help="float32, or bfloat16 where the processor has it.")
     ] = "float32",
@@ -52,8 +52,10 @@ def train(
     )
     place = pick_device(device)
     state = checkpoint or out.with_name(out.stem + ".checkpoint.pt")
-    for folder in (out.parent, state.parent):
-        check_writable(folder)
+    for path in (out, state):
+        check_writable(path.parent)
+        if path.is_dir():
+            raise OutputError(f"cannot write {path}: a folder of that name is in the way; choose another name")
     trainer = Trainer(config, settings, Ombria(data, "train"), checkpoint=state, device=place)
     if trainer.step:
         note(f"resuming {state} at step {trainer.step}")

@@ -69,6 +69,8 @@ def test_models_show_refuses_what_is_no_weights_file(refused, here):
         (2, ["--learning-rate", "nan"], "learning rate"),
         (2, ["--learning-rate", "0"], "learning rate"),
         (2, ["--batch", "many"], "--batch"),
+        (2, ["--seed", "-1"], "--seed"),
+        (6, ["--checkpoint", "/"], "a folder of that name is in the way"),
         (6, ["--out", "weights.pt"], ".safetensors"),
         (6, ["--out", "/dev/null/w.safetensors"], "cannot write into /dev/null"),
     ],
