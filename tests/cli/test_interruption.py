@@ -47,6 +47,15 @@ def test_a_run_that_is_stopped_leaves_nothing(crgen, fill, here, number, code, w
     assert {p.name for p in (here / "new").iterdir()} == PRODUCT
 
 
+def test_a_stop_just_before_the_product_appears_leaves_nothing(refused, fill, here, monkeypatch):
+    def publish(finished):
+        assert len(files_in(here)) >= len(list(finished)) == len(PRODUCT)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("crgen.pipeline.fill.publish", publish)
+    assert refused(130, *fill, "--out", "map.tif").startswith("interrupted")
+
+
 def test_a_run_that_is_killed_is_tidied_up_by_the_next(crgen, fill, here):
     words = (*fill, "--out", "map.tif", "--chunk", "256")
     assert stop(start(*words, "--aoi", LARGE), signal.SIGKILL)[0] == -signal.SIGKILL
