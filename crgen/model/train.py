@@ -232,7 +232,7 @@ class Trainer:
             identity = state["identity"]
         except (OSError, RuntimeError, EOFError, LookupError, TypeError, ValueError, pickle.UnpicklingError) as error:
             raise TrainingError(
-                f"checkpoint {path} cannot be read ({one_line(error)}); remove it to start anew"
+                f"checkpoint {path} cannot be read ({type(error).__name__}); remove it to start anew"
             ) from None
         if identity != self._identity():
             raise TrainingError(

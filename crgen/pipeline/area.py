@@ -73,7 +73,7 @@ def read_area(
         raise AreaError(f"the resolution is {resolution} m; give a positive number of metres")
     spec = str(spec)
     path = Path(spec)
-    if spec.strip() and path.exists():
+    if spec.strip() and _exists(path):
         polygon, source, notes = _read_file(path)
         name = re.sub(r"[^a-z0-9_-]+", "_", path.stem.lower()).strip("_") or "area"
     else:
@@ -115,6 +115,13 @@ def clip_mask(polygon: BaseGeometry, geobox: GeoBox) -> NDArray[np.bool_]:
     pixels = shapely.transform(polygon, lambda xy: xy / [a.a, a.e] - shift - rest)
     mask: NDArray[np.bool_] = geometry_mask([pixels], geobox.shape.yx, Affine.identity(), invert=True)
     return mask
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # longer than any file name, e.g. GeoJSON itself
+        return False
 
 
 def _read_bbox(spec: str) -> Polygon:
