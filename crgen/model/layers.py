@@ -160,3 +160,32 @@ class SpatialAttention(nn.Module):
         """Return ``x`` times its spatial gate."""
         summary = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], 1)
         return x * torch.sigmoid(self.conv(summary))
+
+
+class Decoder(nn.Module):
+    """Climb from the tower's coarsest scale with skips: channel attention at the two coarsest, then spatial."""
+
+    def __init__(self, embed: tuple[int, ...], widths: tuple[int, ...]) -> None:
+        super().__init__()
+        coarse_first = embed[::-1]
+        self.enter = MiniConvMish(coarse_first[0], widths[0])
+        self.joins = nn.ModuleList(
+            MiniConvMish(below + skip, width)
+            for below, skip, width in zip(widths[:-1], coarse_first[1:], widths[1:], strict=True)
+        )
+        self.attentions = nn.ModuleList(
+            ChannelAttention(width) if i < 2 else SpatialAttention() for i, width in enumerate(widths)
+        )
+
+    def forward(self, scales: list[Tensor]) -> Tensor:
+        """Return the finest scale's map with ``widths[-1]`` channels."""
+        skips = scales[::-1]
+        x: Tensor = self.attentions[0](self.enter(skips[0]))
+        for skip, join, attention in zip(skips[1:], self.joins, self.attentions[1:], strict=True):
+            x = attention(join(torch.cat([upsample(x), skip], 1)))
+        return x
+
+
+def upsample(x: Tensor) -> Tensor:
+    """Double height and width, bilinear."""
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)

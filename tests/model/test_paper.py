@@ -1,0 +1,22 @@
+"""The paper's generator keeps to its formulas."""
+
+from dataclasses import replace
+
+import pytest
+
+from crgen.model.config import preset
+from crgen.model.generator import Generator
+
+from .scenes import inputs, trained
+
+
+@pytest.fixture(scope="module")
+def paper() -> Generator:
+    """The paper's form at the size of preset tiny."""
+    return trained(replace(preset("tiny"), form="paper"))
+
+
+def test_the_papers_output_stays_in_the_range_of_reflectance(paper: Generator) -> None:
+    made = paper(*inputs(paper.config))
+    assert made.reflectance.min() >= 0
+    assert made.reflectance.max() <= 1
