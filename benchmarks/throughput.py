@@ -23,8 +23,10 @@ def one(side: int) -> None:
     from pyproj import Transformer
 
     from crgen.model.weights import load_model
-    from crgen.pipeline.fill import BATCH, FillRequest, measure, run
-    from crgen.pipeline.predict import Predictor
+    from crgen.pipeline.fill import run
+    from crgen.pipeline.plan import measure
+    from crgen.pipeline.predict import BATCH, Predictor
+    from crgen.pipeline.request import FillRequest
 
     to_lonlat = Transformer.from_crs("EPSG:32649", "EPSG:4326", always_xy=True)
     corners = [

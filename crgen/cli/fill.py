@@ -52,8 +52,10 @@ def fill(
     and OUT.json (a STAC Item with everything needed to trust and repeat it).
     """
     from crgen.pipeline.files import size_text
-    from crgen.pipeline.fill import FillRequest, parse_date, plan, run
+    from crgen.pipeline.fill import run
+    from crgen.pipeline.plan import plan
     from crgen.pipeline.quality import LABELS, Quality
+    from crgen.pipeline.request import FillRequest, parse_date
 
     request = FillRequest(
         aoi=aoi,

@@ -22,6 +22,9 @@ Array = NDArray[np.float32]
 REFLECTANCE_SCALE = 10_000
 MAX_DN = 65_535
 
+BATCH = 4
+"""Windows computed at once; part of what decides the last bit of a result."""
+
 
 class Cancelled(Exception):  # noqa: N818
     """The run was told to stop; not an error of its own."""

@@ -15,8 +15,10 @@ import crgen
 from crgen.errors import OutputError, RequestError, StackError
 from crgen.pipeline.area import read_area
 from crgen.pipeline.demo import open_demo
-from crgen.pipeline.fill import FillRequest, Result, plan
+from crgen.pipeline.plan import plan
 from crgen.pipeline.quality import Quality
+from crgen.pipeline.request import FillRequest
+from crgen.pipeline.result import Result
 
 AOI = "113.545,34.705,113.565,34.720"
 DAYS = {"t1": "2021-07-10", "t2": "2021-07-22"}

@@ -1,0 +1,124 @@
+"""What a run would do and cost, checked before anything is written."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from crgen.errors import OutputError
+from crgen.model.weights import LoadedModel, load_model
+from crgen.pipeline.files import check_writable
+from crgen.pipeline.predict import BATCH, Predictor, pick_device
+from crgen.pipeline.product import Paths
+from crgen.pipeline.request import FillRequest
+from crgen.pipeline.sources import Scene, open_scene
+from crgen.pipeline.windows import ChunkGrid, lattice_box
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do and cost, from one measured batch of windows."""
+
+    scene: Scene
+    model: LoadedModel
+    device: str
+    paths: Paths
+    grid: ChunkGrid
+    workers: int
+    windows_per_second: float
+    """Measured now, on this device; 0 if it was not measured."""
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of the result."""
+        height, width = self.grid.output.shape
+        return height * width
+
+    @property
+    def seconds(self) -> float:
+        """Time for all windows at the measured rate."""
+        return self.grid.window_count / self.windows_per_second if self.windows_per_second else math.nan
+
+    @property
+    def memory(self) -> int:
+        """Bytes of imagery held at once, at most: the arrays of the chunks at work and of one that waits."""
+        config = self.model.card.config
+        side = min(self.grid.chunk, max(self.grid.output.shape)) + 2 * self.model.card.window
+        inputs = 4 * (2 * len(config.pols) + 4 * len(config.bands) + 2)
+        sums = 8 * 3 * len(config.bands)
+        down, across = self.grid.shape
+        return (min(self.workers, down * across) + 1) * side * side * (2 * inputs + sums)
+
+    @property
+    def disk(self) -> int:
+        """Bytes needed for the product and its scratch files, at most (before compression)."""
+        return self.pixels * (2 * len(self.model.card.config.bands) + 1) * 7 // 3
+
+
+def plan(request: FillRequest, *, estimate: bool = True) -> Plan:
+    """Open the inputs, check everything that can be checked without reading pixels, and lay out the work.
+
+    Args:
+        request: what is asked.
+        estimate: time one batch of windows to estimate the duration.
+
+    Raises:
+        CrgenError: of the kind that fits what is wrong; nothing has been written.
+    """
+    device = pick_device(request.device)
+    model = load_model(request.weights, device)
+    card = model.card
+    scene = open_scene(
+        request.source,
+        aoi=request.aoi,
+        t1=request.t1,
+        t2=request.t2,
+        crs=request.crs,
+        s1_units=request.s1_units,
+        s2_scale=request.s2_scale,
+        card=card,
+    )
+    paths = Paths(request.out or Path(f"{scene.area.name}_{scene.t1}_{scene.t2}.tif"))
+    _check_free(paths, request.overwrite)
+    predictor = Predictor(model, device, BATCH)
+    grid = ChunkGrid(lattice_box(scene.area.geobox), predictor.lattice, request.chunk)
+    rate = measure(predictor) if estimate else 0.0
+    return Plan(scene, model, device, paths, grid, request.workers or os.cpu_count() or 1, rate)
+
+
+def measure(predictor: Predictor, batches: int = 1) -> float:
+    """Return windows per second of the bare generator over ``batches``, after one to warm up."""
+    card = predictor.model.card
+    shapes = [len(card.config.pols), len(card.config.bands), len(card.config.pols)]
+    inputs = [torch.zeros(BATCH, n, card.window, card.window, device=predictor.device) for n in shapes]
+    with torch.inference_mode():
+        predictor.model.generator(*inputs).reflectance.cpu()
+        start = time.perf_counter()
+        for _ in range(batches):
+            predictor.model.generator(*inputs).reflectance.cpu()
+    return batches * BATCH / (time.perf_counter() - start)
+
+
+def _check_free(paths: Paths, overwrite: bool) -> None:
+    """Refuse an output that cannot be written, or that would replace what nobody asked to replace."""
+    try:
+        check_writable(paths.folder)
+        in_the_way = [path for path in paths.all if path.is_dir() or (path.exists() and not overwrite)]
+    except OSError as error:
+        raise OutputError(f"cannot write {paths.reflectance}: {error.strerror}; choose another --out") from error
+    if in_the_way:
+        hint = "" if in_the_way[0].is_dir() else ", or --overwrite to replace it"
+        raise OutputError(f"{in_the_way[0]} exists already: give another --out{hint}")
+
+
+def settings_of(request: FillRequest, work: Plan) -> dict[str, Any]:
+    """Return what decides the result, beside the inputs and the weights, as JSON can hold it."""
+    settings = {name: value for name, value in asdict(request).items() if name not in ("out", "overwrite", "workers")}
+    settings |= {"t1": work.scene.t1.isoformat(), "t2": work.scene.t2.isoformat()}
+    return settings | {"device": work.device, "batch": BATCH, "window": work.model.card.window}

@@ -1,0 +1,74 @@
+"""What is asked of `crgen fill`."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from crgen.errors import RequestError
+
+
+@dataclass(frozen=True)
+class FillRequest:
+    """What is asked of a run; every field that is not about speed decides the result.
+
+    Raises:
+        RequestError: if a value makes no sense.
+    """
+
+    aoi: str | None = None
+    """GeoJSON or other vector file, or ``west,south,east,north``; None for the whole of a local stack."""
+    t1: datetime.date | None = None
+    t2: datetime.date | None = None
+    source: str = "gee"
+    """``gee``, ``demo``, or the path of a local stack."""
+    out: Path | None = None
+    """The reflectance COG; its companions are named after it. None: ``<area>_<t1>_<t2>.tif`` here."""
+    weights: str = "base"
+    device: str = "auto"
+    crs: str | None = None
+    clip: bool = False
+    """Leave out pixels outside the polygon, not only outside its bounding box."""
+    generate_all: bool = False
+    """Leave observations of t2 out of the result."""
+    dtype: Literal["uint16", "float32"] = "uint16"
+    clear_threshold: float = 0.6
+    s1_units: Literal["dB", "linear"] = "dB"
+    s2_scale: float = 1.0
+    chunk: int = 1024
+    workers: int | None = None
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        choices = {"dtype": ("uint16", "float32"), "s1_units": ("dB", "linear")}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise RequestError(f"{name} '{getattr(self, name)}' is not one of {', '.join(allowed)}")
+        if not 0 < self.clear_threshold <= 1:
+            raise RequestError(f"the clear threshold is {self.clear_threshold}; give a score above 0 and up to 1")
+        if not (math.isfinite(self.s2_scale) and self.s2_scale > 0):
+            raise RequestError(f"the Sentinel-2 scale is {self.s2_scale}; give a positive factor, e.g. 1e-4")
+        if self.chunk < 1 or (self.workers is not None and self.workers < 1):
+            raise RequestError("the chunk size and the number of workers must be positive")
+        for name in ("source", "weights", "crs"):
+            if getattr(self, name) == "":
+                raise RequestError(f"{name} is empty; give a value, or leave the option out")
+        if self.out is not None and self.out.suffix.lower() not in (".tif", ".tiff"):
+            raise RequestError(f"the output '{self.out}' is not a .tif: name the file to make, e.g. result.tif")
+
+
+def parse_date(value: datetime.date | str | None, name: str) -> datetime.date | None:
+    """Return the day a person wrote as ``YYYY-MM-DD``.
+
+    Raises:
+        RequestError: if it is no such day.
+    """
+    if value is None or isinstance(value, datetime.date):
+        return value
+    try:
+        return datetime.date.fromisoformat(value)
+    except ValueError:
+        raise RequestError(f"{name} '{value}' is not a day: write it as YYYY-MM-DD, e.g. 2021-07-22") from None
