@@ -11,6 +11,8 @@ from crgen.model.config import preset
 from crgen.model.generator import build_generator
 from crgen.model.weights import save_weights
 
+pytest_plugins = ["tests.earthengine.fixtures"]
+
 torch.set_num_threads(1)
 settings.register_profile("crgen", deadline=None, max_examples=25)
 settings.load_profile("crgen")

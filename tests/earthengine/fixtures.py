@@ -1,0 +1,43 @@
+"""Fixtures around the local Earth Engine, for every test that wants one."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.earthengine.server import EarthEngineServer
+
+
+@pytest.fixture(scope="session")
+def _earth_engine_process() -> Iterator[EarthEngineServer]:
+    with EarthEngineServer() as server:
+        yield server
+
+
+@pytest.fixture
+def earth_engine(
+    _earth_engine_process: EarthEngineServer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[EarthEngineServer]:
+    """A local Earth Engine that nothing was asked yet, and which crgen takes for Earth Engine (``CRGEN_EE_URL``)."""
+    server = _earth_engine_process
+    server.reset()
+    monkeypatch.setenv("CRGEN_EE_URL", server.url)
+    monkeypatch.setenv("EE_PROJECT_ID", "test-project")
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    yield server
+    server.reset()
+
+
+@pytest.fixture
+def ee_client(earth_engine: EarthEngineServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[EarthEngineServer]:
+    """The same, with the plain ``ee`` client initialised against it."""
+    import ee
+    from google.auth.credentials import AnonymousCredentials
+
+    # Initialize opens a catalogue page of Google's, without a timeout.
+    monkeypatch.setattr("ee.deprecation._FetchDataCatalogStac", lambda: {})
+    ee.Reset()
+    ee.Initialize(AnonymousCredentials(), project="test-project", url=earth_engine.url)
+    # The client would retry errors on its own and hide what the server answered.
+    ee.data.setMaxRetries(0)
+    yield earth_engine
+    ee.Reset()

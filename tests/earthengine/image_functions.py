@@ -1,0 +1,538 @@
+"""Functions on images."""
+
+import functools
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from tests.earthengine import catalogue
+from tests.earthengine.images import (
+    BOOLEAN,
+    DOUBLE,
+    FLOAT,
+    MASK,
+    Band,
+    Computed,
+    EarthEngineError,
+    Grid,
+    Image,
+    Pixels,
+    PixelType,
+    Projection,
+    inside,
+    int_type,
+    sample,
+    union,
+)
+from tests.earthengine.interpreter import function
+from tests.earthengine.objects import Collection, Reducer, to_geometry
+
+# Making images -----------------------------------------------------------------------------------
+
+
+@function("Image.load")
+def load(id: str, version: int | None = None) -> Image:
+    if id not in catalogue.images():
+        raise EarthEngineError(
+            f"Image.load: Image asset '{id}' not found (does not exist or caller does not have access)."
+        )
+    return catalogue.images()[id]
+
+
+@function("Image.constant")
+def constant(value: Any) -> Image:
+    values = value if isinstance(value, list) else [value]
+    if not all(isinstance(item, int | float) for item in values):
+        raise EarthEngineError("Image.constant: the value must be a number or a list of numbers.")
+    names = ["constant"] if not isinstance(value, list) else [f"constant_{i}" for i in range(len(values))]
+    return Image(tuple(_constant(name, item) for name, item in zip(names, values, strict=True)))
+
+
+def _constant(name: str, value: float) -> Band:
+    whole = isinstance(value, int) or float(value).is_integer()
+
+    def read(grid: Grid) -> Pixels:
+        shape = grid.height, grid.width
+        return np.full(shape, value), np.ones(shape)
+
+    return Band(name, PixelType("int", value, value) if whole else DOUBLE, read)
+
+
+# Bands ------------------------------------------------------------------------------------------
+
+
+@function("Image.select")
+def select(input: Image, bandSelectors: list[Any], newNames: list[str] | None = None) -> Image:
+    bands = []
+    for selector in bandSelectors:
+        if isinstance(selector, int | float):
+            if not 0 <= selector < len(input.bands):
+                raise EarthEngineError(
+                    f"Image.select: Band number {selector} is out of range, the image has {len(input.bands)} bands."
+                )
+            bands.append(input.bands[int(selector)])
+            continue
+        matching = [band for band in input.bands if re.fullmatch(selector, band.name)]
+        if not matching:
+            raise EarthEngineError(
+                f"Image.select: Band pattern '{selector}' did not match any bands. Available bands: {input.names}"
+            )
+        bands += matching
+    chosen = replace(input, bands=tuple(bands))
+    return chosen if newNames is None else rename(chosen, newNames)
+
+
+@function("Image.rename")
+def rename(input: Image, names: list[str]) -> Image:
+    if len(names) != len(input.bands):
+        raise EarthEngineError(
+            f"Image.rename: The input image has {len(input.bands)} bands and {len(names)} names were given."
+        )
+    if len(set(names)) != len(names):
+        raise EarthEngineError("Image.rename: Can't add a band with a name that is already used.")
+    return replace(input, bands=tuple(replace(band, name=name) for band, name in zip(input.bands, names, strict=True)))
+
+
+@function("Image.bandNames")
+def band_names(image: Image) -> list[str]:
+    return image.names
+
+
+@function("Image.addBands")
+def add_bands(dstImg: Image, srcImg: Image, names: list[str] | None = None, overwrite: bool = False) -> Image:
+    added = select(srcImg, names) if names is not None else srcImg
+    bands = list(dstImg.bands)
+    for band in added.bands:
+        taken = [existing.name for existing in bands]
+        if band.name not in taken:
+            bands.append(band)
+        elif overwrite:
+            bands[taken.index(band.name)] = band
+        else:
+            free = next(f"{band.name}_{i}" for i in range(1, 1000) if f"{band.name}_{i}" not in taken)
+            bands.append(replace(band, name=free))
+    return replace(dstImg, bands=tuple(bands), id=None)
+
+
+@function("Image.metadata")
+def metadata(image: Image, property: str, name: str | None = None) -> Image:
+    value = image.properties.get(property)
+    if not isinstance(value, int | float):
+        raise EarthEngineError(f"Image.metadata: Property '{property}' is missing or no number.")
+    return Image((replace(_constant(name or property, value), type=DOUBLE),), {}, image.footprint)
+
+
+@function("Image.linkCollection")
+def link_collection(
+    input: Image,
+    imageCollection: Collection,
+    linkedBands: Any = None,
+    linkedProperties: Any = None,
+    matchPropertyName: str = "system:index",
+) -> Image:
+    key = input.properties.get(matchPropertyName)
+    match = next(
+        (
+            image
+            for image in imageCollection.elements
+            if key is not None and image.properties.get(matchPropertyName) == key
+        ),
+        None,
+    )
+    bands = [linkedBands] if isinstance(linkedBands, str) else linkedBands or []
+    names = [linkedProperties] if isinstance(linkedProperties, str) else linkedProperties or []
+    properties = {**input.properties, **{name: match.properties.get(name) if match else None for name in names}}
+    linked = replace(input, properties=properties)
+    if not bands:
+        return linked
+    if match is None:
+        # Without a match the bands are there and fully masked.
+        source = imageCollection.elements[0]
+        return add_bands(linked, select(source, bands).map_bands(_masked), overwrite=True)
+    return add_bands(linked, select(match, bands), overwrite=True)
+
+
+def _masked(band: Band) -> Band:
+    return _derived(band, lambda values, mask: (np.zeros_like(values), np.zeros_like(mask)))
+
+
+# Arithmetic -------------------------------------------------------------------------------------
+
+
+def _derived(
+    band: Band, operation: Callable[[NDArray[Any], NDArray[Any]], Pixels], kind: PixelType | None = None
+) -> Band:
+    return replace(band, type=kind or band.type, read=lambda grid: operation(*band.read(grid)))
+
+
+def _pairs(name: str, left: Image, right: Image) -> Iterable[tuple[str, Band, Band]]:
+    """Bands matched as Earth Engine does: one against all, else by name, else in order; names from the longer image."""
+    if len(left.bands) == 1 and len(right.bands) > 1:
+        return [(band.name, left.bands[0], band) for band in right.bands]
+    if len(right.bands) == 1:
+        return [(band.name, band, right.bands[0]) for band in left.bands]
+    if len(left.bands) != len(right.bands):
+        raise EarthEngineError(f"{name}: Images with {len(left.bands)} and {len(right.bands)} bands cannot be matched.")
+    if set(left.names) == set(right.names):
+        return [(band.name, band, right.band(band.name)) for band in left.bands]
+    return [(a.name, a, b) for a, b in zip(left.bands, right.bands, strict=True)]
+
+
+def _binary(name: str, operation: Callable[[Any, Any], Any], kind: Callable[[PixelType, PixelType], PixelType]) -> None:
+    def apply(image1: Image, image2: Image) -> Image:
+        bands = []
+        for label, left, right in _pairs(name, image1, image2):
+
+            def read(grid: Grid, left: Band = left, right: Band = right) -> Pixels:
+                (a, mask_a), (b, mask_b) = left.read(grid), right.read(grid)
+                return operation(a.astype(float), b.astype(float)), np.minimum(mask_a, mask_b)
+
+            owner = left if left.dimensions or not right.dimensions else right
+            bands.append(Band(label, kind(left.type, right.type), read, owner.projection))
+        keep = image1 if len(image1.bands) >= len(image2.bands) else image2
+        footprint = (
+            image1.footprint
+            if image2.footprint is None
+            else image2.footprint
+            if image1.footprint is None
+            else image1.footprint.intersection(image2.footprint)
+        )
+        return Image(tuple(bands), keep.properties if keep is image1 else {}, footprint)
+
+    function(name)(apply)
+
+
+def _range(operation: Callable[[Any, Any], Any]) -> Callable[[PixelType, PixelType], PixelType]:
+    """The range of an operation on whole numbers, from the ends of the operands' ranges."""
+
+    def kind(left: PixelType, right: PixelType) -> PixelType:
+        joined = union(left, right)
+        if joined.precision != "int" or joined.low is None:
+            return joined
+        ends = [operation(a, b) for a in (left.low, left.high) for b in (right.low, right.high)]
+        return PixelType("int", min(ends), max(ends))
+
+    return kind
+
+
+def _fraction(left: PixelType, right: PixelType) -> PixelType:
+    return DOUBLE if "double" in (left.precision, right.precision) else FLOAT
+
+
+def _boolean(left: PixelType, right: PixelType) -> PixelType:
+    return BOOLEAN
+
+
+def _divide(a: Any, b: Any) -> Any:
+    return np.divide(a, b, out=np.zeros(np.broadcast(a, b).shape), where=b != 0)
+
+
+_binary("Image.add", lambda a, b: a + b, _range(lambda a, b: a + b))
+_binary("Image.subtract", lambda a, b: a - b, _range(lambda a, b: a - b))
+_binary("Image.multiply", lambda a, b: a * b, _range(lambda a, b: a * b))
+_binary("Image.divide", _divide, _fraction)
+_binary("Image.min", np.minimum, _range(min))
+_binary("Image.max", np.maximum, _range(max))
+_binary("Image.lt", lambda a, b: (a < b).astype(float), _boolean)
+_binary("Image.lte", lambda a, b: (a <= b).astype(float), _boolean)
+_binary("Image.gt", lambda a, b: (a > b).astype(float), _boolean)
+_binary("Image.gte", lambda a, b: (a >= b).astype(float), _boolean)
+_binary("Image.eq", lambda a, b: (a == b).astype(float), _boolean)
+_binary("Image.neq", lambda a, b: (a != b).astype(float), _boolean)
+_binary("Image.and", lambda a, b: ((a != 0) & (b != 0)).astype(float), _boolean)
+_binary("Image.or", lambda a, b: ((a != 0) | (b != 0)).astype(float), _boolean)
+_binary("Image.bitwiseAnd", lambda a, b: (a.astype(np.int64) & b.astype(np.int64)).astype(float), union)
+
+
+@function("Image.not")
+def negate(value: Image) -> Image:
+    return value.map_bands(
+        lambda band: _derived(band, lambda values, mask: ((values == 0).astype(float), mask), BOOLEAN)
+    )
+
+
+@function("Image.abs")
+def absolute(value: Image) -> Image:
+    return value.map_bands(lambda band: _derived(band, lambda values, mask: (np.abs(values), mask)))
+
+
+@function("Image.round")
+def round_image(value: Image) -> Image:
+    # Earth Engine rounds halves up, as Java does.
+    return value.map_bands(
+        lambda band: _derived(band, lambda values, mask: (np.floor(values.astype(float) + 0.5), mask))
+    )
+
+
+def _cast(band: Band, kind: PixelType) -> Band:
+    def convert(values: NDArray[Any], mask: NDArray[Any]) -> Pixels:
+        if kind.precision != "int":
+            return values.astype(kind.dtype).astype(float), mask
+        return np.clip(np.trunc(values.astype(float)), kind.low, kind.high), mask
+
+    return _derived(band, convert, kind)
+
+
+_CASTS = {
+    "Float": FLOAT,
+    "Double": DOUBLE,
+    "Byte": int_type("u1"),
+    "Short": int_type("i2"),
+    "Int": int_type("i4"),
+    "Long": int_type("i8"),
+    "Int8": int_type("i1"),
+    "Int16": int_type("i2"),
+    "Int32": int_type("i4"),
+    "Uint8": int_type("u1"),
+    "Uint16": int_type("u2"),
+    "Uint32": int_type("u4"),
+}
+for _name, _kind in _CASTS.items():
+
+    def _to(value: Image, kind: PixelType) -> Image:
+        return value.map_bands(lambda band: _cast(band, kind))
+
+    function(f"Image.to{_name}", f"Image.{_name[0].lower()}{_name[1:]}")(functools.partial(_to, kind=_kind))
+
+
+@function("Image.cast")
+def cast(image: Image, bandTypes: dict[str, Any], bandOrder: list[str] | None = None) -> Image:
+    kinds = {name: _named_type(kind) for name, kind in bandTypes.items()}
+    for name in kinds:
+        image.band(name)
+    done = image.map_bands(lambda band: _cast(band, kinds[band.name]) if band.name in kinds else band)
+    return done if bandOrder is None else select(done, bandOrder)
+
+
+def _named_type(kind: Any) -> PixelType:
+    if isinstance(kind, PixelType):
+        return kind
+    key = str(kind)[:1].upper() + str(kind)[1:]
+    if key not in _CASTS:
+        raise EarthEngineError(f"Image.cast: Unknown pixel type '{kind}'.")
+    return _CASTS[key]
+
+
+# Masks ------------------------------------------------------------------------------------------
+
+
+def _mask_values(band: Band, grid: Grid) -> NDArray[Any]:
+    """What a band means as a mask: its value between 0 and 1, and 0 where it is masked itself."""
+    values, mask = band.read(grid)
+    return np.where(mask > 0, np.clip(values.astype(float), 0.0, 1.0), 0.0)
+
+
+def _masking(
+    name: str, image: Image, mask: Image, combine: Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]
+) -> Image:
+    if len(mask.bands) not in (1, len(image.bands)):
+        raise EarthEngineError(f"{name}: The mask must have one band, or as many bands as the image.")
+    masks = list(mask.bands) * (len(image.bands) if len(mask.bands) == 1 else 1)
+    bands = []
+    for band, given in zip(image.bands, masks, strict=True):
+
+        def read(grid: Grid, band: Band = band, given: Band = given) -> Pixels:
+            values, old = band.read(grid)
+            return values, combine(old, _mask_values(given, grid))
+
+        bands.append(replace(band, read=read))
+    return replace(image, bands=tuple(bands), id=None)
+
+
+@function("Image.updateMask")
+def update_mask(image: Image, mask: Image) -> Image:
+    return _masking("Image.updateMask", image, mask, lambda old, new: np.where(old > 0, new, 0.0))
+
+
+@function("Image.mask")
+def mask(image: Image, mask: Image | None = None) -> Image:
+    if mask is not None:
+        return _masking("Image.mask", image, mask, lambda old, new: new)
+    return replace(
+        image.map_bands(lambda band: _derived(band, lambda values, mask: (mask, np.ones_like(mask)), MASK)), id=None
+    )
+
+
+@function("Image.selfMask")
+def self_mask(image: Image) -> Image:
+    return update_mask(image, image)
+
+
+@function("Image.unmask")
+def unmask(input: Image, value: Image | None = None, sameFootprint: bool = True) -> Image:
+    fill = value or constant(0)
+    if len(fill.bands) not in (1, len(input.bands)):
+        raise EarthEngineError("Image.unmask: The value must have one band, or as many bands as the input.")
+    fills = list(fill.bands) * (len(input.bands) if len(fill.bands) == 1 else 1)
+    bands = []
+    for band, other in zip(input.bands, fills, strict=True):
+
+        def read(grid: Grid, band: Band = band, other: Band = other) -> Pixels:
+            (values, old), (given, given_mask) = band.read(grid), other.read(grid)
+            missing = old == 0
+            if sameFootprint:
+                missing &= inside(input.footprint, grid)
+            return np.where(missing, given, values), np.where(missing, given_mask, old)
+
+        bands.append(replace(band, type=union(band.type, other.type), read=read))
+    return replace(input, bands=tuple(bands), footprint=input.footprint if sameFootprint else None, id=None)
+
+
+@function("Image.clip")
+def clip(input: Image, geometry: Any) -> Image:
+    shape = to_geometry(geometry)
+
+    def clipped(band: Band) -> Band:
+        def read(grid: Grid) -> Pixels:
+            values, old = band.read(grid)
+            return values, np.where(inside(shape, grid), old, 0.0)
+
+        return replace(band, read=read)
+
+    footprint = shape if input.footprint is None else shape.intersection(input.footprint)
+    return replace(input.map_bands(clipped), footprint=footprint, id=None)
+
+
+# Grids ------------------------------------------------------------------------------------------
+
+
+@function("Image.resample")
+def resample(image: Image, mode: str = "bilinear") -> Image:
+    if mode != "bilinear":
+        raise EarthEngineError(f"The local Earth Engine does not implement Image.resample with '{mode}'.")
+
+    def resampled(band: Band) -> Band:
+        raster = Computed(band.read, band.projection)
+        return replace(band, read=lambda grid: sample(raster, grid, mode))
+
+    return replace(image.map_bands(resampled), id=None)
+
+
+def _target(
+    name: str, band: Band, crs: Projection, crsTransform: list[float] | None, scale: float | None
+) -> Projection:
+    if crsTransform is not None and scale is not None:
+        raise EarthEngineError(f"{name}: Cannot specify both crsTransform and scale.")
+    if crsTransform is not None:
+        return Projection(crs.crs, tuple(float(number) for number in crsTransform))  # type: ignore[arg-type]
+    return crs if scale is None else crs.at_scale(scale)
+
+
+@function("Image.reproject")
+def reproject(
+    image: Image, crs: Projection, crsTransform: list[float] | None = None, scale: float | None = None
+) -> Image:
+    def reprojected(band: Band) -> Band:
+        target = _target("Image.reproject", band, crs, crsTransform, scale)
+        raster = Computed(band.read, target)
+        return replace(band, projection=target, read=lambda grid: sample(raster, grid, "nearest"), dimensions=None)
+
+    return replace(image.map_bands(reprojected), id=None)
+
+
+@function("Image.setDefaultProjection")
+def set_default_projection(
+    image: Image, crs: Projection, crsTransform: list[float] | None = None, scale: float | None = None
+) -> Image:
+    return replace(
+        image.map_bands(
+            lambda band: replace(
+                band, projection=_target("Image.setDefaultProjection", band, crs, crsTransform, scale), dimensions=None
+            )
+        ),
+        id=None,
+    )
+
+
+@function("Image.projection")
+def image_projection(image: Image) -> Projection:
+    found = {band.projection for band in image.bands}
+    if len(found) != 1:
+        raise EarthEngineError(
+            "Image.projection: The bands of the specified image contains different projections. "
+            "Use Image.select to pick a single band."
+        )
+    return found.pop()
+
+
+@function("Image.clipToBoundsAndScale")
+def clip_to_bounds_and_scale(
+    input: Image,
+    geometry: Any = None,
+    width: int | None = None,
+    height: int | None = None,
+    maxDimension: int | None = None,
+    scale: float | None = None,
+) -> Image:
+    # Exports add this; the pixels of an export are never computed here, so only the outline is kept.
+    return input if geometry is None else clip(input, geometry)
+
+
+# Composites -------------------------------------------------------------------------------------
+
+
+@function("ImageCollection.mosaic")
+def mosaic(collection: Collection) -> Image:
+    if not collection.elements:
+        return Image(())
+    names = collection.elements[0].names
+    for image in collection.elements:
+        if image.names != names:
+            raise EarthEngineError(
+                "ImageCollection.mosaic: Expected a homogeneous image collection, but an image with incompatible bands "
+                f"was encountered: {names} and {image.names}."
+            )
+    bands = []
+    for index, name in enumerate(names):
+        layers = [image.bands[index] for image in collection.elements]
+
+        def read(grid: Grid, layers: list[Band] = layers) -> Pixels:
+            values, covered = (np.array(part) for part in layers[-1].read(grid))
+            for layer in reversed(layers[:-1]):
+                if covered.all():
+                    break
+                below, mask = layer.read(grid)
+                missing = covered == 0
+                values = np.where(missing, below, values)
+                covered = np.where(missing, mask, covered)
+            return values, covered
+
+        bands.append(Band(name, functools.reduce(union, (layer.type for layer in layers)), read))
+    outlines = [image.footprint for image in collection.elements]
+    footprint = None if None in outlines else shapely.union_all(outlines)
+    return Image(tuple(bands), {}, footprint)
+
+
+for _reducer in ("min", "max", "mean", "sum"):
+    function(f"Reducer.{_reducer}")(functools.partial(Reducer, _reducer, None))
+
+
+@function("Image.reduce")
+def reduce_bands(image: Image, reducer: Reducer) -> Image:
+    """Across the bands of each pixel, over those that are not masked."""
+    if reducer.name not in ("min", "max", "mean", "sum"):
+        raise EarthEngineError(f"The local Earth Engine does not implement Image.reduce with Reducer.{reducer.name}.")
+
+    def read(grid: Grid) -> Pixels:
+        pixels = [band.read(grid) for band in image.bands]
+        values = np.stack([value.astype(float) for value, _ in pixels])
+        masks = np.stack([mask for _, mask in pixels])
+        valid = masks > 0
+        some = valid.any(0)
+        empty = {"min": np.inf, "max": -np.inf}.get(reducer.name, 0.0)
+        filled = np.where(valid, values, empty)
+        if reducer.name == "mean":
+            weight = masks.sum(0)
+            out = np.divide((filled * masks).sum(0), weight, out=np.zeros(some.shape), where=some)
+        else:
+            out = getattr(np, reducer.name)(filled, axis=0)
+        return np.where(some, out, 0.0), masks.max(0)
+
+    kind = functools.reduce(union, (band.type for band in image.bands))
+    kind = DOUBLE if reducer.name in ("mean", "sum") else kind
+    return Image((Band(reducer.name, kind, read, image.bands[0].projection),), {}, image.footprint)

@@ -1,0 +1,495 @@
+"""Functions on collections, filters, dates, geometries and properties."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyproj
+import shapely
+
+from tests.earthengine import catalogue
+from tests.earthengine.images import EarthEngineError, Image, PixelType, Projection, int_type
+from tests.earthengine.interpreter import function
+from tests.earthengine.objects import (
+    Collection,
+    Date,
+    DateRange,
+    Feature,
+    Filter,
+    Reducer,
+    geometry,
+    properties,
+    to_geometry,
+)
+
+# Collections -------------------------------------------------------------------------------------
+
+
+@function("ImageCollection.load")
+def load_collection(id: str) -> Collection:
+    if id not in catalogue.collections():
+        raise EarthEngineError(
+            f"ImageCollection.load: ImageCollection asset '{id}' not found "
+            "(does not exist or caller does not have access)."
+        )
+    return Collection(catalogue.collections()[id], id)
+
+
+@function("ImageCollection.fromImages")
+def from_images(images: list[Image]) -> Collection:
+    for image in images:
+        if not isinstance(image, Image):
+            raise EarthEngineError("ImageCollection.fromImages: the list holds something that is no Image.")
+    return Collection(tuple(images))
+
+
+@function("Collection")
+def feature_collection(features: list[Any]) -> Collection:
+    return Collection(tuple(features), of_images=False)
+
+
+@function("Collection.filter")
+def filter_collection(collection: Collection, filter: Filter) -> Collection:
+    return replace(collection, elements=tuple(element for element in collection.elements if filter.keeps(element)))
+
+
+@function("Collection.map")
+def map_collection(collection: Collection, baseAlgorithm: Callable[[Any], Any], dropNulls: bool = False) -> Collection:
+    mapped = [baseAlgorithm(element) for element in collection.elements]
+    if dropNulls:
+        mapped = [element for element in mapped if element is not None]
+    for element in mapped:
+        if not isinstance(element, Image | Feature):
+            raise EarthEngineError("Collection.map: A mapped algorithm must return a Feature or Image.")
+    # Earth Engine keeps the index of every element through a map.
+    indexed = tuple(
+        replace(new, properties={**new.properties, "system:index": properties(old)["system:index"]})
+        if properties(old).get("system:index") is not None
+        else new
+        for old, new in zip(collection.elements, mapped, strict=True)
+    ) if len(mapped) == len(collection.elements) else tuple(mapped)  # fmt: skip
+    of_images = isinstance(indexed[0], Image) if indexed else collection.of_images
+    return Collection(indexed, of_images=of_images)
+
+
+@function("Collection.limit")
+def limit(
+    collection: Collection, limit: int | None = None, key: str | None = None, ascending: bool = True
+) -> Collection:
+    elements = collection.elements
+    if key is not None:
+        known = [element for element in elements if properties(element).get(key) is not None]
+        unknown = [element for element in elements if properties(element).get(key) is None]
+        elements = tuple(sorted(known, key=lambda element: properties(element)[key], reverse=not ascending) + unknown)
+    return replace(collection, elements=elements[:limit])
+
+
+@function("Collection.size")
+def size(collection: Collection) -> int:
+    return len(collection.elements)
+
+
+@function("Collection.first")
+def first(collection: Collection) -> Any:
+    return collection.elements[0] if collection.elements else None
+
+
+@function("Collection.toList")
+def to_list(collection: Collection, count: int, offset: int = 0) -> list[Any]:
+    return list(collection.elements[int(offset) : int(offset) + int(count)])
+
+
+@function("Collection.merge", "ImageCollection.merge")
+def merge(collection1: Collection, collection2: Collection) -> Collection:
+    def numbered(collection: Collection, number: int) -> list[Any]:
+        return [
+            replace(
+                element,
+                properties={
+                    **element.properties,
+                    "system:index": f"{number}_{properties(element).get('system:index', i)}",
+                },
+            )
+            for i, element in enumerate(collection.elements)
+        ]
+
+    return Collection((*numbered(collection1, 1), *numbered(collection2, 2)), of_images=collection1.of_images)
+
+
+@function("Collection.geometry")
+def collection_geometry(collection: Collection, maxError: float | None = None) -> shapely.Geometry:
+    return to_geometry(collection)
+
+
+@function("AggregateFeatureCollection.array")
+def aggregate_array(collection: Collection, property: str) -> list[Any]:
+    values = [properties(element).get(property) for element in collection.elements]
+    return [value for value in values if value is not None]
+
+
+@function("AggregateFeatureCollection.min")
+def aggregate_min(collection: Collection, property: str) -> Any:
+    return min(aggregate_array(collection, property), default=None)
+
+
+@function("AggregateFeatureCollection.max")
+def aggregate_max(collection: Collection, property: str) -> Any:
+    return max(aggregate_array(collection, property), default=None)
+
+
+@function("Reducer.toList")
+def to_list_reducer(tupleSize: int | None = None) -> Reducer:
+    return Reducer("toList", tupleSize)
+
+
+@function("Collection.reduceColumns")
+def reduce_columns(collection: Collection, reducer: Reducer, selectors: list[str]) -> dict[str, Any]:
+    if reducer.name != "toList" or reducer.size not in (None, len(selectors)):
+        raise EarthEngineError(
+            f"The local Earth Engine does not implement reduceColumns with Reducer.{reducer.name} of this size."
+        )
+    rows = [[properties(element).get(name) for name in selectors] for element in collection.elements]
+    kept = [row for row in rows if None not in row]
+    return {"list": kept if reducer.size else [row[0] for row in kept]}
+
+
+# Properties and features ------------------------------------------------------------------------
+
+
+@function("Element.get", "Element.getNumber", "Element.getString")
+def get(object: Any, property: str) -> Any:
+    return properties(object).get(property)
+
+
+@function("Element.set")
+def set_property(object: Any, key: str, value: Any = None) -> Any:
+    return replace(object, properties={**object.properties, key: value})
+
+
+@function("Element.setMulti")
+def set_properties(object: Any, properties: dict[str, Any]) -> Any:
+    return replace(object, properties={**object.properties, **properties})
+
+
+@function("Element.copyProperties", "Image.copyProperties")
+def copy_properties(
+    destination: Any, source: Any, properties: list[str] | None = None, exclude: list[str] | None = None
+) -> Any:
+    # Without a list everything but system properties is copied.
+    names = (
+        properties if properties is not None else [name for name in source.properties if not name.startswith("system:")]
+    )
+    copied = {
+        name: source.properties[name] for name in names if name in source.properties and name not in (exclude or [])
+    }
+    return replace(destination, properties={**destination.properties, **copied})
+
+
+@function("Element.propertyNames")
+def property_names(element: Any) -> list[str]:
+    return sorted(properties(element))
+
+
+@function("Element.toDictionary")
+def to_dictionary(element: Any, properties: list[str] | None = None) -> dict[str, Any]:
+    if properties is None:
+        return {name: value for name, value in element.properties.items() if not name.startswith("system:")}
+    return {name: get(element, name) for name in properties}
+
+
+@function("Feature")
+def feature(geometry: Any = None, metadata: dict[str, Any] | None = None) -> Feature:
+    return Feature(None if geometry is None else to_geometry(geometry), metadata or {})
+
+
+@function("Image.geometry", "Element.geometry")
+def element_geometry(feature: Any, maxError: float | None = None) -> shapely.Geometry:
+    return geometry(feature) or shapely.box(-180, -90, 180, 90)
+
+
+@function("Image.id")
+def image_id(element: Any) -> str | None:
+    return element.properties.get("system:index")
+
+
+@function("Image.date")
+def image_date(image: Image) -> Date:
+    if "system:time_start" not in image.properties:
+        raise EarthEngineError("Image.date: Image has no 'system:time_start' property.")
+    return Date(image.properties["system:time_start"])
+
+
+# Filters ----------------------------------------------------------------------------------------
+
+
+def _operand(element: Any, field: str | None, value: Any) -> Any:
+    if field is None:
+        return value
+    if field in (".all", ".geo"):
+        return geometry(element)
+    return properties(element).get(field)
+
+
+def _comparison(names: tuple[str, ...], test: Callable[[Any, Any], bool]) -> None:
+    def make(
+        leftField: str | None = None, rightValue: Any = None, rightField: str | None = None, leftValue: Any = None
+    ) -> Filter:
+        if (leftField is None) == (leftValue is None) or (rightField is None) == (rightValue is None):
+            raise EarthEngineError(
+                f"{names[0]}: needs one of leftField and leftValue, and one of rightField and rightValue."
+            )
+
+        def keeps(element: Any) -> bool:
+            left, right = _operand(element, leftField, leftValue), _operand(element, rightField, rightValue)
+            return left is not None and right is not None and test(left, right)
+
+        return Filter(keeps)
+
+    function(*names)(make)
+
+
+def _plain(value: Any) -> Any:
+    return value.millis if isinstance(value, Date) else value
+
+
+def _ordered(test: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
+    def compare(left: Any, right: Any) -> bool:
+        left, right = _plain(left), _plain(right)
+        return isinstance(left, str) == isinstance(right, str) and test(left, right)
+
+    return compare
+
+
+_comparison(("Filter.eq", "Filter.equals"), lambda left, right: _plain(left) == _plain(right))
+_comparison(("Filter.neq", "Filter.notEquals"), lambda left, right: _plain(left) != _plain(right))
+_comparison(("Filter.lt", "Filter.lessThan"), _ordered(lambda left, right: left < right))
+_comparison(("Filter.lte", "Filter.lessThanOrEquals"), _ordered(lambda left, right: left <= right))
+_comparison(("Filter.gt", "Filter.greaterThan"), _ordered(lambda left, right: left > right))
+_comparison(("Filter.gte", "Filter.greaterThanOrEquals"), _ordered(lambda left, right: left >= right))
+_comparison(("Filter.stringStartsWith",), lambda left, right: left.startswith(right))
+_comparison(("Filter.stringEndsWith",), lambda left, right: left.endswith(right))
+_comparison(("Filter.stringContains",), lambda left, right: right in left)
+_comparison(("Filter.inList",), lambda left, right: left in right)
+_comparison(("Filter.listContains",), lambda left, right: right in left)
+_comparison(
+    ("Filter.dateRangeContains",),
+    lambda left, right: left.start.millis <= Date.of(right).millis < left.end.millis,
+)
+
+
+@function("Filter.intersects")
+def intersects(
+    leftField: str | None = None,
+    rightValue: Any = None,
+    rightField: str | None = None,
+    leftValue: Any = None,
+    maxError: float | None = None,
+) -> Filter:
+    if leftField is None or rightValue is None:
+        raise EarthEngineError(
+            "The local Earth Engine implements Filter.intersects with leftField and rightValue alone."
+        )
+    shape = to_geometry(rightValue)
+    shapely.prepare(shape)
+
+    def keeps(element: Any) -> bool:
+        own = _operand(element, leftField, None)
+        return own is None or bool(shape.intersects(own))
+
+    return Filter(keeps)
+
+
+@function("Filter.and")
+def filter_and(filters: list[Filter]) -> Filter:
+    return Filter(lambda element: all(part.keeps(element) for part in filters))
+
+
+@function("Filter.or")
+def filter_or(filters: list[Filter]) -> Filter:
+    return Filter(lambda element: any(part.keeps(element) for part in filters))
+
+
+@function("Filter.not")
+def filter_not(filter: Filter) -> Filter:
+    return Filter(lambda element: not filter.keeps(element))
+
+
+@function("Filter.notNull")
+def filter_not_null(properties: list[str]) -> Filter:
+    return Filter(lambda element: all(element.properties.get(name) is not None for name in properties))
+
+
+@function("Filter.rangeContains")
+def range_contains(field: str, minValue: Any, maxValue: Any) -> Filter:
+    return Filter(
+        lambda element: (value := properties(element).get(field)) is not None and minValue <= value <= maxValue
+    )
+
+
+# Dates ------------------------------------------------------------------------------------------
+
+
+@function("Date")
+def date(value: Any) -> Date:
+    return Date.of(value)
+
+
+@function("Date.millis")
+def millis(date: Date) -> int:
+    return date.millis
+
+
+@function("Date.advance")
+def advance(date: Date, delta: float, unit: str) -> Date:
+    days = {"week": 7.0, "day": 1.0, "hour": 1 / 24, "minute": 1 / 1440, "second": 1 / 86400}
+    if unit.rstrip("s") not in days:
+        raise EarthEngineError(f"The local Earth Engine does not implement Date.advance by '{unit}'.")
+    return Date(date.millis + round(delta * days[unit.rstrip("s")] * 86_400_000))
+
+
+@function("Date.difference")
+def difference(date: Date, start: Date, unit: str) -> float:
+    return (date.millis - start.millis) / (advance(Date(0), 1, unit).millis)
+
+
+@function("Date.format")
+def format_date(date: Date, format: str | None = None) -> str:
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=date.millis)
+    match format:
+        case None:
+            return moment.strftime("%Y-%m-%dT%H:%M:%S")
+        case "YYYY-MM-dd":
+            return moment.strftime("%Y-%m-%d")
+    raise EarthEngineError(f"The local Earth Engine does not implement Date.format with '{format}'.")
+
+
+@function("DateRange")
+def date_range(start: Any, end: Any = None) -> DateRange:
+    first = Date.of(start)
+    last = Date.of(end) if end is not None else Date(first.millis + 1)
+    if last.millis <= first.millis:
+        # Earth Engine makes an empty range of it, which contains nothing.
+        return DateRange(first, first)
+    return DateRange(first, last)
+
+
+# Geometries and projections ---------------------------------------------------------------------
+
+
+def _lonlat(crs: Projection | None) -> None:
+    if crs is not None and not pyproj.CRS(crs.crs).equals(pyproj.CRS("EPSG:4326"), ignore_axis_order=True):
+        raise EarthEngineError("The local Earth Engine implements geometries in EPSG:4326 alone.")
+
+
+@function("GeometryConstructors.Point")
+def point(coordinates: list[float], crs: Projection | None = None) -> shapely.Geometry:
+    _lonlat(crs)
+    return shapely.Point(coordinates)
+
+
+@function("GeometryConstructors.Polygon")
+def polygon(
+    coordinates: list[Any], crs: Projection | None = None, geodesic: bool | None = None, evenOdd: bool = True
+) -> shapely.Geometry:
+    _lonlat(crs)
+    shape = shapely.Polygon(coordinates[0], coordinates[1:])
+    if not shape.is_valid:
+        raise EarthEngineError("Polygon coordinates are invalid: the rings cross.")
+    return shape
+
+
+@function("GeometryConstructors.MultiPolygon")
+def multi_polygon(
+    coordinates: list[Any], crs: Projection | None = None, geodesic: bool | None = None, evenOdd: bool = True
+) -> shapely.Geometry:
+    _lonlat(crs)
+    return shapely.MultiPolygon([(rings[0], rings[1:]) for rings in coordinates])
+
+
+@function("GeometryConstructors.LinearRing")
+def linear_ring(
+    coordinates: list[Any], crs: Projection | None = None, geodesic: bool | None = None
+) -> shapely.Geometry:
+    _lonlat(crs)
+    return shapely.LinearRing(coordinates)
+
+
+@function("GeometryConstructors.Rectangle")
+def rectangle(
+    coordinates: list[Any], crs: Projection | None = None, geodesic: bool | None = None, evenOdd: bool = True
+) -> shapely.Geometry:
+    _lonlat(crs)
+    flat = [number for pair in coordinates for number in (pair if isinstance(pair, list) else [pair])]
+    west, south, east, north = flat
+    return shapely.box(west, south, east, north)
+
+
+@function("GeometryConstructors.BBox")
+def bbox(west: float, south: float, east: float, north: float) -> shapely.Geometry:
+    return shapely.box(west, south, east, north)
+
+
+@function("ErrorMargin")
+def error_margin(value: float | None = None, unit: str = "meters") -> float:
+    """How wrong a geometry may be; here all are exact, which keeps any margin."""
+    return value or 0.0
+
+
+@function("Projection")
+def projection(crs: Any, transform: list[float] | None = None) -> Projection:
+    try:
+        pyproj.CRS(crs)
+    except pyproj.exceptions.CRSError:
+        raise EarthEngineError(f"Projection: The CRS of a map projection could not be parsed: {crs}.") from None
+    return Projection(crs, tuple(transform) if transform else Projection().transform)  # type: ignore[arg-type]
+
+
+@function("Projection.nominalScale")
+def nominal_scale(proj: Projection) -> float:
+    return proj.scale
+
+
+@function("Projection.crs")
+def projection_crs(projection: Projection) -> str:
+    return projection.crs
+
+
+@function("Projection.atScale")
+def at_scale(projection: Projection, meters: float) -> Projection:
+    return projection.at_scale(meters)
+
+
+# Numbers, lists, types --------------------------------------------------------------------------
+
+
+@function("Number.add")
+def number_add(left: float, right: float) -> float:
+    return left + right
+
+
+@function("Number.multiply")
+def number_multiply(left: float, right: float) -> float:
+    return left * right
+
+
+@function("List.size", "List.length")
+def list_size(list: list[Any]) -> int:
+    return len(list)
+
+
+@function("List.get")
+def list_get(list: list[Any], index: int) -> Any:
+    if not -len(list) <= index < len(list):
+        raise EarthEngineError(
+            f"List.get: List index must be between 0 and {len(list) - 1}, or -{len(list)} and -1. Found {index}."
+        )
+    return list[int(index)]
+
+
+for _name, _type in (
+    ("float", PixelType("float")), ("double", PixelType("double")),
+    *((name, int_type(name)) for name in ("uint8", "int8", "uint16", "int16", "uint32", "int32", "int64")),
+):  # fmt: skip
+    function(f"PixelType.{_name}")(functools.partial(lambda kind: kind, _type))
