@@ -2,94 +2,125 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from crgen.cli.console import console, note, progress
 
-Data = Annotated[Path, typer.Option(help="The OMBRIA folder, with OmbriaS1 and OmbriaS2 in it.")]
+if TYPE_CHECKING:
+    from crgen.model.data import PatchDataset
+    from crgen.model.generator import Generator
+
+Data = Annotated[
+    list[str] | None,
+    typer.Option(help="[KIND:]PATH[,option=value…], e.g. the OMBRIA folder. Give it again to mix (weight=…)."),
+]
 
 
 def train(
-    data: Data,
-    out: Annotated[Path, typer.Option(help="Weights file to make, NAME.safetensors.")],
-    preset: Annotated[str, typer.Option(help="base, tiny or paper.")] = "base",
-    steps: Annotated[int, typer.Option(help="Steps of the optimiser.")] = 3600,
-    batch: Annotated[int, typer.Option(help="Crops in a step.")] = 8,
-    crop: Annotated[int, typer.Option(help="Side of a crop in pixels, a multiple of 32.")] = 128,
-    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-3,
-    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of everything random.")] = 0,
+    config: Annotated[
+        Path | None, typer.Option(help="Configuration (TOML); options given beside it replace its fields.")
+    ] = None,
+    data: Data = None,
+    out: Annotated[Path | None, typer.Option(help="Weights file to make, NAME.safetensors.")] = None,
+    preset: Annotated[str | None, typer.Option(help="base, tiny or paper. [base]")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of the optimiser.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Crops in a step, over all processes.")] = None,
+    crop: Annotated[int | None, typer.Option(help="Side of a crop in pixels, a multiple of 32.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    ema: Annotated[float | None, typer.Option(help="Decay of the average of the weights.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     precision: Annotated[
-        Literal["float32", "bfloat16"], typer.Option(help="float32, or bfloat16 where the processor has it.")
-    ] = "float32",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+        Literal["float32", "bfloat16", "float16"] | None,
+        typer.Option(help="Precision of the networks; float16 on a GPU."),
+    ] = None,
+    perceptual: Annotated[
+        str | None,
+        typer.Option(help="VGG-19 of the perceptual loss: torchvision, a file, or none (without it). [torchvision]"),
+    ] = None,
+    start: Annotated[str | None, typer.Option(help="Weights to start from, by name or path.")] = None,
+    validate_every: Annotated[int | None, typer.Option(help="Steps between scores on the validation data.")] = None,
+    keep_best: Annotated[
+        bool | None, typer.Option("--keep-best/--keep-last", help="Which averaged weights to save. [last]")
+    ] = None,
     checkpoint: Annotated[
         Path | None,
         typer.Option(help="Where to save the state to resume from. [NAME.checkpoint.pt beside OUT]"),
     ] = None,
+    log: Annotated[Path | None, typer.Option(help="Folder of losses and pictures. [NAME.log beside OUT]")] = None,
+    tensorboard: Annotated[bool | None, typer.Option("--tensorboard", help="Also log for TensorBoard.")] = None,
+    picture_every: Annotated[int | None, typer.Option(help="Steps between sample pictures. [an epoch]")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that prepare batches. [0; on a GPU 8]")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
 ) -> None:
-    """Train a generator on OMBRIA's training split; run the same command again to resume."""
-    from crgen.errors import OutputError, RequestError
-    from crgen.model.config import preset as find_preset
-    from crgen.model.train import Trainer, TrainSettings
-    from crgen.model.weights import save_weights
-    from crgen.pipeline.files import check_writable
-    from crgen.pipeline.ombria import BANDS, POLS, Ombria, card_for
-    from crgen.pipeline.predict import pick_device
+    """Train a generator; run the same command again to resume.
 
-    if crop < 32 or crop % 32 or steps < 1 or batch < 1:
-        raise RequestError("the crop must be a multiple of 32, steps and batch at least 1")
-    if not (math.isfinite(learning_rate) and learning_rate > 0):
-        raise RequestError(f"the learning rate is {learning_rate}; give a positive number, e.g. 1e-3")
-    if out.suffix != ".safetensors":
-        raise OutputError(f"the weights file '{out}' must end in .safetensors")
-    config = find_preset(preset, pols=POLS, bands=BANDS)
-    settings = TrainSettings(
-        steps=steps, batch=batch, crop=crop, learning_rate=learning_rate, seed=seed, precision=precision
-    )
-    place = pick_device(device)
-    state = checkpoint or out.with_name(out.stem + ".checkpoint.pt")
-    for path in (out, state):
-        check_writable(path.parent)
-        if path.is_dir():
-            raise OutputError(f"cannot write {path}: a folder of that name is in the way; choose another name")
-    trainer = Trainer(config, settings, Ombria(data, "train"), checkpoint=state, device=place)
-    if trainer.step:
-        note(f"resuming {state} at step {trainer.step}")
-    mean = None
+    Several GPUs: torchrun --no-python --nproc-per-node N crgen train …
+    """
+    from crgen.model.weights import save_weights
+    from crgen.pipeline.datasets import parse_table
+    from crgen.pipeline.training import prepare, read_training_file
+
+    optimiser = {} if learning_rate is None else {"optimiser": {"learning_rate": learning_rate}}
+    plain = {"steps": steps, "batch": batch, "crop": crop, "ema": ema, "seed": seed, "precision": precision}
+    plain |= {"validate_every": validate_every, "keep_best": keep_best}
+    flags: dict[str, Any] = {
+        "recipe": optimiser | {name: value for name, value in plain.items() if value is not None},
+        "data": [parse_table(text) for text in data] if data else None,
+        "preset": preset, "out": out, "perceptual": perceptual, "start": start, "checkpoint": checkpoint, "log": log,
+        "tensorboard": tensorboard, "picture_every": picture_every, "workers": workers, "device": device,
+    }  # fmt: skip
+    job = prepare(read_training_file(config, flags))
+    trainer = job.trainer
+    if not trainer.processes.first:
+        trainer.run()
+        return
+    for line in job.notes:
+        note(line)
+    mean, told = None, 0
     with progress("training", "steps") as report:
 
-        def on_step(step: int, loss: float) -> None:
-            nonlocal mean
-            mean = loss if mean is None else 0.98 * mean + 0.02 * loss
-            report(step, steps, f"loss {mean:.4f}")
+        def on_step(step: int, values: dict[str, float]) -> None:
+            nonlocal mean, told
+            mean = values["loss"] if mean is None else 0.98 * mean + 0.02 * values["loss"]
+            report(step, trainer.steps, f"loss {mean:.4f}")
+            for line in list(trainer.skipped)[told:]:
+                note(f"skipped: {line}")
+            told = len(trainer.skipped)
 
         generator = trainer.run(on_step)
-    held_out = _score(generator, data)
-    card = save_weights(out, generator, card_for(out.stem, preset, config, settings, held_out))
-    console.print(f"{out} {card.tensors_sha256}", highlight=False, markup=False)
+    if trainer.skipped:
+        note(f"{len(trainer.skipped)} damaged samples were skipped")
+    held_out = {} if job.validation is None else score(generator, job.validation)
+    card = save_weights(job.out, generator, job.card(held_out))
+    console.print(f"{job.out} {card.tensors_sha256}", highlight=False, markup=False)
 
 
 def evaluate(
-    data: Data,
+    data: Annotated[str, typer.Option(help="[KIND:]PATH[,option=value…], e.g. the OMBRIA folder.")],
     weights: Annotated[str, typer.Option(help="Name (see 'crgen models') or path of the weights.")] = "base",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
-    """Score weights on OMBRIA's test split beside copying t1, as a Markdown table."""
+    """Score weights on held-out data beside copying t1, as a Markdown table."""
+    from dataclasses import replace
+
     from crgen.model.weights import load_model
+    from crgen.pipeline.datasets import KINDS, open_data, parse_table, table_spec
     from crgen.pipeline.predict import pick_device
 
-    _score(load_model(weights, pick_device(device)).generator, data)
+    model = load_model(weights, pick_device(device))
+    spec = table_spec(parse_table(data))
+    spec = replace(spec, options={**(KINDS[spec.kind].held_out or {}), **spec.options})
+    score(model.generator, open_data(spec, model.card.config.pols, model.card.config.bands))
 
 
-def _score(generator, data: Path):  # type: ignore[no-untyped-def]
+def score(generator: Generator, data: PatchDataset) -> dict[str, Any]:
+    """Print a generator's scores and return them."""
     from crgen.model.evaluate import as_markdown, evaluate
-    from crgen.pipeline.ombria import Ombria
 
     with progress("scoring", "patches") as report:
-        results = evaluate(generator, Ombria(data, "test"), on_sample=report)
+        results = evaluate(generator, data, on_sample=report)
     console.print(as_markdown(results), highlight=False, markup=False)
     return results

@@ -5,9 +5,14 @@ Every random draw comes from a :class:`torch.Generator`, so a training step can 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from crgen.model.data import Batch
 
 CLOUD_COLOUR = {"B11": 0.7, "B12": 0.55, "B9": 0.6}
 """Reflectance of a cloud relative to its visible bands, for bands where it differs from 1."""
@@ -75,3 +80,34 @@ def dihedral(arrays: list[Tensor], which: int) -> list[Tensor]:
     """Apply one of the eight symmetries of the square to every array's last two axes."""
     turned = [torch.rot90(a, which % 4, (-2, -1)) for a in arrays]
     return [a.flip(-1) for a in turned] if which >= 4 else turned
+
+
+def vary(batch: Batch, bands: tuple[str, ...], rng: torch.Generator) -> tuple[Batch, Tensor]:
+    """Paint clouds on t1, jitter the radar, drop whole inputs, and choose which clear pixels of t2 are seen.
+
+    Returns:
+        The varied batch, and ``s2_t2``: the target where it is shown to the generator, NaN elsewhere. Half of the
+        samples show nothing; the others a cloud-shaped share from 1 to 90 %.
+    """
+    n, _, height, width = batch.target.shape
+    painted_share = uniform((n,), 0.05, 0.7, rng) * (uniform((n,), 0, 1, rng) < 0.5)
+    s2_t1, _ = paint_clouds(batch.s2_t1, bands, painted_share, rng)
+    s1_t1, s1_t2 = jitter_backscatter(batch.s1_t1, rng), jitter_backscatter(batch.s1_t2, rng)
+    for array in (s1_t1, s2_t1):
+        array[uniform((n,), 0, 1, rng) < 0.04] = torch.nan
+    share = torch.exp(uniform((n,), math.log(0.01), math.log(0.9), rng))
+    seen = (cloud_opacity(share, height, width, rng) > 0.5) & (uniform((n, 1, 1, 1), 0, 1, rng) < 0.5)
+    s2_t2 = torch.where(seen & batch.clear, batch.target, torch.nan)
+    return batch._replace(s1_t1=s1_t1, s2_t1=s2_t1, s1_t2=s1_t2), s2_t2
+
+
+def leave(batch: Batch, bands: tuple[str, ...], rng: torch.Generator) -> tuple[Batch, Tensor]:
+    """Leave the inputs as they are and show nothing of t2."""
+    return batch, torch.full_like(batch.target, torch.nan)
+
+
+VARIATIONS: dict[str, Callable[[Batch, tuple[str, ...], torch.Generator], tuple[Batch, Tensor]]] = {
+    "full": vary,
+    "none": leave,
+}
+"""What a recipe's ``variation`` names: functions of a batch, the bands' names and the source of randomness."""

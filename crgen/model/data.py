@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from crgen.errors import TrainingError
+
+
+class DamagedPatch(TrainingError):  # noqa: N818
+    """One sample cannot be read: it is named and counted, and the others go on."""
 
 
 class Sample(NamedTuple):
@@ -38,8 +45,75 @@ class PatchDataset(Protocol):
         ...
 
     def __getitem__(self, index: int) -> Sample:
-        """Return one sample."""
+        """Return one sample.
+
+        Raises:
+            DamagedPatch: if it cannot be read.
+        """
         ...
+
+
+class Mixture:
+    """Several data sets, drawn from with given weights.
+
+    Args:
+        parts: data sets of the same polarisations and bands, each with its weight.
+
+    Raises:
+        TrainingError: if their channels differ, a weight is not positive, or one is empty.
+    """
+
+    def __init__(self, parts: Sequence[tuple[PatchDataset, float]]) -> None:
+        if not parts:
+            raise TrainingError("there are no data to train on; name at least one data set")
+        first = parts[0][0]
+        self.pols, self.bands = first.pols, first.bands
+        for part, weight in parts:
+            if (part.pols, part.bands) != (first.pols, first.bands):
+                raise TrainingError(
+                    f"data sets of other channels cannot be mixed: {channels(first)} and {channels(part)}"
+                )
+            if not len(part):
+                raise TrainingError("a data set holds no samples")
+            if not weight > 0:
+                raise TrainingError(f"a data set has the weight {weight}; give a positive number")
+        self.parts = [part for part, _ in parts]
+        self.weights = torch.tensor([weight for _, weight in parts])
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def __getitem__(self, index: int) -> Sample:
+        for part in self.parts:
+            if index < len(part):
+                return part[index]
+            index -= len(part)
+        raise IndexError
+
+    def draw(self, rng: torch.Generator) -> int:
+        """Return the index of a random sample: first the data set by weight, then one of its samples."""
+        which = int(torch.multinomial(self.weights, 1, generator=rng))
+        before = sum(len(part) for part in self.parts[:which])
+        return before + int(torch.randint(len(self.parts[which]), (1,), generator=rng))
+
+
+class Part:
+    """Some samples of a data set, by index."""
+
+    def __init__(self, data: PatchDataset, indices: Sequence[int]) -> None:
+        self.data, self.indices = data, indices
+        self.pols, self.bands = data.pols, data.bands
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.data[self.indices[index]]
+
+
+def channels(data: PatchDataset) -> str:
+    """Return a data set's channels for people: ``"VV/VH and B4/B3/B2"``."""
+    return f"{'/'.join(data.pols)} and {'/'.join(data.bands)}"
 
 
 class Batch(NamedTuple):

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from crgen.errors import TrainingError
 from crgen.model.augment import cloud_opacity, paint_clouds
-from crgen.model.data import Batch, PatchDataset, collate
+from crgen.model.data import Batch, Part, PatchDataset, collate
 from crgen.model.generator import Generator
 from crgen.model.metrics import METRICS
 
@@ -73,6 +74,16 @@ def evaluate(
         scores = {name: math.fsum(values) / len(values) for name, values in cells.items()}
         result.setdefault(condition_name, {})[row] = {**scores, "samples": float(len(cells["PSNR"]))}
     return result
+
+
+def validation_scores(generator: Generator, data: PatchDataset, count: int) -> Scores:
+    """Return a generator's mean scores over the conditions, on at most ``count`` samples spread over ``data``."""
+    every = max(-(-len(data) // count), 1)
+    part = Part(data, range(0, len(data), every))
+    results = evaluate(generator, part)
+    if not results:
+        raise TrainingError(f"none of {len(part)} validation samples has {MIN_CLEAR:.0%} of its target clear")
+    return {m: math.fsum(rows["generator"][m] for rows in results.values()) / len(results) for m in METRICS}
 
 
 def _arrange(batch: Batch, bands: tuple[str, ...], condition: Condition, rng: torch.Generator) -> tuple[Batch, Tensor]:

@@ -26,6 +26,8 @@ class Prediction(NamedTuple):
     """Reflectance of the bands at t2, ``(batch, band, y, x)``."""
     reliability: Tensor | None = None
     """``gated``: how far S2 at t1 is relied on, 0 to 1, ``(batch, 1, y, x)``."""
+    variance: Tensor | None = None
+    """Variance of the reflectance, of its shape, where the generator predicts one."""
     auxiliary: Tensor | None = None
     """``paper``: the bottleneck image as reflectance, supervised like the output."""
 
@@ -72,10 +74,11 @@ class Generator(nn.Module):
         """Map dB to [-1, 1]; NaN stays NaN."""
         return ((x - self.db_low) / self.db_span).clamp(0, 1) * 2 - 1
 
-    def scale_reflectance(self, x: Tensor) -> Tensor:
+    def scale_reflectance(self, x: Tensor, *, clip: bool = True) -> Tensor:
         """Map reflectance to [-1, 1]; NaN stays NaN."""
         low, high = self.config.reflectance_range
-        return ((x - low) / (high - low)).clamp(0, 1) * 2 - 1
+        share = (x - low) / (high - low)
+        return (share.clamp(0, 1) if clip else share) * 2 - 1
 
     def to_reflectance(self, x: Tensor) -> Tensor:
         """Invert :meth:`scale_reflectance` without clipping."""
@@ -107,9 +110,14 @@ class Generator(nn.Module):
         raise NotImplementedError
 
 
-def build_generator(config: GeneratorConfig) -> Generator:
-    """Return an untrained generator of ``config.form``."""
+def build_generator(config: GeneratorConfig, seed: int | None = None) -> Generator:
+    """Return an untrained generator of ``config.form``, its weights drawn from ``seed`` if given."""
     from crgen.model.gated import GatedGenerator
     from crgen.model.paper import PaperGenerator
 
-    return PaperGenerator(config) if config.form == "paper" else GatedGenerator(config)
+    form = PaperGenerator if config.form == "paper" else GatedGenerator
+    if seed is None:
+        return form(config)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return form(config)

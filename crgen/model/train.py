@@ -1,244 +1,308 @@
-"""The plain training loop: masked L1 + MS-SSIM on clear reference pixels, an average of the weights, checkpoints.
+"""The training loop: a generator, with or without a discriminator, after one recipe.
 
-Each step draws its samples and its augmentation from a random generator seeded by ``(seed, step)``, so a run that
-was interrupted and resumed follows the same curve as one that was not.
+Samples and their variation are drawn from the seed and the step (:mod:`crgen.model.draw`) and dropout is seeded by
+them, so a run that was interrupted and resumed follows the same curve as one that was not.
 """
 
 from __future__ import annotations
 
 import math
-import pickle
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from copy import deepcopy
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from crgen.errors import TrainingError
-from crgen.model.augment import cloud_opacity, dihedral, jitter_backscatter, paint_clouds, uniform
-from crgen.model.config import GeneratorConfig
-from crgen.model.data import Batch, PatchDataset, collate
-from crgen.model.generator import Generator, Prediction, build_generator
-from crgen.model.metrics import masked_mean, ms_ssim
+from crgen.model.checkpoint import read_checkpoint, write_checkpoint
+from crgen.model.data import Batch, PatchDataset, channels
+from crgen.model.discriminator import condition_of
+from crgen.model.draw import MIN_CLEAR, Step, Steps, loader
+from crgen.model.generator import Generator, Prediction
+from crgen.model.log import TrainingLog
+from crgen.model.losses import ADVERSARIAL, TERMS, Term, gradient_penalty, score_losses
+from crgen.model.processes import Processes
+from crgen.model.recipe import Optimiser, Recipe, learning_rate
+
+Values = dict[str, float]
 
 
-@dataclass(frozen=True)
-class TrainSettings:
-    """Everything that decides a training run beside the generator and the data."""
-
-    steps: int = 3600
-    batch: int = 8
-    crop: int = 128
-    learning_rate: float = 1e-3
-    warmup: int = 200
-    weight_decay: float = 0.01
-    ema: float = 0.999
-    ms_ssim_weight: float = 0.15
-    seed: int = 0
-    precision: Literal["float32", "bfloat16"] = "float32"
-    checkpoint_every: int = 250
+def build_optimiser(module: nn.Module, settings: Optimiser) -> torch.optim.Optimizer:
+    """Return the optimiser of a network's parameters; vectors (biases, norms) do not decay."""
+    trained = [p for p in module.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    kind = torch.optim.AdamW if settings.name == "adamw" else torch.optim.Adam
+    return kind(groups, lr=settings.learning_rate, betas=settings.betas)
 
 
-def one_line(error: Exception) -> str:
-    """Return the first line of what ``error`` says."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
-
-
-def step_rng(seed: int, step: int) -> torch.Generator:
-    """Return the random generator of one step."""
-    return torch.Generator().manual_seed((seed << 32) + step)
-
-
-def draw_batch(data: PatchDataset, settings: TrainSettings, rng: torch.Generator) -> tuple[Batch, list[str]]:
-    """Draw random crops of random samples, turned by the symmetries of the square."""
-    picks = torch.randint(len(data), (settings.batch,), generator=rng).tolist()
-    samples = [data[i] for i in picks]
-    crops = []
-    for sample in samples:
-        height, width = sample.target.shape[-2:]
-        if min(height, width) < settings.crop:
-            raise TrainingError(f"sample {sample.name} is {height} × {width} px, smaller than the crop {settings.crop}")
-        y = int(torch.randint(height - settings.crop + 1, (1,), generator=rng))
-        x = int(torch.randint(width - settings.crop + 1, (1,), generator=rng))
-        which = int(torch.randint(8, (1,), generator=rng))
-        window = [a[..., y : y + settings.crop, x : x + settings.crop] for a in collate([sample])]
-        crops.append(dihedral(window, which))
-    return Batch(*map(torch.cat, zip(*crops, strict=True))), [s.name for s in samples]
-
-
-def vary(batch: Batch, bands: tuple[str, ...], rng: torch.Generator) -> tuple[Batch, Tensor]:
-    """Paint clouds on t1, jitter the radar, drop whole inputs, and choose which clear pixels of t2 are seen.
-
-    Returns:
-        The varied batch, and ``s2_t2``: the target where it is shown to the generator, NaN elsewhere. Half of the
-        samples show nothing; the others a cloud-shaped share from 1 to 90 %.
-    """
-    n, _, height, width = batch.target.shape
-    painted_share = uniform((n,), 0.05, 0.7, rng) * (uniform((n,), 0, 1, rng) < 0.5)
-    s2_t1, _ = paint_clouds(batch.s2_t1, bands, painted_share, rng)
-    s1_t1, s1_t2 = jitter_backscatter(batch.s1_t1, rng), jitter_backscatter(batch.s1_t2, rng)
-    for array in (s1_t1, s2_t1):
-        array[uniform((n,), 0, 1, rng) < 0.04] = torch.nan
-    share = torch.exp(uniform((n,), math.log(0.01), math.log(0.9), rng))
-    seen = (cloud_opacity(share, height, width, rng) > 0.5) & (uniform((n, 1, 1, 1), 0, 1, rng) < 0.5)
-    s2_t2 = torch.where(seen & batch.clear, batch.target, torch.nan)
-    return batch._replace(s1_t1=s1_t1, s2_t1=s2_t1, s1_t2=s1_t2), s2_t2
-
-
-def similarity_loss(made: Prediction, batch: Batch, seen: Tensor, settings: TrainSettings) -> Tensor:
-    """Return L1 + λ·(1 − MS-SSIM) over clear pixels the generator was not shown, mean over samples that have any."""
-    counts = batch.clear & ~seen
-    usable = counts.float().mean((1, 2, 3)) > 0.02
+def similarity(made: Prediction, batch: Batch, s2_t2: Tensor, terms: dict[str, Term]) -> dict[str, Tensor]:
+    """Return each term over clear pixels that were not shown, mean over the samples that have enough of them."""
+    counts = batch.clear & ~torch.isfinite(s2_t2).all(1, keepdim=True)
+    usable = counts.float().mean((1, 2, 3)) > MIN_CLEAR
     if not usable.any():
-        return made.reflectance.sum() * 0
-    x, y, mask = made.reflectance.float()[usable], torch.nan_to_num(batch.target)[usable], counts[usable]
-    losses = masked_mean((x - y).abs(), mask) + settings.ms_ssim_weight * (1 - ms_ssim(x, y, mask))
-    if made.auxiliary is not None:
-        losses = losses + 0.2 * masked_mean((made.auxiliary.float()[usable] - y).abs(), mask)
-    return losses.mean()
-
-
-def learning_rate(step: int, settings: TrainSettings) -> float:
-    """Return the rate at ``step``: linear warm-up, then a cosine to 1 % of the peak."""
-    if step < settings.warmup:
-        return settings.learning_rate * (step + 1) / settings.warmup
-    done = (step - settings.warmup) / max(settings.steps - settings.warmup, 1)
-    return settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0))))
+        return {name: made.reflectance.sum() * 0 for name in terms}
+    images = {name: image.float()[usable] for name, image in made._asdict().items() if image is not None}
+    truth = torch.nan_to_num(batch.target)[usable]
+    return {name: term(Prediction(**images), truth, counts[usable]).mean() for name, term in terms.items()}
 
 
 class Trainer:
-    """One training run: the generator, its averaged copy, the optimiser and the step reached.
+    """One training run: the networks, their optimisers, the averaged generator and the step reached.
 
     Args:
-        config: the generator to train.
-        settings: how.
+        generator: what to train, from its present weights.
+        recipe: how.
         data: on what; its channels must be the generator's.
+        discriminator: its adversary, called with an image and a condition (see :mod:`crgen.model.discriminator`), to
+            return a list of score maps; needed exactly if the recipe has one.
+        perceptual: the perceptual term, :class:`crgen.model.losses.Perceptual`, needed exactly if the recipe weighs it.
+        validate: returns scores of the averaged generator, among them ``PSNR`` if the recipe keeps the best.
         checkpoint: file to save to and to resume from; nothing is saved if None.
+        checkpoint_every: steps between saves.
+        origin: what the present weights are, to tell runs apart.
+        log: where to write losses, scores and pictures.
         device: where to train.
+        workers: processes that prepare batches ahead; 0 prepares them in this one.
+        processes: this process among those that train together.
 
     Raises:
-        TrainingError: if data and generator do not fit, or the checkpoint belongs to another run.
+        TrainingError: if the parts do not fit, or the checkpoint belongs to another run.
     """
 
     def __init__(
         self,
-        config: GeneratorConfig,
-        settings: TrainSettings,
+        generator: Generator,
+        recipe: Recipe,
         data: PatchDataset,
         *,
+        discriminator: nn.Module | None = None,
+        perceptual: nn.Module | None = None,
+        validate: Callable[[Generator], Values] | None = None,
         checkpoint: Path | None = None,
+        checkpoint_every: int = 250,
+        origin: str = "",
+        log: TrainingLog | None = None,
         device: str = "cpu",
+        workers: int = 0,
+        processes: Processes = Processes(),  # noqa: B008  (immutable)
     ) -> None:
+        self._check(generator, recipe, data, discriminator, perceptual, processes)
+        self.recipe, self.validate, self.log = recipe, validate, log
+        self.checkpoint, self.checkpoint_every, self.origin = checkpoint, checkpoint_every, origin
+        self.device, self.workers, self.processes = torch.device(device), workers, processes
+        self.steps, self.epoch_steps = recipe.total_steps(len(data)), recipe.epoch_steps(len(data))
+        self.source = Steps(data, recipe, self.steps, processes.rank, processes.count)
+        self.terms = {name: TERMS[name] for name in recipe.losses if name in TERMS}
+        if perceptual is not None:
+            self.terms["perceptual"] = perceptual.to(self.device)
+
+        self.generator = generator.to(self.device)
+        self.generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.processes.align(self.generator)
+        self.averaged = deepcopy(self.generator).eval().requires_grad_(False)
+        self.best: dict[str, Any] = {"PSNR": -math.inf, "step": 0, "state": None}
+        self.optimisers = {"generator": build_optimiser(self.generator, recipe.optimiser)}
+        self.discriminator = discriminator
+        if discriminator is not None and recipe.adversary is not None:
+            self.processes.align(discriminator.to(self.device))
+            self.optimisers["discriminator"] = build_optimiser(discriminator, recipe.adversary.optimiser)
+        self.plateaus = {
+            name: torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=0.5, patience=10)
+            for name, optimiser in self.optimisers.items()
+            if recipe.schedule == "plateau"
+        }
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "float16")
+        self.step, self.epoch_loss = 0, 0.0
+        self.skipped: dict[str, None] = {}
+        if checkpoint is not None and checkpoint.exists():
+            self._restore(read_checkpoint(checkpoint, self._identity(), self.device))
+        if log is not None and processes.first:
+            log.rewind(self.step)
+
+    @staticmethod
+    def _check(
+        generator: Generator,
+        recipe: Recipe,
+        data: PatchDataset,
+        discriminator: nn.Module | None,
+        perceptual: nn.Module | None,
+        processes: Processes,
+    ) -> None:
+        config = generator.config
         if (data.pols, data.bands) != (config.pols, config.bands):
             raise TrainingError(
-                f"the data hold {'/'.join(data.pols)} and {'/'.join(data.bands)}, "
+                f"the data hold {channels(data)}, "
                 f"the generator takes {'/'.join(config.pols)} and {'/'.join(config.bands)}"
             )
-        self.config, self.settings, self.data = config, settings, data
-        self.checkpoint, self.device = checkpoint, torch.device(device)
-        torch.manual_seed(settings.seed)
-        self.generator = build_generator(config).to(self.device)
-        self.generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.averaged = deepcopy(self.generator)
-        self.averaged.eval().requires_grad_(False)
-        decay = [p for p in self.generator.parameters() if p.ndim > 1]
-        rest = [p for p in self.generator.parameters() if p.ndim <= 1]
-        groups = [
-            {"params": decay, "weight_decay": settings.weight_decay},
-            {"params": rest, "weight_decay": 0.0},
-        ]
-        self.optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.99))
-        self.step = 0
-        if checkpoint is not None and checkpoint.exists():
-            self._resume(checkpoint)
+        if unknown := set(recipe.losses) - set(TERMS) - {"perceptual"}:
+            raise TrainingError(f"there is no loss '{min(unknown)}'; choose from {', '.join(TERMS)}, perceptual")
+        if (recipe.adversary is None) != (discriminator is None):
+            raise TrainingError("a recipe with an adversary needs a discriminator, and one without takes none")
+        if ("perceptual" in recipe.losses) != (perceptual is not None):
+            raise TrainingError("the loss 'perceptual' needs its network, and no other loss takes one")
+        if recipe.batch % processes.count:
+            raise TrainingError(f"a batch of {recipe.batch} cannot be shared by {processes.count} processes")
 
-    def run(self, on_step: Callable[[int, float], None] = lambda step, loss: None) -> Generator:
-        """Train to the last step and return the averaged generator.
+    def run(self, on_step: Callable[[int, Values], None] = lambda step, values: None) -> Generator:
+        """Train to the last step and return the averaged generator, or its best state if the recipe keeps it.
 
         Raises:
-            TrainingError: if the loss or its gradient is not a number, or a checkpoint cannot be written; the last
-                checkpoint stays good.
+            TrainingError: if a loss or gradient is not a number, the data are unusable, or a file cannot be written;
+                the last checkpoint stays good.
         """
-        for loss in self._losses():
-            on_step(self.step, loss)
+        for values in self._steps():
+            on_step(self.step, values)
+        if self.recipe.keep_best and self.best["state"] is not None:
+            self.averaged.load_state_dict(self.best["state"])
         return self.averaged
 
-    def _losses(self) -> Iterator[float]:
-        while self.step < self.settings.steps:
-            loss = self._train_step()
+    def _steps(self) -> Iterator[Values]:
+        if self.step >= self.steps:
+            return
+        for item in loader(self.source, self.step, self.workers, pin=self.device.type == "cuda"):
+            if isinstance(item, TrainingError):
+                raise item
+            values = self._train_step(item)
             self.step += 1
-            if self.step % self.settings.checkpoint_every == 0 or self.step == self.settings.steps:
-                self._save()
-            yield loss
+            self._end_step(values)
+            yield values
 
-    def _train_step(self) -> float:
-        settings = self.settings
-        rng = step_rng(settings.seed, self.step)
-        torch.manual_seed(settings.seed + self.step)
-        batch, names = draw_batch(self.data, settings, rng)
-        batch, s2_t2 = vary(batch, self.config.bands, rng)
-        batch, s2_t2 = Batch(*(t.to(self.device) for t in batch)), s2_t2.to(self.device)
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.step, settings)
+    def _train_step(self, item: Step) -> Values:
+        """Update the discriminator, then the generator, then its average."""
+        torch.manual_seed(self.recipe.seed + self.step * self.processes.count + self.processes.rank)
+        self.skipped.update(dict.fromkeys(item.skipped))
+        batch = Batch(*(t.to(self.device, non_blocking=True) for t in item.batch))
+        s2_t2 = item.s2_t2.to(self.device, non_blocking=True)
+        values = self._set_rates()
         self.generator.train()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+        with self._autocast():
             made = self.generator(batch.s1_t1, batch.s2_t1, batch.s1_t2, s2_t2)
-        loss = similarity_loss(made, batch, torch.isfinite(s2_t2).all(1, keepdim=True), settings)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        slope = nn.utils.clip_grad_norm_(self.generator.parameters(), 1.0)
-        if not torch.isfinite(loss + slope):
+        terms = similarity(made, batch, s2_t2, self.terms)
+        weights = dict(self.recipe.losses)
+        adversary = self.recipe.adversary
+        if adversary is not None and self.discriminator is not None and self.step >= adversary.start:
+            condition = condition_of(self.generator, batch.s1_t1, batch.s2_t1, batch.s1_t2)
+            fake = self.generator.scale_reflectance(made.reflectance.float(), clip=False)
+            # Where the truth is cloudy or missing there is nothing real to show: the same pixels stand in both images.
+            real = torch.where(batch.clear, self.generator.scale_reflectance(batch.target), fake.detach())
+            values |= self._train_discriminator(self.discriminator, real, fake.detach(), condition, item.names)
+            self.discriminator.requires_grad_(False)
+            with self._autocast():
+                scores = self.discriminator(fake, condition)
+            self.discriminator.requires_grad_(True)
+            loss_of = ADVERSARIAL[adversary.pair].generator
+            terms["adversarial"] = torch.stack([loss_of(s.float()) for s in scores]).mean()
+            weights["adversarial"] = adversary.weight
+        loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+        slope = self._update("generator", self.generator, loss, self.recipe.clip, item.names)
+        self.scaler.update()
+        self._average()
+        self.epoch_loss += float(loss.detach())
+        return {"loss": float(loss.detach()), **{n: float(t.detach()) for n, t in terms.items()}, **values, **slope}
+
+    def _train_discriminator(
+        self, discriminator: nn.Module, real: Tensor, fake: Tensor, condition: Tensor, names: list[str]
+    ) -> Values:
+        adversary = self.recipe.adversary
+        assert adversary is not None
+        discriminator.train()
+        with self._autocast():
+            of_real, of_fake = discriminator(real, condition), discriminator(fake, condition)
+        loss = score_losses(list(zip(of_real, of_fake, strict=True)), adversary.pair)
+        penalty = real.new_zeros(())
+        if adversary.penalty:
+            penalty = gradient_penalty(discriminator, real, fake, condition, adversary.pair)
+        slope = self._update("discriminator", discriminator, loss + adversary.penalty * penalty, None, names)
+        mean_real, mean_fake = (torch.stack([s.float().mean() for s in maps]).mean() for maps in (of_real, of_fake))
+        shown = {"d_loss": loss, "d_penalty": penalty, "d_real": mean_real, "d_fake": mean_fake}
+        return {name: float(value.detach()) for name, value in shown.items()} | slope
+
+    def _update(self, name: str, module: nn.Module, loss: Tensor, clip: float | None, patches: list[str]) -> Values:
+        """Take one step of an optimiser; a loss or gradient that is not a number stops the run before it."""
+        optimiser = self.optimisers[name]
+        optimiser.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.processes.average_gradients(module)
+        self.scaler.unscale_(optimiser)
+        slope = nn.utils.clip_grad_norm_(module.parameters(), math.inf if clip is None else clip)
+        # In float16 a gradient beyond its range is met by a smaller scale and one step left out.
+        overflow = self.scaler.is_enabled() and self.scaler.get_scale() > 1
+        good = bool(torch.isfinite(loss)) and (overflow or bool(torch.isfinite(slope)))
+        if not self.processes.all(good, self.device):
             raise TrainingError(
-                f"the loss or its gradient is not a number at step {self.step} (patches {', '.join(names)}); "
-                f"the last checkpoint is good: lower the learning rate or look at these patches"
+                f"the {name}'s loss or its gradient is not a number at step {self.step} "
+                f"(patches {', '.join(patches)}); the last checkpoint is good: lower the learning rate or look at "
+                "these patches"
             )
-        self.optimiser.step()
-        keep = min(settings.ema, (1 + self.step) / (10 + self.step))
+        self.scaler.step(optimiser)
+        return {f"{name}_gradient": float(slope)}
+
+    def _average(self) -> None:
+        keep = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
         for mean, new in zip(self.averaged.parameters(), self.generator.parameters(), strict=True):
             mean.lerp_(new.detach(), 1 - keep)
-        return float(loss.detach())
+        for kept, current in zip(self.averaged.buffers(), self.generator.buffers(), strict=True):
+            kept.copy_(current)
+
+    def _set_rates(self) -> Values:
+        for name, optimiser in self.optimisers.items():
+            if name not in self.plateaus:
+                settings = self.recipe.optimiser if name == "generator" else self.recipe.adversary.optimiser  # type: ignore[union-attr]
+                rate = learning_rate(self.step, self.steps, self.recipe, settings.learning_rate)
+                for group in optimiser.param_groups:
+                    group["lr"] = rate
+        return {"learning_rate": self.optimisers["generator"].param_groups[0]["lr"]}
+
+    def _autocast(self) -> torch.autocast:
+        dtype = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.recipe.precision)
+        return torch.autocast(self.device.type, dtype or torch.bfloat16, enabled=dtype is not None)
+
+    def _end_step(self, values: Values) -> None:
+        """Do what is due after a step: the epoch's end, validation, log, pictures, checkpoint."""
+        last = self.step == self.steps
+        if self.step % self.epoch_steps == 0:
+            mean = torch.tensor(self.epoch_loss / self.epoch_steps, device=self.device)
+            self.processes.average([mean])
+            for plateau in self.plateaus.values():
+                plateau.step(float(mean))
+            self.epoch_loss = 0.0
+        if self.processes.first:
+            if self.log is not None:
+                self.log.step(self.step, values)
+                self.log.pictures(self.step, self.epoch_steps, self.averaged, last=last)
+            every = self.recipe.validate_every
+            if self.validate is not None and every is not None and (self.step % every == 0 or last):
+                scores = self.validate(self.averaged)
+                if self.log is not None:
+                    self.log.scores(self.step, scores)
+                if self.recipe.keep_best and scores["PSNR"] > self.best["PSNR"]:
+                    state = {name: t.detach().cpu().clone() for name, t in self.averaged.state_dict().items()}
+                    self.best = {"PSNR": scores["PSNR"], "step": self.step, "state": state}
+            if self.checkpoint is not None and (self.step % self.checkpoint_every == 0 or last):
+                write_checkpoint(self.checkpoint, self._identity(), self._state())
+        self.processes.wait()
 
     def _identity(self) -> dict[str, Any]:
-        return {"config": self.config.to_dict(), "settings": asdict(self.settings)}
+        identity = {"config": self.generator.config.to_dict(), "recipe": self.recipe.to_dict(), "origin": self.origin}
+        return {**identity, "generator": type(self.generator).__name__, "samples": len(self.source.data)}
 
-    def _save(self) -> None:
-        if self.checkpoint is None:
-            return
-        state = {
-            "identity": self._identity(),
-            "step": self.step,
-            "generator": self.generator.state_dict(),
-            "averaged": self.averaged.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-        }
-        part = self.checkpoint.with_suffix(".part")
-        try:
-            torch.save(state, part)
-            part.replace(self.checkpoint)
-        except (OSError, RuntimeError) as error:
-            with suppress(OSError):
-                part.unlink()
-            raise TrainingError(
-                f"cannot write checkpoint {self.checkpoint} ({one_line(error)}); free space or give another file"
-            ) from None
+    def _parts(self) -> dict[str, Any]:
+        parts: dict[str, Any] = {"generator": self.generator, "averaged": self.averaged, "scaler": self.scaler}
+        if self.discriminator is not None:
+            parts["discriminator"] = self.discriminator
+        parts |= {f"{name} optimiser": optimiser for name, optimiser in self.optimisers.items()}
+        return parts | {f"{name} plateau": plateau for name, plateau in self.plateaus.items()}
 
-    def _resume(self, path: Path) -> None:
-        try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-            identity = state["identity"]
-        except (OSError, RuntimeError, EOFError, LookupError, TypeError, ValueError, pickle.UnpicklingError) as error:
-            raise TrainingError(
-                f"checkpoint {path} cannot be read ({type(error).__name__}); remove it to start anew"
-            ) from None
-        if identity != self._identity():
-            raise TrainingError(
-                f"checkpoint {path} belongs to a run with other settings; give another file or remove it"
-            )
-        self.step = state["step"]
-        self.generator.load_state_dict(state["generator"])
-        self.averaged.load_state_dict(state["averaged"])
-        self.optimiser.load_state_dict(state["optimiser"])
+    def _state(self) -> dict[str, Any]:
+        state = {name: part.state_dict() for name, part in self._parts().items()}
+        return {**state, "step": self.step, "epoch loss": self.epoch_loss, "best": self.best}
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        self.step, self.epoch_loss, self.best = state["step"], state["epoch loss"], state["best"]

@@ -150,3 +150,22 @@ def load_model(name_or_path: str = "base", device: str | torch.device = "cpu") -
     generator.eval().requires_grad_(False)
     generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return LoadedModel(generator.to(device), card, path)
+
+
+def start_from(generator: Generator, name_or_path: str) -> str:
+    """Give a generator the tensors of a weights file of the same layers and channels; return the tensors' digest.
+
+    Raises:
+        WeightsError: if the file cannot be used, or its generator is another.
+    """
+    model = load_model(name_or_path)
+    ours, theirs = generator.config, model.card.config
+    for name in ("pols", "bands", "db_range", "reflectance_range"):
+        if getattr(ours, name) != getattr(theirs, name):
+            raise WeightsError(f"{model.path}: cannot start from it: its {name} are {getattr(theirs, name)}")
+    try:
+        generator.load_state_dict(model.generator.state_dict())
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise WeightsError(f"{model.path}: cannot start from it: its layers are others ({reason})") from None
+    return model.sha256

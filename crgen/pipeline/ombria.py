@@ -10,9 +10,8 @@ gain mean nothing, so a generator trained on it must not depend on them.
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +19,7 @@ from PIL import Image
 from scipy import ndimage
 
 from crgen.errors import TrainingError
-from crgen.model.card import ModelCard
-from crgen.model.config import GeneratorConfig
 from crgen.model.data import Sample
-from crgen.model.train import TrainSettings
 
 POLS = ("VV",)
 BANDS = ("B11", "B8", "B3")
@@ -120,31 +116,3 @@ def _read(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     if pixels.shape != shape or pixels.dtype != np.uint8:
         raise TrainingError(f"OMBRIA image {path} is {pixels.dtype} of shape {pixels.shape}, expected uint8 {shape}")
     return pixels
-
-
-def card_for(
-    name: str, preset: str, config: GeneratorConfig, settings: TrainSettings, held_out: dict[str, Any]
-) -> ModelCard:
-    """Return the card of weights trained on OMBRIA's training split and scored on its test split."""
-    return ModelCard(
-        name=name,
-        preset=preset,
-        generator=config,
-        window=256,
-        resolution=10.0,
-        trained_on="OMBRIA, training split (floods; Sentinel-1 VV, Sentinel-2 B11, B8, B3)",
-        radiometry=RADIOMETRY,
-        training={
-            "loss": "masked L1 + MS-SSIM on clear target pixels not shown to the generator",
-            **asdict(settings),
-        },
-        held_out={"OMBRIA test split, clear hidden target pixels, mean over patches": held_out},
-        limits=[
-            "trained on floods only; other land covers and seasons are guesses",
-            "OMBRIA's test split holds neighbours of its training patches: the scores above are optimistic",
-            "one polarisation, three bands; true colour cannot be made",
-            "cloud shadows were not masked in the training target and may appear in the result",
-            "generated detail is plausible, not measured: check decisions against the radar of t2",
-        ],
-        licence="Apache-2.0",
-    )

@@ -61,28 +61,33 @@ def test_models_show_refuses_what_is_no_weights_file(refused, here):
     ("code", "options", "words"),
     [
         (8, [], "no OMBRIA patches"),
+        (2, ["--data", "ombria:nowhere,part=train"], "option 'part'"),
+        (2, ["--data", "ombria:nowhere,split"], "no option=value"),
+        (8, ["--data", "elsewhere"], "no data set that crgen knows by its layout"),
         (2, ["--crop", "100"], "multiple of 32"),
         (2, ["--steps", "0"], "at least 1"),
         (2, ["--preset", "huge"], "no preset 'huge'"),
         (2, ["--device", "abacus"], "no device 'abacus'"),
         (2, ["--precision", "float8"], "--precision"),
-        (2, ["--learning-rate", "nan"], "learning rate"),
+        (2, ["--learning-rate", "nan"], "learning_rate"),
         (2, ["--learning-rate", "0"], "learning rate"),
         (2, ["--batch", "many"], "--batch"),
-        (2, ["--seed", "-1"], "--seed"),
+        (2, ["--seed", "-1"], "the seed"),
+        (2, ["--config", "none.toml"], "cannot read configuration none.toml"),
         (6, ["--checkpoint", "/"], "a folder of that name is in the way"),
         (6, ["--out", "weights.pt"], ".safetensors"),
         (6, ["--out", "/dev/null/w.safetensors"], "cannot write into /dev/null"),
     ],
 )
 def test_a_training_run_that_cannot_start(refused, code, options, words):
-    assert words in refused(code, "train", "--data", "nowhere", "--out", "w.safetensors", *options)
+    given = () if "--data" in options else ("--data", "ombria:nowhere")
+    assert words in refused(code, "train", *given, "--out", "w.safetensors", *options)
 
 
 def test_training_and_scoring_need_data(refused, tiny_weights):
     assert "data" in refused(2, "train", "--out", "w.safetensors")
-    assert "no OMBRIA patches" in refused(8, "evaluate", "--data", "nowhere", "--weights", tiny_weights)
-    assert "no weights 'better'" in refused(5, "evaluate", "--data", "nowhere", "--weights", "better")
+    assert "no OMBRIA patches" in refused(8, "evaluate", "--data", "ombria:nowhere", "--weights", tiny_weights)
+    assert "no weights 'better'" in refused(5, "evaluate", "--data", "ombria:nowhere", "--weights", "better")
 
 
 def test_a_bug_is_one_line_too_and_debug_shows_where(crgen, fill, monkeypatch):

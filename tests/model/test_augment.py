@@ -6,7 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from crgen.model.augment import cloud_opacity, dihedral, fractal_field, jitter_backscatter, paint_clouds
+from crgen.model.augment import cloud_opacity, dihedral, fractal_field, jitter_backscatter, paint_clouds, vary
+from crgen.model.data import collate
+
+from .patches import Patches
 
 BANDS = ("B11", "B8", "B3")
 
@@ -109,3 +112,18 @@ def test_all_inputs_turn_together(which: int) -> None:
     turned = dihedral([place, place.expand(1, 3, 6, 6) * 2, place > 17], which)
     assert torch.equal(turned[1], turned[0].expand(1, 3, 6, 6) * 2)
     assert torch.equal(turned[2], turned[0] > 17)
+
+
+def test_variation_hides_the_target_and_never_shows_what_is_not_clear() -> None:
+    data = Patches(count=64, cloudy=tuple(range(0, 64, 2)))
+    batch = collate([data[i] for i in range(64)])
+    varied, s2_t2 = vary(batch, data.bands, rng())
+    seen = s2_t2.isfinite().all(1, keepdim=True)
+    assert not (seen & ~batch.clear).any()
+    assert torch.equal(s2_t2[seen.expand_as(s2_t2)], batch.target[seen.expand_as(s2_t2)])
+    assert 0.3 < float(seen.any(1).any(1).any(1).float().mean()) < 0.7
+    assert torch.equal(varied.target, batch.target)
+    dropped = varied.s2_t1.isnan().flatten(1).all(1)
+    assert 0 < int(dropped.sum()) < 12
+    assert not varied.s1_t2.isnan().any()
+    assert not batch.s2_t1.isnan().any(), "the samples themselves stay as they are"

@@ -4,14 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from crgen.errors import TrainingError
-from crgen.model.config import preset
-from crgen.model.train import Trainer, TrainSettings
-from crgen.model.weights import load_model, save_weights
-from crgen.pipeline.ombria import SIDE, Ombria, card_for, cloud_mask
+from crgen.pipeline.ombria import SIDE, Ombria, cloud_mask
 
 from ..realdata import REAL_DATA
 
@@ -151,15 +147,3 @@ def test_a_damaged_image_is_named(folder: Path, damage: str) -> None:
         Ombria(folder, "train")
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_a_short_training_ends_in_weights_whose_card_says_what_they_are(folder: Path) -> None:
-    config, settings = preset("tiny"), TrainSettings(steps=2, batch=1, crop=32)
-    generator = Trainer(config, settings, Ombria(folder, "train")).run()
-    path = folder / "weights.safetensors"
-    save_weights(path, generator, card_for("mine", "tiny", config, settings, {"as it is": {}}))
-    model = load_model(str(path))
-    assert model.card.config == config
-    assert model.card.training["steps"] == 2
-    assert "dB" in model.card.radiometry
-    assert all(torch.isfinite(t).all() for t in model.generator.state_dict().values())

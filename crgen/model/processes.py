@@ -1,0 +1,72 @@
+"""Several processes that train one network, as `torchrun` starts them: each its share of a batch, one average gradient.
+
+Gradients are averaged by hand, not by wrapping the network: a gradient penalty differentiates twice, parameters may
+rest for some steps, and any module trains as it is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among its fellows; alone by default."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes files and talks to people."""
+        return self.rank == 0
+
+    def average(self, tensors: Iterable[Tensor]) -> None:
+        """Replace each tensor by its mean over all processes."""
+        if self.count > 1:
+            for tensor in tensors:
+                dist.all_reduce(tensor)
+                tensor /= self.count
+
+    def average_gradients(self, module: nn.Module) -> None:
+        """Average the gradients of a module's parameters."""
+        self.average(p.grad for p in module.parameters() if p.grad is not None)
+
+    def align(self, module: nn.Module) -> None:
+        """Give all processes the first one's parameters and buffers."""
+        if self.count > 1:
+            for tensor in (*module.parameters(), *module.buffers()):
+                dist.broadcast(tensor.detach(), 0)
+
+    def all(self, good: bool, device: torch.device) -> bool:
+        """Return whether all processes say so."""
+        if self.count == 1:
+            return good
+        flag = torch.tensor(float(good), device=device)
+        dist.all_reduce(flag, dist.ReduceOp.MIN)
+        return bool(flag > 0)
+
+    def wait(self) -> None:
+        """Wait for the others."""
+        if self.count > 1:
+            dist.barrier()
+
+
+def join_processes(device: str) -> tuple[Processes, str]:
+    """Join the processes that `torchrun` started, if it did; return this one's place and its device."""
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1:
+        return Processes(), device
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    if device == "cuda":
+        device = f"cuda:{local % torch.cuda.device_count()}"
+        torch.cuda.set_device(device)
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    return Processes(dist.get_rank(), count), device

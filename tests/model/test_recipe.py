@@ -1,0 +1,74 @@
+"""Recipes: what they refuse, how they change, and the rates they give."""
+
+import json
+from itertools import pairwise
+
+import pytest
+
+from crgen.errors import RequestError
+from crgen.model.config import PRESETS
+from crgen.model.losses import ADVERSARIAL, TERMS
+from crgen.model.recipe import RECIPES, Recipe, changed, learning_rate
+
+
+def test_every_preset_has_a_recipe_of_known_parts() -> None:
+    assert set(RECIPES) == set(PRESETS)
+    for recipe in RECIPES.values():
+        assert set(recipe.losses) <= {*TERMS, "perceptual"}
+        assert recipe.adversary is None or recipe.adversary.pair in ADVERSARIAL
+        assert json.loads(json.dumps(recipe.to_dict()))["batch"] == recipe.batch
+
+
+def test_the_papers_recipe_is_what_the_paper_reports() -> None:
+    paper = RECIPES["paper"]
+    assert (paper.epochs, paper.batch, paper.schedule) == (200, 8, "plateau")
+    assert {paper.losses[name] for name in ("perceptual", "cosine", "ms_ssim")} == {1.0}
+    assert paper.adversary is not None
+    for optimiser in (paper.optimiser, paper.adversary.optimiser):
+        assert (optimiser.name, optimiser.learning_rate, optimiser.betas) == ("adam", 1e-3, (0.9, 0.999))
+    assert paper.adversary.optimiser.weight_decay == 1e-5
+    assert paper.total_steps(4424) == 200 * 553
+
+
+def test_a_recipe_changes_field_by_field() -> None:
+    recipe = changed(RECIPES["paper"], {"steps": 10, "adversary": {"weight": 0.1}, "losses": {"l1": 2.0}})
+    assert (recipe.steps, recipe.epochs, recipe.losses) == (10, None, {"l1": 2.0})
+    assert recipe.adversary is not None
+    assert (recipe.adversary.weight, recipe.adversary.optimiser.weight_decay) == (0.1, 1e-5)
+    assert changed(recipe, {"adversary": None}).adversary is None
+    assert changed(recipe, {}) == recipe
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"crop": 100}, "multiple of 32"),
+        ({"steps": 0}, "at least 1"),
+        ({"steps": None}, "either steps or epochs"),
+        ({"batch": "many"}, "batch"),
+        ({"optimiser": {"learning_rate": 0}}, "optimiser: the learning rate is 0"),
+        ({"optimiser": {"learning_rate": float("nan")}}, "optimiser.learning_rate"),
+        ({"optimiser": {"momentum": 0.9}}, "optimiser.momentum"),
+        ({"stepps": 3}, "stepps"),
+        ({"precision": "float8"}, "precision"),
+        ({"seed": -1}, "seed"),
+        ({"keep_best": True}, "needs validate_every"),
+        ({"schedule": "plateau"}, "no warmup"),
+    ],
+)
+def test_recipes_that_cannot_be(change: dict, problem: str) -> None:
+    with pytest.raises(RequestError, match=problem) as caught:
+        changed(Recipe(), change)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_learning_rate_warms_up_and_falls_to_a_hundredth() -> None:
+    recipe = Recipe(steps=100, warmup=10)
+    rates = [learning_rate(step, 100, recipe, 1e-3) for step in range(101)]
+    assert rates[0] == pytest.approx(1e-4)
+    assert max(rates) == pytest.approx(1e-3)
+    assert rates.index(max(rates)) in (9, 10)
+    assert all(a > b for a, b in pairwise(rates[10:]))
+    assert rates[100] == pytest.approx(1e-5)
+    constant = changed(recipe, {"schedule": "constant"})
+    assert [learning_rate(s, 100, constant, 1e-3) for s in (10, 99)] == [1e-3, 1e-3]
