@@ -24,7 +24,9 @@ def earth_engine(
     monkeypatch.setenv("EE_PROJECT_ID", "test-project")
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
     yield server
+    mistakes = server.mistakes
     server.reset()
+    assert not mistakes, mistakes[0]
 
 
 @pytest.fixture

@@ -204,6 +204,13 @@ class Image:
         return out | ({"properties": dict(self.properties)} if self.properties else {})
 
 
+def derived(
+    band: Band, operation: Callable[[NDArray[Any], NDArray[Any]], Pixels], kind: PixelType | None = None
+) -> Band:
+    """The band with its values and mask passed through ``operation``."""
+    return replace(band, type=kind or band.type, read=lambda grid: operation(*band.read(grid)))
+
+
 class Raster(Protocol):
     """Stored pixels on a grid of their own."""
 

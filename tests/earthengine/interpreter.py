@@ -46,7 +46,12 @@ def signatures() -> dict[str, dict[str, Any]]:
 
 def evaluate(expression: Mapping[str, Any]) -> Any:
     """The value of ``{"result": key, "values": {key: node}}``."""
-    from tests.earthengine import image_functions, object_functions  # noqa: F401 - they register the functions
+    from tests.earthengine import (  # noqa: F401 - they register the functions
+        collection_functions,
+        image_arithmetic,
+        image_functions,
+        object_functions,
+    )
 
     if not isinstance(expression, Mapping) or not {"result", "values"} <= expression.keys():
         raise EarthEngineError("Invalid JSON payload received: an expression needs 'result' and 'values'.")

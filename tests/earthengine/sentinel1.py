@@ -1,0 +1,137 @@
+"""The synthetic Sentinel-1 scenes."""
+
+import functools
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import shapely
+
+from tests.earthengine import ground
+from tests.earthengine.images import DOUBLE, FLOAT, Grid, Image, Pixels, Projection, transform
+from tests.earthengine.scenes import Track, millis, ring, stored_band
+
+COLLECTION = "COPERNICUS/S1_GRD"
+#: Pixels of track 113 on 2021-07-09 that are missing inside the footprint (longitude and latitude).
+GAP = shapely.box(114.02, 34.60, 114.04, 34.62)
+#: Half the width of a swath, the border noise inside it, and the length of a slice, metres.
+HALF_SWATH, BORDER, SLICE = 125_000.0, 600.0, 170_000.0
+
+TRACKS = {
+    142: Track("EPSG:32649", 111.0, 34.667, -10.0),
+    113: Track("EPSG:32649", 113.2, 34.667, -10.0),
+    40: Track("EPSG:32650", 115.3, 34.667, -10.0),
+    47: Track("EPSG:32649", 113.6, 34.2, -170.0),
+    6: Track("EPSG:32736", 34.9, -19.9, -170.0),
+}
+PASS = {142: "ASCENDING", 113: "ASCENDING", 40: "ASCENDING", 47: "DESCENDING", 6: "DESCENDING"}
+ZONE_SCENES = {142: "EPSG:32649", 113: "EPSG:32649", 40: "EPSG:32650", 47: "EPSG:32649", 6: "EPSG:32736"}
+PASSES = [
+    *[(142, p, f"2021-07-{d}T10:36:05") for p, d in (("A", "05"), ("B", "11"), ("A", "17"), ("B", "23"))],
+    *[(113, p, f"2021-07-{d}T10:28:05") for p, d in (("A", "03"), ("B", "09"), ("A", "15"), ("B", "21"), ("A", "27"))],
+    *[(40, p, f"2021-07-{d}T10:20:05") for p, d in (("B", "04"), ("A", "10"), ("B", "16"), ("A", "22"), ("B", "28"))],
+    *[(47, p, f"2021-07-{d}T22:21:05") for p, d in (("B", "05"), ("A", "11"), ("B", "17"), ("A", "23"))],
+    *[(6, p, f"2021-07-{d}T03:04:05") for p, d in (("A", "03"), ("B", "09"), ("A", "15"), ("B", "21"))],
+    *[(113, "A", f"2022-07-{d}T10:28:05") for d in ("10", "22")],
+    *[(113, p, f"2025-07-{d}T10:28:05") for p, d in (("A", "06"), ("C", "12"), ("A", "18"), ("C", "24"))],
+]
+_ORBIT_ZERO = {"A": (38711, 73), "B": (27700, 27), "C": (-18600, 172)}
+
+
+def _absolute_orbit(platform: str, relative: int, time: datetime) -> int:
+    start, offset = _ORBIT_ZERO[platform]
+    guess = start + round((time - datetime(2021, 7, 10, tzinfo=UTC)).total_seconds() / 86400 * 175 / 12)
+    return guess - (guess - offset - relative + 1 + 87) % 175 + 87
+
+
+def _sentinel1(
+    relative: int,
+    platform: str,
+    start: datetime,
+    slice_number: int,
+    mode: str = "IW",
+    polarisations: tuple[str, ...] = ("VV", "VH"),
+    metres: int = 10,
+) -> Image:
+    track = TRACKS[relative]
+    along = (slice_number * SLICE, (slice_number + 1) * SLICE)
+    time = start + timedelta(seconds=25 * (slice_number + 2))
+    stop = time + timedelta(seconds=25)
+    orbit = _absolute_orbit(platform, relative, start)
+    kind = {("VV", "VH"): "DV", ("VV",): "SV", ("HH", "HV"): "DH"}[polarisations]
+    scale = "H" if metres == 10 else "M"
+    name = (
+        f"S1{platform}_{mode}_GRD{scale}_1S{kind}_{time:%Y%m%dT%H%M%S}_{stop:%Y%m%dT%H%M%S}_{orbit:06d}_"
+        f"{orbit * 7 % 0xFFFFFF:06X}_{(orbit * 31 + slice_number * 97 + metres) % 0xFFFF:04X}"
+    )
+    footprint = track.strip(HALF_SWATH, *along)
+    crs = ZONE_SCENES[relative]
+    x, y = transform("EPSG:4326", crs, *np.array(footprint.exterior.coords).T)
+    # Real scenes sit on no common lattice: the origin is a whole number of metres, different for every scene.
+    west, north = np.floor(x.min()) - 3.0 - slice_number, np.ceil(y.max()) + 7.0 + relative % 10
+    size = int(np.ceil((x.max() - west) / metres)), int(np.ceil((north - y.min()) / metres))
+    projection = Projection(crs, (float(metres), 0.0, float(west), 0.0, -float(metres), float(north)))
+    gap = relative == 113 and start.date() == datetime(2021, 7, 9).date()
+
+    def compute(grid: Grid, polarisation: str) -> Pixels:
+        lon, lat = grid.centres("EPSG:4326")
+        across, distance = track.frame(grid)
+        values = ground.backscatter(lon, lat, polarisation, start)
+        values = np.where(np.abs(across) > HALF_SWATH - BORDER, -40.0, values)
+        mask = (np.abs(across) < HALF_SWATH) & (distance >= along[0]) & (distance < along[1])
+        if gap:
+            west, south, east, north = GAP.bounds
+            mask &= ~((lon >= west) & (lon < east) & (lat >= south) & (lat < north))
+        return values, mask.astype(float)
+
+    def angle(grid: Grid) -> Pixels:
+        across, _ = track.frame(grid)
+        return 38.0 + across / 17_000, np.ones(across.shape)
+
+    bands = [
+        stored_band(p, DOUBLE, projection, size, functools.partial(compute, polarisation=p)) for p in polarisations
+    ]
+    bands.append(stored_band("angle", FLOAT, projection, size, angle))
+    properties = {
+        "system:index": name,
+        "system:time_start": millis(time),
+        "system:time_end": millis(stop),
+        "system:footprint": ring(footprint),
+        "system:asset_size": 1_000_000_000 + orbit,
+        "instrument": "Synthetic Aperture Radar",
+        "instrumentMode": mode,
+        "instrumentSwath": mode,
+        "orbitNumber_start": orbit,
+        "orbitNumber_stop": orbit,
+        "orbitProperties_pass": PASS[relative],
+        "orbitProperties_ascendingNodeTime": millis(start - timedelta(minutes=9)),
+        "platform_number": platform,
+        "platformHeading": TRACKS[relative].heading,
+        "productType": "GRD",
+        "relativeOrbitNumber_start": relative,
+        "relativeOrbitNumber_stop": relative,
+        "resolution": scale,
+        "resolution_meters": metres,
+        "segmentStartTime": millis(time),
+        "sliceNumber": slice_number + 3,
+        "totalSlices": 4,
+        "sliceProductFlag": "true",
+        "transmitterReceiverPolarisation": list(polarisations),
+        "S1TBX_Calibration_Operator_version": "8.0.5",
+        "GRD_Post_Processing_software_name": "Sentinel-1 IPF",
+        "GRD_Post_Processing_software_version": "3.31",
+    }
+    return Image(tuple(bands), properties, footprint, f"{COLLECTION}/{name}", 1_630_000_000_000_000 + orbit)
+
+
+def scenes() -> list[Image]:
+    found = []
+    for relative, platform, start in PASSES:
+        time = datetime.fromisoformat(start).replace(tzinfo=UTC)
+        found += [_sentinel1(relative, platform, time, number) for number in (-2, -1, 0, 1)]
+    decoy = datetime(2021, 7, 10, 10, 0, 5, tzinfo=UTC)
+    for number, (mode, polarisations, metres) in enumerate(
+        (("IW", ("HH", "HV"), 10), ("IW", ("VV",), 10), ("EW", ("VV", "VH"), 40), ("IW", ("VV", "VH"), 40))
+    ):
+        for part in (-1, 0):
+            found.append(_sentinel1(113, "A", decoy + timedelta(minutes=2 * number), part, mode, polarisations, metres))
+    return found
