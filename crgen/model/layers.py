@@ -95,8 +95,10 @@ class FusionAttention(nn.Module):
     ``Q = L2(concat(Q1, Q2))``, ``K`` alike, ``W = softmax(QKᵀ/√d)``, ``y_i = x_i + γ·(W·V_i)`` with γ learned from 0.
     The softmax is replaced by its first-order expansion, ``exp(s) ≈ 1 + s``; the product then costs linear time and
     memory in the number of pixels. With the L2 norm over ``channel``, queries and keys have unit length in every
-    pixel, so that ``|s| ≤ 1/√d`` and the expansion is close. Over ``space`` (the authors' file) all scores shrink with
-    the number of pixels, and the attention tends to a plain mean.
+    pixel, so that ``|s| ≤ 1/√d`` and the expansion is close: at 64 channels (d = 16, ``|s| ≤ 0.25``) every weight lies
+    within 4 % of the softmax's, and the output within 0.5 %. It is not close for scores beyond that (at ``|s|`` of 0.9
+    weights miss by two thirds, beyond 1 they turn negative): the norm and 1/√d are what it stands on. Over ``space``
+    (the authors' file) all scores shrink with the number of pixels, and the attention tends to a plain mean.
     """
 
     def __init__(self, channels: int, axis: Literal["channel", "space"] = "channel", *, reduction: int = 8) -> None:

@@ -8,6 +8,8 @@ from torch import Tensor
 from crgen.model.config import GeneratorConfig
 from crgen.model.generator import Generator, build_generator
 
+BANDS12 = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B11", "B12")
+
 
 class Inputs(NamedTuple):
     s1_t1: Tensor

@@ -8,9 +8,7 @@ import torch
 from crgen.model.config import preset
 from crgen.model.generator import Generator, build_generator, standardise
 
-from .scenes import Inputs, inputs, trained
-
-BANDS12 = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B11", "B12")
+from .scenes import BANDS12, Inputs, inputs, trained
 
 
 @pytest.fixture(scope="module")

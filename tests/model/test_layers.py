@@ -62,6 +62,46 @@ def test_fusion_attention_stays_close_to_the_softmax_it_expands() -> None:
     assert (made - exact).square().mean().sqrt() < 0.05 * contribution.square().mean().sqrt()
 
 
+@pytest.mark.parametrize(
+    ("axis", "channels", "largest", "weight_error", "output_error"),
+    [
+        ("channel", 32, 0.36, 0.09, 0.01),
+        ("channel", 64, 0.25, 0.04, 0.005),
+        ("channel", 128, 0.18, 0.02, 0.002),
+        ("space", 64, 0.02, 0.0005, 0.0001),
+    ],
+)
+def test_how_close_the_expansion_is_to_the_softmax(
+    axis: str, channels: int, largest: float, weight_error: float, output_error: float
+) -> None:
+    """Scores are at most 1/√d over channels, d = channels / 4; over space they vanish, and so does the attention."""
+    attention, x1, x2 = fusion(axis, channels), *(3 * torch.randn(2, 2, channels, 24, 24))
+    q, k = attention.queries_keys(x1, x2)
+    s = q.transpose(1, 2) @ k
+    assert largest / 4 < s.abs().max() <= largest
+    softmax, linear = torch.softmax(s, -1), (1 + s) / (1 + s).sum(-1, keepdim=True)
+    assert ((linear - softmax).abs() / softmax).max() < weight_error
+    v = torch.cat([attention.value1(x1), attention.value2(x2)], 1).flatten(2)
+    exact, made = v @ softmax.transpose(1, 2), attention.attend(q, k, v)
+    assert (made - exact).norm() < output_error * exact.norm()
+    spread = linear.max() * linear.shape[-1] - 1
+    assert spread > 0.1 if axis == "channel" else spread < 0.03
+
+
+def test_the_expansion_fails_where_scores_are_not_small() -> None:
+    """Four and eight times the scores: what the norm and 1/√d guard against."""
+    attention, x1, x2 = fusion("channel", 64), *(3 * torch.randn(2, 1, 64, 16, 16))
+    q, k = attention.queries_keys(x1, x2)
+    misses, least = [], []
+    for gain in (1, 4, 8):
+        s = gain * q.transpose(1, 2) @ k
+        softmax, linear = torch.softmax(s, -1), (1 + s) / (1 + s).sum(-1, keepdim=True)
+        misses.append(((linear - softmax).abs() / softmax).max().item())
+        least.append(linear.min().item())
+    assert misses[0] < 0.04 < 0.3 < misses[1] < 2 < misses[2]
+    assert least[0] > 0 > least[2]
+
+
 def test_fusion_attention_weighs_every_pixel_positively_and_in_sum_by_one() -> None:
     attention, x1, x2 = fusion(), torch.randn(1, 32, 5, 7), torch.randn(1, 32, 5, 7)
     q, k = attention.queries_keys(x1, x2)
