@@ -32,6 +32,10 @@ class Sample(NamedTuple):
     """Where the target is valid and free of cloud, ``(1, y, x)``."""
     name: str
     """What identifies the sample to a person."""
+    event: str = ""
+    """What the sample shares with its neighbours, e.g. one flood; "" if unknown."""
+    flooded: NDArray[np.bool_] | None = None
+    """Where t2 is flooded, ``(1, y, x)``, if that is known."""
 
 
 class PatchDataset(Protocol):

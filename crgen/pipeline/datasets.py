@@ -32,9 +32,9 @@ class Kind:
     """Options that open the part kept for scoring, where there is one."""
 
 
-def open_ombria(path: Path, split: Literal["train", "test"] = "train") -> PatchDataset:
-    """Open one split of OMBRIA."""
-    return ombria.Ombria(path, split)
+def open_ombria(path: Path, split: ombria.Split = "train", reverse: bool = False) -> PatchDataset:
+    """Open the patches of OMBRIA's training, validation or test events, or of all; ``reverse``: the flood first."""
+    return ombria.Ombria(path, split, reverse=reverse)
 
 
 KINDS: dict[str, Kind] = {
@@ -48,7 +48,7 @@ KINDS: dict[str, Kind] = {
             "cloud shadows were not masked in the training target and may appear in the result",
         ),
         (ombria.POLS, ombria.BANDS),
-        {"split": "test"},
+        {"split": "validation"},
     ),
 }
 

@@ -19,16 +19,48 @@ from PIL import Image
 from scipy import ndimage
 
 from crgen.errors import TrainingError
-from crgen.model.data import Sample
+from crgen.model.data import DamagedPatch, Sample
 
 POLS = ("VV",)
 BANDS = ("B11", "B8", "B3")
 DB_RANGE = (-25.0, 0.0)
 SIDE = 256
+Split = Literal["train", "validation", "test", "all"]
+
+EVENTS: dict[str, tuple[tuple[int, int], ...]] = {
+    "yellow desert": ((1, 17),),
+    "pink desert": ((18, 31), (313, 341)),
+    "wooded river plain": ((32, 73),),
+    "ploughed plain": ((74, 105),),
+    "bright fields": ((106, 312),),
+    "dark flood": ((342, 391),),
+    "lakes": ((392, 404),),
+    "pastures": ((405, 435),),
+    "turquoise flood": ((436, 720),),
+    "overcast plain": ((721, 736),),
+    "river valleys": ((737, 752),),
+    "meanders": ((753, 787),),
+}
+"""Patch numbers of each flood event. The data set does not name its events: they were told apart by eye, places that
+may be one event were put together, and each was called after its looks."""
+
+VALIDATION = ("ploughed plain", "dark flood")
+HELD_OUT = ("pink desert", "wooded river plain", "pastures", "meanders")
+
 RADIOMETRY = "OMBRIA: reflectance = DN / 255; backscatter = DN / 255 · 25 - 25 dB, stretched anew in every patch"
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+
+
+def event_of(number: int) -> str:
+    """Return the event of a patch by its number, "" for a number that no event holds."""
+    return next((name for name, runs in EVENTS.items() if any(a <= number <= b for a, b in runs)), "")
+
+
+def split_of(event: str) -> str:
+    """Return the split an event belongs to."""
+    return "validation" if event in VALIDATION else "test" if event in HELD_OUT else "train"
 
 
 def cloud_mask(s2: NDArray[np.uint8]) -> Mask:
@@ -46,39 +78,53 @@ def cloud_mask(s2: NDArray[np.uint8]) -> Mask:
 
 
 class Ombria:
-    """One split of OMBRIA, held in memory as 8-bit values.
+    """OMBRIA's patches by flood event: seven to train on, and others to choose by and to score on.
+
+    The published split is not used: its test patches are neighbours of its training patches. Files are read when first
+    asked for and then held in memory as 8-bit values.
 
     Args:
         folder: the folder that holds ``OmbriaS1`` and ``OmbriaS2``.
-        split: ``train`` (624 here) or ``test`` (70). Neighbours of one event stand in both, so the test split is not
-            independent ground.
+        split: ``train``, ``validation`` and ``test`` share no event; ``all`` is the three together.
+        reverse: give each patch backward in time, the flood first.
 
     Raises:
-        TrainingError: if the folder is not OMBRIA, or an image is missing or damaged.
+        TrainingError: if the folder is not OMBRIA, or holds no patch of the split.
     """
 
     pols: tuple[str, ...] = POLS
     bands: tuple[str, ...] = BANDS
 
-    def __init__(self, folder: Path, split: Literal["train", "test"]) -> None:
-        root = folder / "OmbriaS1" / split / "BEFORE"
-        self.ids = sorted(path.stem.rsplit("_", 1)[1] for path in root.glob("S1_before_*.png"))
-        if not self.ids:
-            raise TrainingError(f"no OMBRIA patches: {root} holds no S1_before_*.png; give the folder with OmbriaS1")
-        self._images = [
-            tuple(
-                _read(folder / f"Ombria{sensor}" / split / when / f"{sensor}_{when.lower()}_{number}.png", shape)
-                for sensor, shape in (("S1", (SIDE, SIDE)), ("S2", (SIDE, SIDE, 3)))
-                for when in ("BEFORE", "AFTER")
+    def __init__(self, folder: Path, split: Split, *, reverse: bool = False) -> None:
+        self._published = {
+            path.stem.rsplit("_", 1)[1]: part
+            for part in ("train", "test")
+            for path in (folder / "OmbriaS1" / part / "BEFORE").glob("S1_before_*.png")
+        }
+        if not self._published:
+            raise TrainingError(
+                f"no OMBRIA patches: {folder / 'OmbriaS1' / 'train' / 'BEFORE'} holds no S1_before_*.png; "
+                "give the folder with OmbriaS1"
             )
-            for number in self.ids
-        ]
+        self.ids = sorted(number for number in self._published if split in ("all", split_of(event_of(int(number)))))
+        if not self.ids:
+            raise TrainingError(f"{folder} holds no OMBRIA patch of the split '{split}'")
+        self._folder, self._reverse = folder, reverse
+        self._images: dict[str, tuple[NDArray[np.uint8], ...]] = {}
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, index: int) -> Sample:
-        s1_before, s1_after, s2_before, s2_after = self._images[index]
+        """Return one patch.
+
+        Raises:
+            DamagedPatch: if one of its images is missing or damaged.
+        """
+        number = self.ids[index]
+        if number not in self._images:
+            self._images[number] = self._read(number)
+        s1_before, s1_after, s2_before, s2_after, flood = self._images[number]
         missing = (s2_before == 0).all(-1) | (s2_after == 0).all(-1) | ((s1_before == 255) & (s1_after == 255))
         missing = _without_specks(missing)
 
@@ -89,13 +135,31 @@ class Ombria:
         def reflectance(dn: NDArray[np.uint8]) -> Array:
             return np.where(missing, np.float32(np.nan), dn.astype(np.float32).transpose(2, 0, 1) / 255)
 
+        if self._reverse:
+            s1_before, s1_after, s2_before, s2_after = s1_after, s1_before, s2_after, s2_before
         return Sample(
             s1_t1=backscatter(s1_before),
             s2_t1=reflectance(s2_before),
             s1_t2=backscatter(s1_after),
             target=reflectance(s2_after),
             clear=~(missing | cloud_mask(s2_after))[None],
-            name=self.ids[index],
+            name=number + (" backward" if self._reverse else ""),
+            event=event_of(int(number)),
+            flooded=(flood > 0)[None] & ~missing,
+        )
+
+    def _read(self, number: str) -> tuple[NDArray[np.uint8], ...]:
+        part = self._published[number]
+
+        def image(sensor: str, when: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+            name = f"{sensor}_{when.lower()}_{number}.png"
+            return _read(self._folder / f"Ombria{sensor}" / part / when / name, shape)
+
+        grey, colour = (SIDE, SIDE), (SIDE, SIDE, 3)
+        return (
+            *(image("S1", when, grey) for when in ("BEFORE", "AFTER")),
+            *(image("S2", when, colour) for when in ("BEFORE", "AFTER")),
+            image("S1", "MASK", grey),
         )
 
 
@@ -110,9 +174,9 @@ def _read(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         with Image.open(path) as image:
             pixels = np.asarray(image)
     except FileNotFoundError:
-        raise TrainingError(f"OMBRIA patch is incomplete: {path} is missing") from None
+        raise DamagedPatch(f"OMBRIA patch is incomplete: {path} is missing") from None
     except (OSError, SyntaxError, ValueError) as error:
-        raise TrainingError(f"OMBRIA image {path} is damaged ({error}); fetch it again") from None
+        raise DamagedPatch(f"OMBRIA image {path} is damaged ({error}); fetch it again") from None
     if pixels.shape != shape or pixels.dtype != np.uint8:
-        raise TrainingError(f"OMBRIA image {path} is {pixels.dtype} of shape {pixels.shape}, expected uint8 {shape}")
+        raise DamagedPatch(f"OMBRIA image {path} is {pixels.dtype} of shape {pixels.shape}, expected uint8 {shape}")
     return pixels

@@ -1,5 +1,6 @@
 """OMBRIA as it is on disk, and what happens where it is not whole."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 from PIL import Image
 
 from crgen.errors import TrainingError
-from crgen.pipeline.ombria import SIDE, Ombria, cloud_mask
+from crgen.model.data import DamagedPatch
+from crgen.pipeline.ombria import EVENTS, HELD_OUT, SIDE, VALIDATION, Ombria, cloud_mask, event_of
 
 from ..realdata import REAL_DATA
 
@@ -18,25 +20,58 @@ needs_ombria = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def held_out() -> Ombria:
-    return Ombria(FOLDER, "test")
+def everything() -> Ombria:
+    return Ombria(FOLDER, "all")
 
 
 def picture(when: str, number: str) -> np.ndarray:
-    return np.asarray(Image.open(FOLDER / "OmbriaS2" / "test" / when.upper() / f"S2_{when}_{number}.png"))
+    found = (FOLDER / "OmbriaS2").glob(f"*/{when.upper()}/S2_{when}_{number}.png")
+    return np.asarray(Image.open(next(found)))
 
 
 @needs_ombria
-def test_both_splits_are_there(held_out: Ombria) -> None:
-    assert len(held_out) == 70
-    assert len(list((FOLDER / "OmbriaS1" / "train" / "BEFORE").glob("*.png"))) == 624
-    assert len(set(held_out.ids)) == 70
+def test_splits_share_no_patch_and_no_event() -> None:
+    splits = {name: Ombria(FOLDER, name) for name in ("train", "validation", "test")}
+    assert {name: len(data) for name, data in splits.items()} == {"train": 467, "validation": 82, "test": 145}
+    events = {name: {event_of(int(number)) for number in data.ids} for name, data in splits.items()}
+    assert events["validation"] == set(VALIDATION)
+    assert events["test"] == set(HELD_OUT)
+    assert not events["train"] & (events["validation"] | events["test"])
+    assert sorted(sum((data.ids for data in splits.values()), [])) == Ombria(FOLDER, "all").ids
+
+
+def test_every_number_belongs_to_one_event_at_most() -> None:
+    runs = sorted(run for event in EVENTS.values() for run in event)
+    assert all(first <= last for first, last in runs)
+    assert all(last < following for (_, last), (following, _) in pairwise(runs))
 
 
 @needs_ombria
-def test_samples_hold_physical_units_and_miss_the_same_pixels(held_out: Ombria) -> None:
-    for index in range(0, 70, 3):
-        sample = held_out[index]
+def test_flood_masks_lie_on_open_water() -> None:
+    """Under the mask the flood is darker in the near infrared than the same land was before."""
+    data = Ombria(FOLDER, "test")
+    for number in ("0054", "0323", "0411", "0770"):
+        sample = data[data.ids.index(number)]
+        assert sample.flooded is not None
+        assert sample.event in HELD_OUT
+        mask = sample.flooded[0] & sample.clear[0]
+        assert mask.mean() > 0.01
+        assert np.median(sample.target[1][mask]) < np.median(sample.s2_t1[1][mask])
+
+
+@needs_ombria
+def test_backward_in_time_t1_and_t2_change_places() -> None:
+    forward, backward = (Ombria(FOLDER, "validation", reverse=reverse)[40] for reverse in (False, True))
+    np.testing.assert_array_equal(backward.s1_t1, forward.s1_t2)
+    np.testing.assert_array_equal(backward.s2_t1, forward.target)
+    np.testing.assert_array_equal(backward.target, forward.s2_t1)
+    assert backward.name != forward.name
+
+
+@needs_ombria
+def test_samples_hold_physical_units_and_miss_the_same_pixels(everything: Ombria) -> None:
+    for index in range(0, 694, 23):
+        sample = everything[index]
         assert sample.s1_t1.shape == sample.s1_t2.shape == sample.clear.shape == (1, SIDE, SIDE)
         assert sample.s2_t1.shape == sample.target.shape == (3, SIDE, SIDE)
         missing = np.isnan(sample.s1_t1)[0]
@@ -46,15 +81,15 @@ def test_samples_hold_physical_units_and_miss_the_same_pixels(held_out: Ombria) 
             assert (np.isnan(array) == missing).all(), name
             assert low <= np.nanmin(array) < np.nanmax(array) <= high, name
         assert not (sample.clear & missing).any()
-    vegetation = held_out[held_out.ids.index("0381")].s2_t1
+    vegetation = everything[everything.ids.index("0381")].s2_t1
     b11, b8, b3 = np.nanmedian(vegetation, axis=(1, 2))
     assert b8 > b11 > b3, "bands in the order B11, B8, B3"
 
 
 @needs_ombria
 @pytest.mark.parametrize(("number", "share"), [("0400", 0.17), ("0723", 0.08), ("0018", 0.045), ("0046", 0.0)])
-def test_nodata_at_the_borders_is_missing_and_dark_water_is_not(held_out: Ombria, number: str, share: float) -> None:
-    sample = held_out[held_out.ids.index(number)]
+def test_nodata_at_the_borders_is_missing_and_dark_water_is_not(everything: Ombria, number: str, share: float) -> None:
+    sample = everything[everything.ids.index(number)]
     assert np.isnan(sample.target).mean() == pytest.approx(share, abs=0.01)
 
 
@@ -94,6 +129,9 @@ def folder(tmp_path: Path) -> Path:
                 path = tmp_path / f"Ombria{sensor}" / "train" / when / f"{sensor}_{when.lower()}_{number}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(pixels).save(path)
+        path = tmp_path / "OmbriaS1" / "train" / "MASK" / f"S1_mask_{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (SIDE, SIDE)).save(path)
     return tmp_path
 
 
@@ -115,14 +153,19 @@ def test_a_single_line_without_data_is_missing_and_a_black_pixel_is_not(folder: 
 
 def test_an_empty_folder_says_what_belongs_there(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"no OMBRIA patches: .* holds no S1_before_\*\.png; give the folder"):
-        Ombria(tmp_path, "test")
+        Ombria(tmp_path, "all")
+
+
+def test_a_split_without_patches_says_so(folder: Path) -> None:
+    with pytest.raises(TrainingError, match="holds no OMBRIA patch of the split 'test'"):
+        Ombria(folder, "test")
 
 
 def test_a_missing_image_is_named(folder: Path) -> None:
     path = folder / "OmbriaS2" / "train" / "AFTER" / "S2_after_0007.png"
     path.unlink()
-    with pytest.raises(TrainingError, match=f"incomplete: {path} is missing"):
-        Ombria(folder, "train")
+    with pytest.raises(DamagedPatch, match=f"incomplete: {path} is missing"):
+        Ombria(folder, "train")[2]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "text", "header", "grey", "small", "deep"])
@@ -143,7 +186,7 @@ def test_a_damaged_image_is_named(folder: Path, damage: str) -> None:
             "header": content[:20] + content[24:],
         }
         path.write_bytes(broken[damage])
-    with pytest.raises(TrainingError, match=r"OMBRIA image .* (is damaged .*fetch it again|expected uint8)") as caught:
-        Ombria(folder, "train")
+    with pytest.raises(DamagedPatch, match=r"OMBRIA image .* (is damaged .*fetch it again|expected uint8)") as caught:
+        Ombria(folder, "train")[0]
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
