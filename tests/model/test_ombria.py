@@ -37,7 +37,7 @@ def test_splits_share_no_patch_and_no_event() -> None:
     assert events["validation"] == set(VALIDATION)
     assert events["test"] == set(HELD_OUT)
     assert not events["train"] & (events["validation"] | events["test"])
-    assert sorted(sum((data.ids for data in splits.values()), [])) == Ombria(FOLDER, "all").ids
+    assert sorted(number for data in splits.values() for number in data.ids) == Ombria(FOLDER, "all").ids
 
 
 def test_every_number_belongs_to_one_event_at_most() -> None:
