@@ -132,4 +132,4 @@ class Batch(NamedTuple):
 
 def collate(samples: list[Sample]) -> Batch:
     """Stack samples of one size."""
-    return Batch(*(torch.from_numpy(np.stack([s[i] for s in samples])) for i in range(5)))
+    return Batch(*(torch.from_numpy(np.stack([getattr(s, name) for s in samples])) for name in Batch._fields))
