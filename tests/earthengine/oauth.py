@@ -9,6 +9,8 @@ from urllib.parse import parse_qs
 from google.auth import jwt
 
 ACCOUNT = "tester@local-earth-engine.iam.gserviceaccount.com"
+#: google-auth signs for Google's endpoint whatever the key's ``token_uri`` says.
+AUDIENCE = "https://oauth2.googleapis.com/token"
 SCOPE = "https://www.googleapis.com/auth/earthengine"
 
 
@@ -38,7 +40,7 @@ class Tokens:
         """Status and body of a request to the token endpoint: the assertion's signature and scope are checked."""
         form = {name: values[0] for name, values in parse_qs(raw.decode()).items()}
         try:
-            claims = jwt.decode(form["assertion"], certs=self._public, audience=f"{self._url}/token")
+            claims = jwt.decode(form["assertion"], certs=self._public, audience=AUDIENCE)
         except (KeyError, ValueError) as wrong:
             return 400, _json(error="invalid_grant", error_description=f"Invalid JWT Signature. {wrong}")
         if SCOPE not in claims.get("scope", "").split():

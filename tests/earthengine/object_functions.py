@@ -272,6 +272,13 @@ def number_multiply(left: float, right: float) -> float:
     return left * right
 
 
+@function("Dictionary.get")
+def dictionary_get(dictionary: dict[str, Any], key: str, defaultValue: Any = None) -> Any:
+    if key not in dictionary and defaultValue is None:
+        raise EarthEngineError(f"Dictionary.get: Dictionary does not contain key: '{key}'.")
+    return dictionary.get(key, defaultValue)
+
+
 @function("List.size", "List.length")
 def list_size(list: list[Any]) -> int:
     return len(list)

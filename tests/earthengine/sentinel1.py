@@ -53,7 +53,8 @@ def _sentinel1(
     metres: int = 10,
 ) -> Image:
     track = TRACKS[relative]
-    along = (slice_number * SLICE, (slice_number + 1) * SLICE)
+    # Terrain correction spreads each slice a little, so that abutting ones leave no seam.
+    along = (slice_number * SLICE - 10.0, (slice_number + 1) * SLICE + 10.0)
     time = start + timedelta(seconds=25 * (slice_number + 2))
     stop = time + timedelta(seconds=25)
     orbit = _absolute_orbit(platform, relative, start)
