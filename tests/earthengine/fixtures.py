@@ -1,22 +1,27 @@
 """Fixtures around the local Earth Engine, for every test that wants one."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.earthengine.server import EarthEngineServer
+if TYPE_CHECKING:
+    from tests.earthengine.server import EarthEngineServer
 
 
 @pytest.fixture(scope="session")
-def _earth_engine_process() -> Iterator[EarthEngineServer]:
+def _earth_engine_process() -> Iterator["EarthEngineServer"]:
+    # Imported here: most tests need neither Google's libraries nor the time they take to load.
+    from tests.earthengine.server import EarthEngineServer
+
     with EarthEngineServer() as server:
         yield server
 
 
 @pytest.fixture
 def earth_engine(
-    _earth_engine_process: EarthEngineServer, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[EarthEngineServer]:
+    _earth_engine_process: "EarthEngineServer", monkeypatch: pytest.MonkeyPatch
+) -> Iterator["EarthEngineServer"]:
     """A local Earth Engine that nothing was asked yet, and which crgen takes for Earth Engine (``CRGEN_EE_URL``)."""
     server = _earth_engine_process
     server.reset()
@@ -30,7 +35,7 @@ def earth_engine(
 
 
 @pytest.fixture
-def ee_client(earth_engine: EarthEngineServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[EarthEngineServer]:
+def ee_client(earth_engine: "EarthEngineServer", monkeypatch: pytest.MonkeyPatch) -> Iterator["EarthEngineServer"]:
     """The same, with the plain ``ee`` client initialised against it."""
     import ee
     from google.auth.credentials import AnonymousCredentials

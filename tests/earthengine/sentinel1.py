@@ -53,8 +53,7 @@ def _sentinel1(
     metres: int = 10,
 ) -> Image:
     track = TRACKS[relative]
-    # Terrain correction spreads each slice a little, so that abutting ones leave no seam.
-    along = (slice_number * SLICE - 10.0, (slice_number + 1) * SLICE + 10.0)
+    along = (slice_number * SLICE, (slice_number + 1) * SLICE)
     time = start + timedelta(seconds=25 * (slice_number + 2))
     stop = time + timedelta(seconds=25)
     orbit = _absolute_orbit(platform, relative, start)
@@ -67,8 +66,9 @@ def _sentinel1(
     footprint = track.strip(HALF_SWATH, *along)
     crs = ZONE_SCENES[relative]
     x, y = transform("EPSG:4326", crs, *np.array(footprint.exterior.coords).T)
-    # Real scenes sit on no common lattice: the origin is a whole number of metres, different for every scene.
-    west, north = np.floor(x.min()) - 3.0 - slice_number, np.ceil(y.max()) + 7.0 + relative % 10
+    # Scenes sit off the CRS's own lattice, each track at another place; slices of a pass share theirs.
+    west = 10 * np.floor(x.min() / 10) - 10 - relative % 10
+    north = 10 * np.ceil(y.max() / 10) + 10 + relative % 7
     size = int(np.ceil((x.max() - west) / metres)), int(np.ceil((north - y.min()) / metres))
     projection = Projection(crs, (float(metres), 0.0, float(west), 0.0, -float(metres), float(north)))
     gap = relative == 113 and start.date() == datetime(2021, 7, 9).date()

@@ -166,6 +166,7 @@ def surface_reflectance(take: Datatake) -> Image:
         f"{take.generation:%Y%m%dT%H%M%S}"
     )
     baseline = f"{take.baseline[:2]}.{take.baseline[2:]}"
+    orbit = 31_588 + round((take.time - ground.EPOCH).total_seconds() / 86_400 * 14.3)
     # Sensing of this granule: a few seconds after the datatake began, the same for both generations.
     seconds = 10 + _seconds(take.tile)
     properties = {
@@ -177,10 +178,10 @@ def surface_reflectance(take: Datatake) -> Image:
         "CLOUD_COVERAGE_ASSESSMENT": round(100 * take.cloudiness, 3),
         "NODATA_PIXEL_PERCENTAGE": round(100 * (1 - take.footprint.area / _square_area(take)), 3),
         "DATASTRIP_ID": f"S2{take.spacecraft}_OPER_MSI_L2A_DS_{take.generation:%Y%m%dT%H%M%S}",
-        "DATATAKE_IDENTIFIER": f"GS2{take.spacecraft}_{take.time:%Y%m%dT%H%M%S}_031000_N{baseline}",
+        "DATATAKE_IDENTIFIER": f"GS2{take.spacecraft}_{take.time:%Y%m%dT%H%M%S}_{orbit:06d}_N{baseline}",
         "DATATAKE_TYPE": "INS-NOBS",
         "GENERATION_TIME": millis(take.generation),
-        "GRANULE_ID": f"L2A_T{take.tile}_A031000_{take.time:%Y%m%dT%H%M%S}",
+        "GRANULE_ID": f"L2A_T{take.tile}_A{orbit:06d}_{take.time:%Y%m%dT%H%M%S}",
         "MGRS_TILE": take.tile,
         "PROCESSING_BASELINE": baseline,
         "PRODUCT_ID": product,

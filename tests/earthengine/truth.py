@@ -130,7 +130,7 @@ def _radar(image: str, band: str, lon: Array, lat: Array) -> Array:
     values = ground.backscatter(lon, lat, band, time)
     values = np.where(np.abs(across) > 124_400.0, -40.0, values)
     values = np.where(np.abs(across) < 125_000.0, values, np.nan)
-    values = np.where((along >= 170_000.0 * number - 10.0) & (along < 170_000.0 * (number + 1) + 10.0), values, np.nan)
+    values = np.where((along >= 170_000.0 * number) & (along < 170_000.0 * (number + 1)), values, np.nan)
     if relative == 113 and time.date().isoformat() == "2021-07-09":
         values = np.where((lon >= 114.02) & (lon < 114.04) & (lat >= 34.60) & (lat < 34.62), np.nan, values)
     return values
