@@ -11,7 +11,7 @@ from pydantic import ValidationError, validate_call
 
 from crgen.errors import RequestError, TrainingError
 from crgen.model.data import PatchDataset
-from crgen.pipeline import ombria
+from crgen.pipeline import biomassters, ombria, patches, worldcereal
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Kind:
     """Options that open the part kept for scoring, where there is one."""
 
 
+@validate_call
 def open_ombria(path: Path, split: ombria.Split = "train", reverse: bool = False) -> PatchDataset:
     """Open the patches of OMBRIA's training, validation or test events, or of all; ``reverse``: the flood first."""
     return ombria.Ombria(path, split, reverse=reverse)
@@ -50,6 +51,17 @@ KINDS: dict[str, Kind] = {
         (ombria.POLS, ombria.BANDS),
         {"split": "validation"},
     ),
+    "biomassters": Kind(
+        biomassters.BioMassters,
+        "BioMassters (Finnish forest through the year; months as dates)",
+        biomassters.RADIOMETRY,
+    ),
+    "worldcereal": Kind(
+        worldcereal.WorldCereal,
+        "WorldCereal test imagery (Belgian fields through the year)",
+        worldcereal.RADIOMETRY,
+    ),
+    "patches": Kind(patches.PairedPatches, "paired patches", "paired patches: scaled as given for the data"),
 }
 
 
@@ -74,6 +86,10 @@ def guess_kind(path: Path) -> str:
     """
     if (path / "OmbriaS1").is_dir():
         return "ombria"
+    if any(path.glob("*_S2_??.tif")):
+        return "biomassters"
+    if (path / worldcereal.MONTHS).exists():
+        return "worldcereal"
     raise TrainingError(f"'{path}' is no data set that crgen knows by its layout; name its kind: {', '.join(KINDS)}")
 
 
@@ -123,7 +139,7 @@ def open_data(spec: DataSpec, pols: tuple[str, ...], bands: tuple[str, ...]) -> 
     kind = KINDS[spec.kind]
     chosen = {} if kind.channels else {"pols": pols, "bands": bands}
     try:
-        return validate_call(kind.open)(spec.path, **{**chosen, **spec.options})
+        return kind.open(spec.path, **{**chosen, **spec.options})
     except ValidationError as error:
         first = error.errors()[0]
         option = ".".join(str(part) for part in first["loc"])

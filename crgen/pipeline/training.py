@@ -195,7 +195,8 @@ def prepare(file: TrainingFile) -> Job:
         workers=file.workers if file.workers is not None else 8 if device.startswith("cuda") else 0,
         processes=processes,
     )
-    notes = [f"resuming {state} at step {trainer.step}"] if trainer.step else []
+    notes = [f"skipped: {line}" for part in data.parts for line in getattr(part, "skipped", ())]
+    notes += [f"resuming {state} at step {trainer.step}"] if trainer.step else []
     return Job(trainer, file.preset, file.out, specs, validation, notes)
 
 

@@ -13,6 +13,7 @@ from crgen.pipeline.training import prepare, read_training_file
 
 CONFIG = """
 preset = "tiny"
+validation_samples = 1
 out = "{folder}/mine.safetensors"
 
 [[data]]
