@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from crgen.errors import OutputError, RequestError
 from crgen.model.card import ModelCard
 from crgen.model.config import GeneratorConfig, preset
-from crgen.model.data import Mixture, PatchDataset, Sample
+from crgen.model.data import DamagedPatch, Mixture, PatchDataset, Sample
 from crgen.model.discriminator import build_discriminator
 from crgen.model.evaluate import validation_scores
 from crgen.model.generator import build_generator
@@ -234,5 +235,9 @@ def _validation(file: TrainingFile, specs: list[DataSpec], config: GeneratorConf
 
 
 def _spread(data: PatchDataset, count: int) -> list[Sample]:
-    """Return ``count`` samples spread over a data set."""
-    return [data[len(data) * i // count] for i in range(min(count, len(data)))]
+    """Return at most ``count`` samples spread over a data set, those that can be read."""
+    samples = []
+    for place in sorted({len(data) * i // count for i in range(count)}):
+        with suppress(DamagedPatch):
+            samples.append(data[place])
+    return samples
