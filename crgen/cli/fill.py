@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from crgen.cli.console import console, duration, note, progress
+from crgen.cli.earthengine import Credentials, MinCoverage, NoCache, ObservedDays, Project, SearchDays
 
 
 def fill(
@@ -45,12 +46,22 @@ def fill(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and say what it would cost; write nothing.")
     ] = False,
+    project: Project = None,
+    credentials: Credentials = None,
+    search_days: SearchDays = 6,
+    observed_days: ObservedDays = 0,
+    min_coverage: MinCoverage = 0.9,
+    manifest: Annotated[
+        Path | None, typer.Option(help="Use the scenes of a manifest or of a product's .json again.")
+    ] = None,
+    no_cache: NoCache = False,
 ) -> None:
     """Map an area at t2 without its clouds.
 
     Leaves OUT.tif (reflectance), OUT_quality.tif (which pixels are observed, which generated), OUT.png (a picture)
     and OUT.json (a STAC Item with everything needed to trust and repeat it).
     """
+    from crgen.pipeline.earthengine import EarthEngine
     from crgen.pipeline.files import size_text
     from crgen.pipeline.fill import run
     from crgen.pipeline.plan import plan
@@ -75,6 +86,15 @@ def fill(
         chunk=chunk,
         workers=workers,
         overwrite=overwrite,
+        earth_engine=EarthEngine(
+            project=project,
+            credentials=credentials,
+            search_days=search_days,
+            observed_days=observed_days,
+            min_coverage=min_coverage,
+            manifest=manifest,
+            keep_tiles=not no_cache,
+        ),
     )
     if dry_run:
         work = plan(request)

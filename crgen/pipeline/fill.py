@@ -7,6 +7,7 @@ import datetime
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from crgen.errors import OutputError
 from crgen.pipeline.cog import CogWriter, RasterProfile
 from crgen.pipeline.composite import Composite
+from crgen.pipeline.earthengine import EarthEngine
 from crgen.pipeline.files import discard, publish, require_space
 from crgen.pipeline.plan import plan, settings_of
 from crgen.pipeline.predict import BATCH, MAX_DN, REFLECTANCE_SCALE, Predictor
@@ -40,7 +42,8 @@ def fill(
         t1: date of the first pair of images, a date or ``"YYYY-MM-DD"``; None where a local stack says it.
         t2: date of the map, alike.
         out: the reflectance COG to make.
-        options: the other fields of :class:`FillRequest`.
+        options: the other fields of :class:`FillRequest`, and those of
+            :class:`~crgen.pipeline.earthengine.EarthEngine`.
 
     Returns:
         The published product, whose rasters open lazily as xarray.
@@ -48,8 +51,10 @@ def fill(
     Raises:
         CrgenError: of the kind that fits what went wrong; no file of the product is there then.
     """
+    earth_engine = EarthEngine(**{f.name: options.pop(f.name) for f in fields(EarthEngine) if f.name in options})
     return run(
         FillRequest(
+            earth_engine=earth_engine,
             t1=parse_date(t1, "t1"),
             t2=parse_date(t2, "t2"),
             out=None if out is None else Path(out),

@@ -17,7 +17,8 @@ from crgen.pipeline.files import check_writable
 from crgen.pipeline.predict import BATCH, Predictor, pick_device
 from crgen.pipeline.product import Paths
 from crgen.pipeline.request import FillRequest
-from crgen.pipeline.sources import Scene, open_scene
+from crgen.pipeline.scene import Scene
+from crgen.pipeline.sources import open_scene
 from crgen.pipeline.windows import ChunkGrid, lattice_box
 
 
@@ -83,6 +84,7 @@ def plan(request: FillRequest, *, estimate: bool = True) -> Plan:
         s1_units=request.s1_units,
         s2_scale=request.s2_scale,
         card=card,
+        earth_engine=request.earth_engine,
     )
     paths = Paths(request.out or Path(f"{scene.area.name}_{scene.t1}_{scene.t2}.tif"))
     _check_free(paths, request.overwrite)
@@ -119,6 +121,8 @@ def _check_free(paths: Paths, overwrite: bool) -> None:
 
 def settings_of(request: FillRequest, work: Plan) -> dict[str, Any]:
     """Return what decides the result, beside the inputs and the weights, as JSON can hold it."""
-    settings = {name: value for name, value in asdict(request).items() if name not in ("out", "overwrite", "workers")}
+    # What Earth Engine was asked is in the manifest, without the person's project and credentials.
+    left_out = ("out", "overwrite", "workers", "earth_engine")
+    settings = {name: value for name, value in asdict(request).items() if name not in left_out}
     settings |= {"t1": work.scene.t1.isoformat(), "t2": work.scene.t2.isoformat()}
     return settings | {"device": work.device, "batch": BATCH, "window": work.model.card.window}

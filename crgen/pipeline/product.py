@@ -16,7 +16,7 @@ from crgen.pipeline.predict import REFLECTANCE_SCALE
 from crgen.pipeline.quality import COLOURS, LABELS, Quality
 from crgen.pipeline.quicklook import InputThumbnails, draw_quicklook, product_panels
 from crgen.pipeline.runner import Tally
-from crgen.pipeline.sources import Scene
+from crgen.pipeline.scene import Scene
 from crgen.pipeline.stac import ProductFile, build_item, write_item
 from crgen.pipeline.stack import manifest_of
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from crgen.errors import RequestError
+from crgen.pipeline.earthengine import EarthEngine
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class FillRequest:
     chunk: int = 1024
     workers: int | None = None
     overwrite: bool = False
+    earth_engine: EarthEngine = field(default_factory=EarthEngine)
+    """How to ask Earth Engine, for source ``gee``."""
 
     def __post_init__(self) -> None:
         choices = {"dtype": ("uint16", "float32"), "s1_units": ("dB", "linear")}

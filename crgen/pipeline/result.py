@@ -12,7 +12,7 @@ import xarray as xr
 from crgen.errors import StackError
 from crgen.pipeline.product import Paths
 from crgen.pipeline.runner import Tally
-from crgen.pipeline.sources import Scene
+from crgen.pipeline.scene import Scene
 
 
 @dataclass(frozen=True)

@@ -3,51 +3,24 @@
 from __future__ import annotations
 
 import datetime
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-import xarray as xr
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
-from crgen.errors import AreaError, RequestError, SourceError
+from crgen.errors import AreaError, RequestError
 from crgen.model.card import ModelCard
 from crgen.pipeline.area import Area, read_area
 from crgen.pipeline.composite import FEATHER
 from crgen.pipeline.demo import open_demo
+from crgen.pipeline.earthengine import EarthEngine, open_earth_engine
 from crgen.pipeline.local import open_stack
+from crgen.pipeline.scene import Scene, check_dates
 from crgen.pipeline.stack import manifest_of, require_channels, stack_geobox
-
-SENTINEL1_START = datetime.date(2014, 10, 3)
-"""First acquisitions in Earth Engine's ``COPERNICUS/S1_GRD``."""
-
-
-@dataclass(frozen=True)
-class Scene:
-    """Imagery of an area, with the grid of the result."""
-
-    stack: xr.Dataset
-    """The Stack; may reach beyond ``area`` so that windows at its edge see real surroundings."""
-    area: Area
-    t1: datetime.date
-    t2: datetime.date
-    notes: tuple[str, ...]
-
-
-def check_dates(t1: datetime.date, t2: datetime.date) -> None:
-    """Refuse dates that make no sense.
-
-    Raises:
-        RequestError: if t2 is not after t1, or a date lies before Sentinel-1.
-    """
-    if t2 <= t1:
-        hint = "swap them" if t2 < t1 else "t1 is the earlier, clearer date"
-        raise RequestError(f"t2 ({t2}) must be after t1 ({t1}): {hint}")
-    if t1 < SENTINEL1_START:
-        raise RequestError(f"t1 ({t1}) lies before Sentinel-1, whose archive starts on {SENTINEL1_START}")
 
 
 def open_scene(
@@ -60,6 +33,7 @@ def open_scene(
     s1_units: Literal["dB", "linear"],
     s2_scale: float,
     card: ModelCard,
+    earth_engine: EarthEngine,
 ) -> Scene:
     """Open the imagery a model asks for.
 
@@ -72,15 +46,13 @@ def open_scene(
         s1_units: units of a local stack's Sentinel-1, ``dB`` or ``linear``.
         s2_scale: what to multiply a local stack's Sentinel-2 with to get reflectance.
         card: says which polarisations, bands and pixel size to open.
+        earth_engine: how to ask Earth Engine, for source ``gee``.
 
     Raises:
         CrgenError: of the kind that fits what is wrong.
     """
     if source == "gee":
-        raise SourceError(
-            "source 'gee' (Earth Engine) is not part of this version yet; "
-            "use --source demo, or --source PATH with a stack on disk"
-        )
+        return open_earth_engine(earth_engine, aoi=aoi, t1=t1, t2=t2, crs=crs, card=card)
     if source != "demo":
         return _open_local(Path(source), aoi, t1, t2, crs, s1_units, s2_scale, card)
     if aoi is None:

@@ -99,7 +99,13 @@ def test_a_device_this_machine_lacks(refused, fill, monkeypatch):
 
 def test_a_source_that_is_not_there(refused, fill):
     assert "no stack at 'elsewhere'" in refused(4, *fill, "--source", "elsewhere")
-    assert "'gee' (Earth Engine) is not part of this version yet" in refused(7, *fill, "--source", "gee")
+
+
+def test_earth_engine_options_that_make_no_sense(refused, fill):
+    fill = (*fill, "--source", "gee")
+    assert "from 0 to 366" in refused(2, *fill, "--search-days", "-1")
+    assert "--min-coverage is 90.0; give a share from 0 to 1" in refused(2, *fill, "--min-coverage", "90")
+    assert "lies in the future" in refused(2, *fill, "--t2", "2121-07-22")
 
 
 def test_the_demo_needs_an_area_and_both_dates(refused, tiny_weights):

@@ -1,0 +1,33 @@
+"""Options about Earth Engine that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+PANEL = "Earth Engine"
+
+Project = Annotated[
+    str | None,
+    typer.Option(help="Cloud project. (EE_PROJECT_ID, or what the credentials say)", rich_help_panel=PANEL),
+]
+Credentials = Annotated[
+    Path | None,
+    typer.Option(help="Service account's JSON key. (what 'earthengine authenticate' stored)", rich_help_panel=PANEL),
+]
+SearchDays = Annotated[
+    int, typer.Option(help="Days around a date within which acquisitions serve it.", rich_help_panel=PANEL)
+]
+ObservedDays = Annotated[
+    int,
+    typer.Option(help="Days around t2 within which an optical image counts as observed.", rich_help_panel=PANEL),
+]
+MinCoverage = Annotated[
+    float,
+    typer.Option(help="Share of the area that radar, and the optical image of t1, must cover.", rich_help_panel=PANEL),
+]
+NoCache = Annotated[
+    bool, typer.Option("--no-cache", help="Do not keep fetched tiles for later runs.", rich_help_panel=PANEL)
+]

@@ -1,0 +1,123 @@
+"""Tiles on disk: what was fetched once is not asked for again, also after a crash.
+
+A tile is one file, named by the digest of what was asked (expression, bands, grid). It is written under a temporary
+name, brought to the disk and renamed, and begins with the digest of its content: a damaged tile counts as absent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crgen.errors import OutputError
+
+MAGIC = b"crgen tile 1\n"
+DIGEST = hashlib.sha256().digest_size
+KEEP_DAYS = 30
+
+
+def default_folder() -> Path:
+    """Return where tiles are kept: ``$CRGEN_CACHE``, or ``~/.cache/crgen``, below it ``earthengine``."""
+    return Path(os.environ.get("CRGEN_CACHE") or Path.home() / ".cache" / "crgen") / "earthengine"
+
+
+class TileCache:
+    """A folder of tiles; safe from any thread or process.
+
+    Args:
+        folder: made when the first tile is stored.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def load(self, key: str) -> NDArray[Any] | None:
+        """Return a tile, or None if it is not there or not whole (what is damaged is removed)."""
+        path = self._path(key)
+        try:
+            content = path.read_bytes()
+        except OSError:
+            return None
+        head = len(MAGIC) + DIGEST
+        body = memoryview(content)[head:]
+        if content[: len(MAGIC)] == MAGIC and content[len(MAGIC) : head] == hashlib.sha256(body).digest():
+            return np.asarray(np.load(io.BytesIO(body), allow_pickle=False))
+        path.unlink(missing_ok=True)
+        return None
+
+    def store(self, key: str, tile: NDArray[Any]) -> None:
+        """Keep a tile.
+
+        Raises:
+            OutputError: if the disk does not take it.
+        """
+        buffer = io.BytesIO()
+        np.save(buffer, tile, allow_pickle=False)
+        body = buffer.getbuffer()
+        self._write(self._path(key), MAGIC, hashlib.sha256(body).digest(), body)
+
+    def __contains__(self, key: str) -> bool:
+        return self._path(key).exists()
+
+    def mark_split(self, key: str) -> None:
+        """Remember that this tile is too much for one request."""
+        self._write(self._path(key).with_suffix(".split"))
+
+    def is_split(self, key: str) -> bool:
+        """Say whether this tile was found too much for one request."""
+        return self._path(key).with_suffix(".split").exists()
+
+    def remove(self, key: str) -> None:
+        """Forget a tile."""
+        self._path(key).unlink(missing_ok=True)
+
+    def size(self) -> int:
+        """Return the bytes of all tiles."""
+        return sum(size for _, size, _ in self._files())
+
+    def prune(self, days: float = KEEP_DAYS) -> None:
+        """Remove what was written more than ``days`` ago, and what killed runs left half-written a day ago."""
+        now = time.time()
+        for path, _, written in self._files():
+            if written < now - 86400 * (1 if path.suffix == ".partial" else days):
+                path.unlink(missing_ok=True)
+
+    def _files(self) -> list[tuple[Path, int, float]]:
+        found = []
+        for path in self.folder.glob("??/*"):
+            try:
+                status = path.stat()
+            except OSError:  # another process was faster
+                continue
+            found.append((path, status.st_size, status.st_mtime))
+        return found
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key[:2] / f"{key}.tile"
+
+    def _write(self, path: Path, *parts: bytes | memoryview) -> None:
+        partial = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as file:
+                partial = Path(file.name)
+                for part in parts:
+                    file.write(part)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except OSError as error:
+            if partial is not None:
+                partial.unlink(missing_ok=True)
+            raise OutputError(
+                f"cannot keep fetched tiles in {self.folder}: {error.strerror}; free some space, or set CRGEN_CACHE to "
+                "another folder"
+            ) from error

@@ -1,0 +1,144 @@
+"""What Earth Engine's errors mean: wait and ask again, ask for less, or stop with the fix in plain words."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import Enum
+
+from google.auth.exceptions import GoogleAuthError, RefreshError
+
+from crgen.errors import SourceError
+
+
+class Remedy(Enum):
+    """What to do about a failed request."""
+
+    WAIT = "wait"
+    """The service or the line is busy: ask again later."""
+    SPLIT = "split"
+    """The request is too much at once: ask for smaller parts."""
+    STOP = "stop"
+    """Asking again changes nothing: a person has to act."""
+
+
+class Corrupt(Exception):  # noqa: N818
+    """An answer arrived whole but is not what was asked for."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A failed request, understood."""
+
+    remedy: Remedy
+    reason: str
+    """What happened, in a few words, secrets redacted."""
+    status: int | None = None
+    """HTTP status, if there was an answer."""
+    retry_after: float | None = None
+    """Seconds the service asked to wait."""
+
+
+BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
+TOO_MUCH = re.compile(
+    r"user memory limit exceeded|memory limit|computation timed out|total request size|"
+    r"pixel grid dimensions|output of image computation is too large|too many pixels",
+    re.IGNORECASE,
+)
+USED_UP = re.compile(r"\beecu\b|monthly|noncommercial|non-commercial|restricted mode|daily limit", re.IGNORECASE)
+REGISTER = "https://code.earthengine.google.com/register"
+
+SECRETS = re.compile(
+    r"-----BEGIN[\s\S]*?(-----END[^-]*-----|$)|ya29\.[\w.\-]+|1//[\w\-]{10,}|\beyJ[\w\-]+\.[\w\-]+\.?[\w\-]*|"
+    r"(?<=private_key)(\\?['\"]?\s*[:=]\s*)\S+|(?<=token)(\\?['\"]?\s*[:=]\s*)\S+|(?<=client_secret)(\\?['\"]?\s*[:=]\s*)\S+"
+)
+
+
+def redact(text: str) -> str:
+    """Return ``text`` with keys and tokens replaced by ``[redacted]``."""
+    return SECRETS.sub("[redacted]", text)
+
+
+def understand(error: BaseException) -> Fault:
+    """Say what a failed call of the Earth Engine client means.
+
+    The client drops the HTTP status from its exceptions, but the response is kept on the exception they replace.
+
+    Args:
+        error: what the call raised.
+    """
+    if isinstance(error, Corrupt):
+        return Fault(Remedy.WAIT, str(error))
+    if isinstance(error, TimeoutError):
+        return Fault(Remedy.WAIT, "no answer in time")
+    if isinstance(error, ConnectionError):
+        return Fault(Remedy.WAIT, f"the connection failed ({redact(str(error))})")
+    if isinstance(error, RefreshError) and not error.retryable:
+        return Fault(Remedy.STOP, f"the credentials were refused ({_first_line(error)})", 401)
+    if isinstance(error, GoogleAuthError):
+        return Fault(Remedy.WAIT, f"signing in failed ({_first_line(error)})")
+    response = getattr(error, "resp", None) or getattr(error.__context__, "resp", None)
+    message = _first_line(error)
+    if response is None:
+        return Fault(Remedy.SPLIT if TOO_MUCH.search(message) else Remedy.STOP, message)
+    status = int(response.status)
+    if USED_UP.search(message) and status in (403, 429):
+        return Fault(Remedy.STOP, message, status)
+    if status in BUSY and not (status >= 500 and TOO_MUCH.search(message)):
+        return Fault(Remedy.WAIT, message, status, retry_seconds(response.get("retry-after")))
+    if TOO_MUCH.search(message):
+        return Fault(Remedy.SPLIT, message, status)
+    return Fault(Remedy.STOP, message, status)
+
+
+def retry_seconds(header: str | None, now: datetime | None = None) -> float | None:
+    """Return the seconds of a Retry-After header, which holds seconds or a date; None if it is missing or senseless."""
+    if not header:
+        return None
+    try:
+        return max(0.0, float(header))
+    except ValueError:
+        pass
+    try:
+        moment = parsedate_to_datetime(header)
+    except (TypeError, ValueError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
+
+
+def explain(fault: Fault, project: str | None, account: str) -> SourceError:
+    """Return the error for people: what is wrong, with which project and credentials, and the fix."""
+    message, shown = fault.reason, project or "none"
+    who = f"(project {shown}, credentials: {account})"
+    if USED_UP.search(message):
+        text = (
+            f"the compute quota of project {shown} is used up ({message}); wait for the next month, or see the "
+            f"project's tier at {REGISTER}; what was fetched is kept, so the same command goes on later"
+        )
+    elif "has not been used in project" in message or "is disabled" in message:
+        text = (
+            f"the Earth Engine API is not enabled in project {shown}: enable it at https://console.cloud.google.com/"
+            f"apis/library/earthengine.googleapis.com?project={shown}, wait some minutes, and run again {who}"
+        )
+    elif "not signed up" in message.lower() or "not registered" in message.lower():
+        text = f"project {shown} is not registered for Earth Engine: register it at {REGISTER}?project={shown} {who}"
+    elif fault.status == 401 or "credentials were refused" in message:
+        text = f"{message}; run 'earthengine authenticate', or pass --credentials KEY.json again {who}"
+    elif fault.status == 403:
+        text = (
+            f"no permission to use Earth Engine in project {shown}: {message}; give the account the roles "
+            f"'Earth Engine Resource Viewer' and 'Service Usage Consumer' there, or name another --project {who}"
+        )
+    elif fault.status == 404:
+        text = f"Earth Engine does not know what was asked for: {message}; is --project {shown} spelt right? {who}"
+    else:
+        text = f"Earth Engine refused the request: {message} {who}"
+    return SourceError(redact(text))
+
+
+def _first_line(error: BaseException) -> str:
+    return redact((str(error).strip() or type(error).__name__).splitlines()[0][:300])

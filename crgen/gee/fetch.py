@@ -1,0 +1,214 @@
+"""Tiles from Earth Engine through the cache, many at once, each asked for once.
+
+A process has one :class:`Fetcher` per settings and cache folder. Whoever needs a tile waits for it; the tiles that
+follow it are fetched ahead meanwhile, so that readers that go one block at a time still keep all connections busy.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import queue
+import threading
+import uuid
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from crgen.errors import SourceError
+from crgen.gee.cache import TileCache
+from crgen.gee.images import Layer
+from crgen.gee.patience import TooMuch
+from crgen.gee.pixels import Tile, grid_of, read_tile, tile_key
+from crgen.gee.session import Session, Settings, connect
+
+HOME = uuid.uuid4().hex
+"""Names this process. Tiles are fetched ahead only where the stack was opened: dask workers would repeat each other."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One tile of one layer."""
+
+    layer: Layer
+    geobox: GeoBox
+    tile: Tile
+
+    @cached_property
+    def grid(self) -> dict[str, Any]:
+        """Its grid, as ``computePixels`` takes it."""
+        return grid_of(self.geobox, self.tile)
+
+    @cached_property
+    def key(self) -> str:
+        """Its name in the cache."""
+        return tile_key(self.layer, self.grid)
+
+    def __str__(self) -> str:
+        tile = self.tile
+        return f"{self.layer.name}, {tile.width} × {tile.height} px at row {tile.row}, column {tile.col}"
+
+
+class Fetcher:
+    """Fetches tiles with threads of its own; safe from any thread.
+
+    Args:
+        settings: how to reach Earth Engine.
+        folder: where tiles are kept.
+    """
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self.cache = TileCache(folder)
+        self.asked = 0
+        """Tiles and parts of tiles that Earth Engine delivered."""
+        self.stored = 0
+        """Tiles that were on disk when they were first needed."""
+        self._settings = settings
+        self._under_way: dict[str, Future[None]] = {}
+        self._known: set[str] = set()
+        self._images: dict[str, Any] = {}
+        self._lock = threading.Lock()
+        self._queue: queue.PriorityQueue[tuple[int, int, Job, Future[None]]] = queue.PriorityQueue()
+        self._order = itertools.count()
+        self._threads: list[threading.Thread] = []
+        self._stopped = threading.Event()
+
+    def get(self, job: Job, ahead: Sequence[Job] = ()) -> NDArray[Any]:
+        """Return a tile, from disk or from Earth Engine.
+
+        Args:
+            job: the tile.
+            ahead: tiles that will be needed next.
+
+        Raises:
+            SourceError: if Earth Engine does not deliver it.
+            OutputError: if it cannot be kept.
+        """
+        for _ in range(3):
+            needed = self._ask(job, urgent=True)
+            for other in ahead:
+                self._ask(other, urgent=False)
+            if needed is not None:
+                needed.result()
+            tile = self.cache.load(job.key)
+            if tile is not None:
+                return tile
+            with self._lock:
+                self._known.discard(job.key)
+        raise SourceError(f"tiles in {self.cache.folder} are damaged as soon as they are written; is the disk sound?")
+
+    def stop(self) -> None:
+        """End the threads; waiting ones at once, others when their request is answered."""
+        self._stopped.set()
+        for _ in self._threads:
+            self._queue.put((-1, next(self._order), None, None))  # type: ignore[arg-type]
+
+    def _ask(self, job: Job, *, urgent: bool) -> Future[None] | None:
+        """Have a tile fetched unless it is kept; None if it is."""
+        with self._lock:
+            if job.key in self._known:
+                return None
+            if (future := self._under_way.get(job.key)) is None:
+                if job.key in self.cache:
+                    self._known.add(job.key)
+                    self.stored += 1
+                    return None
+                future = self._under_way[job.key] = Future()
+                self._queue.put((0 if urgent else 1, next(self._order), job, future))
+                self._more_threads()
+            elif urgent:
+                # It waits among those ahead: also queue it in front. Whoever comes second finds it taken.
+                self._queue.put((0, next(self._order), job, future))
+            return future
+
+    def _more_threads(self) -> None:
+        if len(self._threads) < self._settings.concurrency:
+            # Daemons: a run that is interrupted does not wait for answers that nobody reads.
+            thread = threading.Thread(target=self._work, daemon=True, name=f"earthengine-{len(self._threads)}")
+            self._threads.append(thread)
+            thread.start()
+
+    def _work(self) -> None:
+        while not self._stopped.is_set():
+            _, _, job, future = self._queue.get()
+            with self._lock:
+                if self._stopped.is_set() or future.running() or future.done():
+                    continue  # queued twice, and another thread was first
+                future.set_running_or_notify_cancel()
+            try:
+                self._fetch(connect(self._settings), job)
+            except BaseException as error:
+                with self._lock:
+                    del self._under_way[job.key]
+                future.set_exception(error)
+            else:
+                with self._lock:
+                    self._known.add(job.key)
+                    del self._under_way[job.key]
+                future.set_result(None)
+
+    def _fetch(self, session: Session, job: Job) -> None:
+        """Bring one tile into the cache, in parts if it must be."""
+        if not self.cache.is_split(job.key):
+            try:
+                self.cache.store(job.key, self._request(session, job))
+                return
+            except TooMuch as error:
+                if job.tile.smallest:
+                    raise SourceError(
+                        f"Earth Engine cannot compute even {job} ({error}); try fewer scenes with a smaller "
+                        "--search-days, or 'crgen pull --export drive'"
+                    ) from None
+                self.cache.mark_split(job.key)
+        whole = np.empty((job.tile.height, job.tile.width), job.layer.dtype)
+        parts = [Job(job.layer, job.geobox, tile) for tile in job.tile.halves()]
+        for part in parts:
+            tile = self.cache.load(part.key)
+            if tile is None:
+                self._fetch(session, part)
+                tile = self.cache.load(part.key)
+            assert tile is not None
+            row, col = part.tile.row - job.tile.row, part.tile.col - job.tile.col
+            whole[row : row + part.tile.height, col : col + part.tile.width] = tile
+        self.cache.store(job.key, whole)
+        for part in parts:
+            self.cache.remove(part.key)
+
+    def _request(self, session: Session, job: Job) -> NDArray[Any]:
+        import ee
+
+        image = self._image(job.layer)
+
+        def ask() -> NDArray[Any]:
+            asked = {"expression": image, "fileFormat": "NPY", "grid": job.grid}
+            return read_tile(ee.data.computePixels(asked), job.layer, job.tile)
+
+        tile = session.call(str(job), ask, stopped=self._stopped)
+        with self._lock:
+            self.asked += 1
+        return tile
+
+    def _image(self, layer: Layer) -> Any:
+        import ee
+
+        with self._lock:
+            if layer.digest not in self._images:
+                self._images[layer.digest] = ee.deserializer.fromJSON(layer.expression)
+            return self._images[layer.digest]
+
+
+_fetchers: dict[tuple[int, Settings, Path], Fetcher] = {}
+_fetchers_lock = threading.Lock()
+
+
+def fetcher(settings: Settings, folder: Path) -> Fetcher:
+    """Return this process's fetcher, made when first asked for; a forked process makes its own."""
+    with _fetchers_lock:
+        return _fetchers.setdefault((os.getpid(), settings, folder), Fetcher(settings, folder))

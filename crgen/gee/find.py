@@ -1,0 +1,61 @@
+"""From an area and dates to a manifest: ask the catalogue, choose, and refuse what falls short."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import shapely
+from pyproj import Transformer
+
+from crgen.gee.catalogue import Catalogue, search
+from crgen.gee.manifest import Grid
+from crgen.gee.scenes import NEARBY_DAYS, Choice, Rules, Wanted, choose, require_coverage, shortfall, stretches
+from crgen.gee.session import Settings, connect
+
+
+def find_scenes(
+    settings: Settings,
+    area: Grid,
+    wanted: Sequence[Wanted],
+    *,
+    pols: Sequence[str],
+    bands: Sequence[str],
+    rules: Rules,
+    strict: bool = True,
+) -> Choice:
+    """Choose the acquisitions for an area and dates, with one request per collection.
+
+    Args:
+        settings: how to reach Earth Engine.
+        area: the area of interest, without margin.
+        wanted: the dates, as many as are needed.
+        pols: polarisations needed.
+        bands: Sentinel-2 bands needed.
+        rules: what makes an acquisition eligible.
+        strict: refuse a choice that covers less than ``rules.min_coverage``.
+
+    Raises:
+        SourceError: if Earth Engine cannot be asked.
+        StackError: if there are no acquisitions, or they cover too little; names the nearest alternatives.
+    """
+    session = connect(settings)
+    bounds = lonlat_bounds(area)
+    catalogue = search(session, bounds, stretches(wanted, max(rules.search_days, rules.observed_days)))
+    choice = choose(catalogue, area, wanted, pols=pols, bands=bands, rules=rules)
+    if strict and (short := shortfall(choice, wanted, rules)):
+        radar = any(variable.startswith("s1") for variable in short)
+        optical = any(variable.startswith("s2") for variable in short)
+        around = stretches([w for w in wanted if any(v.endswith(f"_{w.name}") for v in short)], NEARBY_DAYS)
+        nearby: Catalogue = search(session, bounds, around, radar=radar, optical=optical)
+        require_coverage(choice, wanted, rules, nearby)
+    return choice
+
+
+def lonlat_bounds(area: Grid) -> tuple[float, float, float, float]:
+    """Return west, south, east, north of an area in degrees."""
+    outline = shapely.segmentize(area.polygon, 1000.0)
+    transform = Transformer.from_crs(area.crs, "EPSG:4326", always_xy=True).transform
+    moved = shapely.transform(outline, lambda xy: np.column_stack(transform(xy[:, 0], xy[:, 1])))
+    west, south, east, north = (float(v) for v in moved.bounds)
+    return west, south, east, north

@@ -1,0 +1,62 @@
+"""How many requests may be under way at once, learned from the service: additive increase, multiplicative decrease."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Gate:
+    """Lets requests pass, ``most`` at once to begin with; safe from any thread.
+
+    A refusal (HTTP 429) halves the limit, once for all requests that were under way together, down to one. Each
+    answer then raises it by one part in the limit, so that a full round of answers makes room for one more.
+
+    Args:
+        most: the limit it starts at and never exceeds.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._limit = float(most)
+        self._busy = 0
+        self._refusals = 0
+        self._opens = 0.0
+        self._changed = threading.Condition()
+
+    @property
+    def limit(self) -> int:
+        """Requests that may be under way now."""
+        with self._changed:
+            return int(self._limit)
+
+    @contextmanager
+    def slot(self) -> Iterator[int]:
+        """Wait for a place and hold it; yields a ticket for :meth:`refused`."""
+        with self._changed:
+            while (wait := self._opens - time.monotonic()) > 0 or self._busy >= int(self._limit):
+                self._changed.wait(wait if wait > 0 else None)
+            self._busy += 1
+            ticket = self._refusals
+        try:
+            yield ticket
+        finally:
+            with self._changed:
+                self._busy -= 1
+                self._changed.notify_all()
+
+    def answered(self) -> None:
+        """Count an answer: the service keeps up."""
+        with self._changed:
+            self._limit = min(self.most, self._limit + 1 / self._limit)
+            self._changed.notify_all()
+
+    def refused(self, ticket: int, pause: float = 0.0) -> None:
+        """Count a refusal, and let nobody pass for ``pause`` seconds if the service asked for that."""
+        with self._changed:
+            if ticket == self._refusals:
+                self._limit = max(1.0, self._limit / 2)
+                self._refusals += 1
+            self._opens = max(self._opens, time.monotonic() + pause)

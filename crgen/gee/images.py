@@ -1,0 +1,150 @@
+"""Earth Engine images of frozen scenes: one expression per variable, computed by the service.
+
+Every image ends with a band ``valid`` (1 or 0), because NPY carries no mask and a masked pixel would arrive as 0. All
+bands of a scene share one mask, so that no pixel takes its bands, or its clear-sky score, from different scenes.
+
+Resampling is bilinear, and counts only where all of a pixel's weight is valid: how the service weighs masked neighbours
+is not documented. Radar scenes of one pass meet without overlap, so there the nearest pixel closes the seam.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crgen.gee.manifest import Manifest, Scene
+
+BORDER = -30.0
+"""Backscatter of VV in dB below which a pixel is border noise: calm water reaches −28 dB, VH less than −30 dB."""
+VALID, CLEAR = "valid", "clear"
+NO_SCORE = -1.0
+WHOLE = 0.99
+"""Mask of a resampled pixel that counts as 1 but for rounding."""
+SCALE = np.float32(1e-4)
+"""Reflectance of a digital number; HARMONIZED has the offset of baseline 04.00 removed already."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What one variable's pixels are computed from, and how they arrive."""
+
+    name: str
+    """``s1_t1``, ``s2_t2``, …"""
+    expression: str
+    """The serialised image, JSON: cache key and provenance."""
+    bands: tuple[tuple[str, str], ...]
+    """Name and dtype of each band as it arrives; the last is ``valid``."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of a pixel as it arrives."""
+        return np.dtype(list(self.bands))
+
+    @property
+    def channels(self) -> int:
+        """Bands of :meth:`decode`'s result."""
+        return len(self.bands) - 1
+
+    @property
+    def request_bytes(self) -> int:
+        """What a pixel counts against the limit of a request: its bytes and a mask byte per band."""
+        return self.dtype.itemsize + len(self.bands)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the expression."""
+        return hashlib.sha256(self.expression.encode()).hexdigest()
+
+    def decode(self, tile: NDArray[Any]) -> NDArray[np.float32]:
+        """Return pixels in the Stack's units, ``(channel, y, x)`` float32, NaN where missing.
+
+        Sentinel-1 in dB; Sentinel-2 as reflectance, with the clear-sky score as its last channel.
+        """
+        valid = tile[VALID] == 1
+        planes = np.full((self.channels, *tile.shape), np.nan, np.float32)
+        for plane, (name, dtype) in zip(planes, self.bands[:-1], strict=True):
+            keep = valid & (tile[name] >= 0) if name == CLEAR else valid
+            plane[keep] = tile[name][keep] * SCALE if dtype == "u2" else tile[name][keep]
+        return planes
+
+
+def layers(manifest: Manifest) -> list[Layer]:
+    """Return the layer of every variable that has scenes; the client must be connected."""
+    made = []
+    for name, scenes in manifest.scenes.items():
+        if name.startswith("s1"):
+            image, bands = radar_image(scenes, manifest.pols), [(pol, "f4") for pol in manifest.pols]
+        else:
+            image, bands = optical_image(scenes, manifest.bands), [(band, "u2") for band in manifest.bands]
+            bands.append((CLEAR, "f4"))
+        expression = image.serialize(for_cloud_api=True)
+        made.append(Layer(name, expression, (*bands, (VALID, "u1"))))
+    return made
+
+
+def radar_image(scenes: Sequence[Scene], pols: Sequence[str]) -> Any:
+    """Return backscatter in dB and ``valid``: border noise masked, scenes mosaicked, the first on top.
+
+    ``S1_GRD`` comes in dB, thermal noise removed, calibrated and terrain-corrected on a grid of each scene's own;
+    resampling is bilinear, so that t1 and t2 lie on each other to a fraction of a pixel.
+    """
+    import ee
+
+    def one(scene: Scene) -> Any:
+        asset = ee.Image(scene.id)
+        nearest = _whole(asset.select(list(pols)).updateMask(asset.select(["VV"]).gte(BORDER)))
+        return _flagged(_whole(nearest.resample("bilinear")).unmask(nearest, False))
+
+    image = _mosaic([one(scene) for scene in scenes])
+    return image.select(list(pols)).toFloat().addBands(image.select([VALID]).toByte())
+
+
+def optical_image(scenes: Sequence[Scene], bands: Sequence[str]) -> Any:
+    """Return digital numbers, Cloud Score+'s ``cs_cdf`` as ``clear``, and ``valid``: clouds stay, the first on top.
+
+    Each scene is resampled before the mosaic, whose own projection means nothing. Without a score, ``clear`` is −1.
+    """
+    import ee
+
+    def one(scene: Scene) -> Any:
+        reflectance = _whole(ee.Image(scene.id).select(list(bands)).resample("bilinear"))
+        if scene.score is None:
+            score = ee.Image.constant(NO_SCORE).rename([CLEAR])
+        else:
+            score = ee.Image(scene.score).select(["cs_cdf"], [CLEAR]).resample("bilinear").unmask(NO_SCORE, False)
+        return _flagged(reflectance.addBands(score.toFloat()))
+
+    image = _mosaic([one(scene) for scene in scenes])
+    return (
+        image.select(list(bands))
+        .round()
+        .toUint16()
+        .addBands(image.select([CLEAR]).toFloat())
+        .addBands(image.select([VALID]).toByte())
+    )
+
+
+def _whole(image: Any) -> Any:
+    """Keep only pixels at which every band is there with all its weight."""
+    import ee
+
+    return image.updateMask(image.mask().reduce(ee.Reducer.min()).gte(WHOLE))
+
+
+def _flagged(image: Any) -> Any:
+    """Add the band ``valid``, 1 where every band is there."""
+    import ee
+
+    return image.addBands(ee.Image.constant(1).rename([VALID])).updateMask(image.mask().reduce(ee.Reducer.min()))
+
+
+def _mosaic(images: Sequence[Any]) -> Any:
+    """Lay images over each other, the first on top, 0 where there is none."""
+    import ee
+
+    return ee.ImageCollection.fromImages(list(reversed(images))).mosaic().unmask(0, False)

@@ -1,0 +1,154 @@
+"""The manifest: which acquisitions serve which variable, frozen, so that a run can be repeated."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from shapely import from_wkt
+from shapely.geometry.base import BaseGeometry
+
+from crgen.errors import SourceError
+
+S1 = "COPERNICUS/S1_GRD"
+S2 = "COPERNICUS/S2_SR_HARMONIZED"
+CLOUD_SCORE = "GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED"
+ASSETS = "https://earthengine.googleapis.com/v1/projects/earthengine-public/assets/"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Scene(_Frozen):
+    """One asset that pixels come from."""
+
+    id: str
+    href: str
+    """The asset in Earth Engine's REST API."""
+    platform: str
+    """``S1A``, ``S2B``, …"""
+    time: datetime
+    """Start of the acquisition, UTC."""
+    days_apart: int
+    """Days from the date asked for to the acquisition's, UTC."""
+    relative_orbit: int
+    """Of a Sentinel-2 scene as well as of a Sentinel-1 scene."""
+    orbit: int
+    """Absolute orbit: the scenes of one orbit are one pass."""
+    direction: str
+    """``ASCENDING`` or ``DESCENDING``."""
+    coverage: float
+    """Share of the area that the whole pass covers."""
+    clear: float | None = None
+    """Share of the scene without cloud, by its own metadata; None for radar."""
+    score: str | None = None
+    """Its Cloud Score+ asset; None where there is none, or for radar."""
+    tile: str | None = None
+    """MGRS tile of a Sentinel-2 scene."""
+    footprint: dict[str, Any]
+    """GeoJSON, longitude and latitude."""
+
+
+class Grid(_Frozen):
+    """An area of interest on its grid."""
+
+    name: str
+    crs: str
+    transform: tuple[float, float, float, float, float, float]
+    shape: tuple[int, int]
+    outline: str
+    """WKT, in ``crs``."""
+
+    @classmethod
+    def of(cls, name: str, geobox: GeoBox, outline: BaseGeometry) -> Grid:
+        """Describe an area."""
+        a, b, c, d, e, f = (float(v) for v in geobox.affine[:6])
+        rows, columns = geobox.shape
+        return cls(
+            name=name, crs=str(geobox.crs), transform=(a, b, c, d, e, f), shape=(rows, columns), outline=outline.wkt
+        )
+
+    @property
+    def geobox(self) -> GeoBox:
+        """The grid."""
+        return GeoBox(self.shape, Affine(*self.transform), self.crs)
+
+    @property
+    def polygon(self) -> BaseGeometry:
+        """The outline, in ``crs``."""
+        return from_wkt(self.outline)
+
+
+class Manifest(_Frozen):
+    """Frozen asset ids with all that says why these; JSON round trip without loss."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    source: Literal["gee"] = "gee"
+    version: Literal[1] = 1
+    dates: dict[str, date]
+    """The days asked for: ``t1``, ``t2``, …"""
+    area: Grid
+    pols: tuple[str, ...]
+    bands: tuple[str, ...]
+    scenes: dict[str, tuple[Scene, ...]]
+    """By variable of the Stack (``s1_t1``); a scene lies on top of those after it."""
+    coverage: dict[str, float]
+    """Share of the area that the scenes' footprints cover, by variable."""
+    notes: tuple[str, ...] = ()
+    expressions: dict[str, str] = Field(default_factory=dict)
+    """SHA-256 of the serialised image that pixels were computed from, by variable."""
+
+    def passes(self, variable: str) -> Iterator[tuple[Scene, ...]]:
+        """Yield the scenes of each pass, the one on top first."""
+        orbits = dict.fromkeys((scene.platform, scene.orbit) for scene in self.scenes[variable])
+        for key in orbits:
+            yield tuple(scene for scene in self.scenes[variable] if (scene.platform, scene.orbit) == key)
+
+    def to_json(self) -> str:
+        """Return the manifest as JSON, indented."""
+        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False)
+
+    @classmethod
+    def parse(cls, content: Any, where: str) -> Manifest:
+        """Read a manifest from decoded JSON.
+
+        Raises:
+            SourceError: naming ``where`` and the first field that does not fit.
+        """
+        try:
+            return cls.model_validate_json(json.dumps(content))
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"])) or "the manifest"
+            raise SourceError(f"{where} is not a manifest crgen can repeat: {field}: {first['msg']}") from None
+
+    @classmethod
+    def read(cls, path: Path) -> Manifest:
+        """Read a manifest from a file: one that ``crgen scenes`` wrote, or the STAC Item of a product.
+
+        Raises:
+            SourceError: if there is none in it.
+        """
+        try:
+            content = json.loads(path.read_text())
+        except OSError as error:
+            raise SourceError(f"cannot read the manifest {path}: {error.strerror}") from None
+        except ValueError:
+            raise SourceError(f"the manifest {path} is not JSON; is it a product's .json?") from None
+        return cls.parse(manifest_in(content), str(path))
+
+
+def manifest_in(content: Any) -> Any:
+    """Return the manifest inside a STAC Item or a local stack's manifest, or ``content`` itself."""
+    if isinstance(content, dict):
+        content = content.get("properties", {}).get("crgen:manifest", content)
+        content = content.get("stored", content) if content.get("source") == "local" else content
+    return content

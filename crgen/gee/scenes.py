@@ -1,0 +1,412 @@
+"""Which acquisitions serve which variable: chosen here, from metadata alone, and frozen into a manifest.
+
+Days are UTC. A pass is all scenes of one absolute orbit of one satellite over the area. A pass serves the date it is
+nearest to, at most ``search_days`` away; one midway between two dates serves neither.
+
+**Radar.** Geometry must not masquerade as change, so every date gets the same ordered list of relative orbits (and
+directions): of each orbit the pass nearest to each date. Orbits come in order of days apart, summed over the dates,
+then of coverage; one is taken while it adds at least ``WORTHWHILE`` of the area at every date, then whatever closes
+gaps. The first lies on top. A pass with VV alone comes after all others, and only for weights that need no more.
+
+**Optical, t1.** Passes come in order of cost: days apart, plus a day for every 10 % of cloud. They are taken alike, and
+the cheapest lies on top: the generator bears cloud, but a near, clear look is worth most.
+
+**Optical, the date to map.** What it shows is reported as observed, so only passes of that very day count
+(``observed_days`` = 0; more on request, and then said in a note).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from crgen.errors import StackError
+from crgen.gee.catalogue import Asset, Catalogue, as_geojson, projected
+from crgen.gee.manifest import ASSETS, CLOUD_SCORE, Grid, Manifest, Scene
+
+WORTHWHILE = 0.01
+"""Share of the area that one more pass must add."""
+SLIVER = 0.0001
+"""Share of the area below which a gap is not worth another pass."""
+CLOUD_DAYS = 10.0
+"""Days apart that a fully clouded pass counts as."""
+UNKNOWN_CLOUD = 0.5
+OVERPASS = timedelta(minutes=30)
+"""Time between scenes from which they are of different passes; an orbit takes 100 minutes."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What makes an acquisition eligible."""
+
+    search_days: int = 6
+    """Days from a date within which passes serve it. A satellite comes back after 12 days: 6 reach every orbit."""
+    observed_days: int = 0
+    """Days from the date to map within which an optical pass counts as observed on it."""
+    min_coverage: float = 0.9
+    """Share of the area that radar, and the optical image of t1, must cover."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One date, and what is wanted of it."""
+
+    name: str
+    """``t1``, ``t2``, …"""
+    day: date
+    mapped: bool
+    """Whether this is a date to map: its optical image is optional, and counts as observed."""
+
+    def days_from(self, day: date) -> int:
+        """Return whole days between."""
+        return abs((day - self.day).days)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """The scenes of one overpass."""
+
+    scenes: tuple[Asset, ...]
+    shape: BaseGeometry
+    """What it covers of the area, in the grid's CRS."""
+    coverage: float
+    clear: float | None
+    """Share without cloud of what it covers, by the scenes' metadata."""
+
+    @property
+    def first(self) -> Asset:
+        """The earliest scene; all agree in platform, orbit and direction."""
+        return self.scenes[0]
+
+    @property
+    def orbit(self) -> tuple[int, str]:
+        """Relative orbit and direction: what must agree between dates."""
+        return self.first.relative_orbit, self.first.direction
+
+
+@dataclass
+class Candidate:
+    """A pass that was looked at for a variable, and what became of it."""
+
+    variable: str
+    overpass: Pass
+    days_apart: int
+    fits: bool
+    """Whether it could serve the date, looked at alone."""
+    taken: bool = False
+    why: str = ""
+    """Why it was not taken."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The manifest, and all passes that were looked at."""
+
+    manifest: Manifest
+    candidates: tuple[Candidate, ...] = field(default_factory=tuple)
+
+
+def choose(
+    catalogue: Catalogue,
+    area: Grid,
+    wanted: Sequence[Wanted],
+    *,
+    pols: Sequence[str],
+    bands: Sequence[str],
+    rules: Rules,
+) -> Choice:
+    """Choose the acquisitions for all dates; reads nothing.
+
+    Args:
+        catalogue: what was acquired.
+        area: the area of interest, without margin.
+        wanted: the dates.
+        pols: polarisations needed.
+        bands: Sentinel-2 bands needed.
+        rules: what makes an acquisition eligible.
+
+    Returns:
+        A choice whose coverage may fall short: see :func:`require_coverage`.
+    """
+    outline = area.polygon
+    candidates: list[Candidate] = []
+    taken: dict[str, list[Candidate]] = {}
+    radar = _passes(catalogue.radar, outline, area.crs, pols)
+    optical = _passes(catalogue.optical, outline, area.crs, bands)
+    by_date = {w.name: _near(radar, f"s1_{w.name}", w, wanted, rules.search_days) for w in wanted}
+    candidates += [c for found in by_date.values() for c in found]
+    taken |= _take_orbits(by_date, outline)
+    for w in wanted:
+        found = _near(optical, f"s2_{w.name}", w, wanted, rules.search_days)
+        candidates += found
+        if w.mapped:
+            for candidate in found:
+                if not candidate.why and candidate.days_apart > rules.observed_days:
+                    candidate.why = f"not on the day itself (--observed-days {candidate.days_apart} would count it)"
+        usable = [c for c in found if not c.why]
+        _take(sorted(usable, key=cost), outline)
+        taken[f"s2_{w.name}"] = sorted((c for c in usable if c.taken), key=cost)
+    manifest = Manifest(
+        dates={w.name: w.day for w in wanted},
+        area=area,
+        pols=tuple(pols),
+        bands=tuple(bands),
+        scenes={name: _frozen(chosen, catalogue.scored) for name, chosen in taken.items() if chosen},
+        coverage={name: _share([c.overpass.shape for c in chosen], outline) for name, chosen in taken.items()},
+        notes=(*catalogue.notes, *_notes(taken, wanted, catalogue.scored)),
+    )
+    return Choice(manifest, tuple(candidates))
+
+
+def nearness(candidate: Candidate) -> tuple[int, int, float]:
+    """Return what radar passes are ordered by: both polarisations before one, then days apart, then coverage."""
+    single = int(not {"VV", "VH"} <= set(candidate.overpass.first.bands))
+    return single, candidate.days_apart, -candidate.overpass.coverage
+
+
+def cost(candidate: Candidate) -> tuple[float, float, str]:
+    """Return what optical passes are ordered by: days apart and cloud, then coverage."""
+    clear = candidate.overpass.clear
+    cloud = UNKNOWN_CLOUD if clear is None else 1 - clear
+    return candidate.days_apart + CLOUD_DAYS * cloud, -candidate.overpass.coverage, candidate.overpass.first.id
+
+
+def shortfall(choice: Choice, wanted: Sequence[Wanted], rules: Rules) -> list[str]:
+    """Return the variables that cover too little of the area; the optical image of a date to map may be missing."""
+    needed = [f"{sensor}_{w.name}" for w in wanted for sensor in ("s1", "s2") if sensor == "s1" or not w.mapped]
+    share = choice.manifest.coverage
+    return [name for name in needed if share.get(name, 0.0) < rules.min_coverage or share.get(name, 0.0) == 0]
+
+
+def require_coverage(choice: Choice, wanted: Sequence[Wanted], rules: Rules, nearby: Catalogue) -> None:
+    """Refuse a choice that leaves too much of the area without radar, or without an optical image of t1.
+
+    Args:
+        choice: what was chosen.
+        wanted: the dates.
+        rules: ``min_coverage`` says how much is too much.
+        nearby: acquisitions of a longer time, to name alternatives from.
+
+    Raises:
+        StackError: naming the variable, what there is, and the nearest alternatives.
+    """
+    manifest = choice.manifest
+    short = shortfall(choice, wanted, rules)
+    if not short:
+        return
+    fitting = {name: [c for c in choice.candidates if c.variable == name and c.fits] for name in short}
+    variable = next((name for name in short if not fitting[name]), short[0])
+    sensor, name = variable.split("_")
+    w = next(w for w in wanted if w.name == name)
+    mission = {"s1": "Sentinel-1", "s2": "Sentinel-2"}[sensor]
+    share = manifest.coverage.get(variable, 0.0)
+    period = f"within {rules.search_days} days of {w.name} ({w.day})"
+    change = f"change --{w.name}, or raise --search-days"
+    if share > 0:
+        what = f"{mission} covers only {_percent(share)} of the area {period}"
+        advice = f"Accept it with --min-coverage {math.floor(100 * share) / 100:g}, {change}"
+    elif fitting[variable]:
+        orbits = {f"{c.overpass.first.relative_orbit} {c.overpass.first.direction.lower()}" for c in fitting[variable]}
+        what = f"no orbit of {mission} looks at the area near every date; {period} only {', '.join(sorted(orbits))} do"
+        advice = "Change a date, or raise --search-days"
+    else:
+        reasons = sorted({c.why for c in choice.candidates if c.variable == variable and c.why})
+        what = f"there is no usable {mission} acquisition {period}" + (
+            f" ({'; '.join(reasons[:3])})" if reasons else ""
+        )
+        advice = change[0].upper() + change[1:]
+    passes = _passes(nearby.radar if sensor == "s1" else nearby.optical, manifest.area.polygon, manifest.area.crs)
+    if not passes:
+        raise StackError(f"{what}, and none within {NEARBY_DAYS} days: {_rare(w.day, sensor)}")
+    passes.sort(key=lambda p: (w.days_from(p.first.day), -p.coverage))
+    raise StackError(f"{what}. Nearest: {', '.join(map(_brief, passes[:4]))}. {advice}")
+
+
+NEARBY_DAYS = 45
+"""Days from a date within which alternatives are looked for."""
+
+
+def stretches(wanted: Iterable[Wanted], days: int) -> list[tuple[date, date]]:
+    """Return the days within ``days`` of each date."""
+    return [(w.day - timedelta(days), w.day + timedelta(days)) for w in wanted]
+
+
+def _passes(assets: Iterable[Asset], outline: BaseGeometry, crs: str, channels: Sequence[str] = ()) -> list[Pass]:
+    """Return the passes that touch the area, earliest first; scenes that lack a channel are left out of theirs.
+
+    A pass of such scenes alone is kept, to be told of.
+    """
+    groups: list[list[Asset]] = []
+    for asset in sorted(assets, key=lambda a: (a.platform, a.relative_orbit, a.orbit, a.time, a.id)):
+        if not (groups and _same_pass(groups[-1][-1], asset)):
+            groups.append([])
+        groups[-1].append(_checked(asset, channels))
+    passes = []
+    for members in groups:
+        shapes = [shapely.intersection(projected(a.footprint, crs), outline) for a in members]
+        inside = [(a, s) for a, s in zip(members, shapes, strict=True) if s.area > 0]
+        fit = [(a, s) for a, s in inside if not a.unfit] or inside
+        if not fit:
+            continue
+        union = shapely.union_all([s for _, s in fit])
+        known = [(1 - a.cloudy, s.area) for a, s in fit if a.cloudy is not None]
+        clear = sum(c * n for c, n in known) / sum(n for _, n in known) if known else None
+        passes.append(Pass(tuple(a for a, _ in fit), union, min(1.0, union.area / outline.area), clear))
+    return sorted(passes, key=lambda p: (p.first.time, p.first.id))
+
+
+def _same_pass(a: Asset, b: Asset) -> bool:
+    together = (a.platform, a.relative_orbit, a.orbit, a.direction) == (
+        b.platform,
+        b.relative_orbit,
+        b.orbit,
+        b.direction,
+    )
+    return together and b.time - a.time < OVERPASS
+
+
+def _checked(asset: Asset, channels: Sequence[str]) -> Asset:
+    """Return the asset, marked unfit if it lacks a channel."""
+    lacking = [c for c in channels if c not in asset.bands]
+    if asset.unfit or not lacking:
+        return asset
+    held = [b for b in asset.bands if b in ("VV", "VH", "HH", "HV")]
+    return replace(asset, unfit=f"holds {'/'.join(held)} only" if held else f"lacks {', '.join(lacking)}")
+
+
+def _near(passes: Iterable[Pass], variable: str, w: Wanted, wanted: Sequence[Wanted], days: int) -> list[Candidate]:
+    """Return the passes near one date as candidates; those that cannot serve it say why."""
+    found = []
+    for overpass in passes:
+        apart = w.days_from(overpass.first.day)
+        if apart > days:
+            continue
+        nearer = [o.name for o in wanted if o is not w and o.days_from(overpass.first.day) <= apart]
+        why = overpass.first.unfit or (f"as near to {nearer[0]}, or nearer" if nearer else "")
+        found.append(Candidate(variable, overpass, apart, fits=not why, why=why))
+    return found
+
+
+def _take_orbits(by_date: Mapping[str, list[Candidate]], outline: BaseGeometry) -> dict[str, list[Candidate]]:
+    """Take the same relative orbits for every date; return the passes of each variable, the first on top."""
+    nearest: dict[tuple[int, str], dict[str, Candidate]] = {}
+    for name, found in by_date.items():
+        for c in sorted((c for c in found if not c.why), key=nearness):
+            held = nearest.setdefault(c.overpass.orbit, {}).setdefault(name, c)
+            if held is not c:
+                c.why = "a pass of the same orbit is nearer"
+    complete = []
+    for passes in nearest.values():
+        if absent := [name for name in by_date if name not in passes]:
+            for c in passes.values():
+                c.why = f"its orbit has no pass near {', '.join(absent)}"
+        else:
+            complete.append([passes[name] for name in by_date])
+    complete.sort(key=lambda row: [sum(parts) for parts in zip(*(nearness(c) for c in row), strict=True)])
+    order = _worthwhile([[c.overpass.shape for c in row] for row in complete], outline)
+    for i, row in enumerate(complete):
+        for c in row:
+            c.taken = i in order
+            c.why = "" if c.taken else "adds nothing to nearer orbits"
+    return {f"s1_{name}": [complete[i][at] for i in order] for at, name in enumerate(by_date)}
+
+
+def _take(ordered: Sequence[Candidate], outline: BaseGeometry) -> None:
+    """Take optical passes in the order given."""
+    order = _worthwhile([[c.overpass.shape] for c in ordered], outline)
+    for i, c in enumerate(ordered):
+        c.taken = i in order
+        c.why = "" if c.taken else "adds nothing to better passes"
+
+
+def _worthwhile(rows: Sequence[Sequence[BaseGeometry]], outline: BaseGeometry) -> list[int]:
+    """Return the rows to take, in order.
+
+    A row has one shape per date, and counts by what it adds at the date where it adds least.
+    """
+    covered: list[BaseGeometry] = [shapely.Polygon() for _ in rows[0]] if rows else []
+    order: list[int] = []
+
+    def gain(i: int) -> float:
+        return min(s.difference(c).area for s, c in zip(rows[i], covered, strict=True)) / outline.area
+
+    def take(i: int) -> None:
+        order.append(i)
+        covered[:] = [shapely.union(c, s) for c, s in zip(covered, rows[i], strict=True)]
+
+    for i in range(len(rows)):
+        if gain(i) >= WORTHWHILE:
+            take(i)
+    while rest := [i for i in range(len(rows)) if i not in order]:
+        best = max(rest, key=gain)
+        if gain(best) <= SLIVER:
+            break
+        take(best)
+    return order
+
+
+def _frozen(chosen: Iterable[Candidate], scored: frozenset[str]) -> tuple[Scene, ...]:
+    return tuple(
+        Scene(
+            id=asset.id,
+            href=ASSETS + asset.id,
+            platform=asset.platform,
+            time=asset.time,
+            days_apart=candidate.days_apart,
+            relative_orbit=asset.relative_orbit,
+            orbit=asset.orbit,
+            direction=asset.direction,
+            coverage=round(candidate.overpass.coverage, 4),
+            clear=None if asset.cloudy is None else round(1 - asset.cloudy, 4),
+            score=f"{CLOUD_SCORE}/{asset.index}" if asset.index in scored else None,
+            tile=asset.tile,
+            footprint=as_geojson(asset.footprint),
+        )
+        for candidate in chosen
+        for asset in candidate.overpass.scenes
+    )
+
+
+def _share(shapes: Sequence[BaseGeometry], outline: BaseGeometry) -> float:
+    return round(min(1.0, shapely.union_all(list(shapes)).area / outline.area), 4) if shapes else 0.0
+
+
+def _notes(taken: Mapping[str, Sequence[Candidate]], wanted: Sequence[Wanted], scored: frozenset[str]) -> list[str]:
+    notes = []
+    for w in wanted:
+        radar, optical = taken.get(f"s1_{w.name}", []), taken.get(f"s2_{w.name}", [])
+        for mission, chosen in (("radar", radar), ("optical image", optical)):
+            days = sorted({(c.days_apart, c.overpass.first.day.isoformat()) for c in chosen if c.days_apart})
+            if days:
+                claim = ", and counts as observed then" if w.mapped and chosen is optical else ""
+                notes.append(f"the {mission} of {w.name} ({w.day}) is of {', '.join(d for _, d in days)}{claim}")
+        unscored = [a.index for c in optical for a in c.overpass.scenes if a.index not in scored]
+        if unscored:
+            consequence = "so nothing of them counts as clear" if w.mapped else "so their clouds are not marked"
+            notes.append(
+                f"no Cloud Score+ for {len(unscored)} scenes of s2_{w.name} (e.g. {unscored[0]}), {consequence}"
+            )
+    return notes
+
+
+def _brief(overpass: Pass) -> str:
+    first = overpass.first
+    clear = "" if overpass.clear is None else f", {_percent(overpass.clear)} clear"
+    unfit = f", {first.unfit}" if first.unfit else ""
+    share = _percent(overpass.coverage)
+    return f"{first.day} ({first.platform} orbit {first.relative_orbit}, {share} of the area{clear}{unfit})"
+
+
+def _rare(day: date, sensor: str) -> str:
+    if sensor == "s2" and day < date(2018, 12, 15):
+        return "surface reflectance starts in March 2017 and is sparse before December 2018; choose a later date"
+    return "at sea and near the poles the missions seldom look; is the area where you mean it to be?"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share >= 0.995 or share < 0.005 else f"{100 * share:.1f} %"

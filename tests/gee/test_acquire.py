@@ -1,0 +1,122 @@
+"""From an area and two dates to pixels, with the real client over HTTP."""
+
+import datetime
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from odc.geo.geobox import GeoBox
+from pyproj import Transformer
+
+from crgen.errors import StackError
+from crgen.gee.manifest import Manifest
+from crgen.pipeline.earthengine import Acquired, Channels, EarthEngine, acquire
+from crgen.pipeline.stack import manifest_of, stack_geobox
+from tests.earthengine import ground
+from tests.earthengine.server import EarthEngineServer
+
+AREA = "113.56,34.70,113.57,34.71"
+CHANNELS = Channels(("VV", "VH"), ("B11", "B8", "B3"), 10.0, margin=8)
+T1, T2 = datetime.date(2021, 7, 10), datetime.date(2021, 7, 22)
+
+
+def open_area(options: EarthEngine | None = None, aoi: str | None = AREA, **changes) -> Acquired:
+    asked = {"t1": T1, "t2": T2, "crs": None} | changes
+    return acquire(options or EarthEngine(observed_days=1), CHANNELS, aoi=aoi, **asked)
+
+
+def lonlat(geobox: GeoBox) -> tuple[np.ndarray, np.ndarray]:
+    """Longitude and latitude of every pixel's centre."""
+    a = geobox.affine
+    rows, cols = np.indices(geobox.shape)
+    to_lonlat = Transformer.from_crs(str(geobox.crs), "EPSG:4326", always_xy=True).transform
+    return to_lonlat(a.c + (cols + 0.5) * a.a, a.f + (rows + 0.5) * a.e)
+
+
+def test_choosing_reads_no_pixel_and_asks_once_per_collection(service: EarthEngineServer) -> None:
+    acquired = open_area()
+    asked = [request.endpoint for request in service.requests]
+    assert asked.count("value:compute") == 3
+    assert not service.tiles
+    scenes = acquired.manifest.scenes
+    assert set(scenes) == {"s1_t1", "s1_t2", "s2_t1", "s2_t2"}
+    assert {s.relative_orbit for s in scenes["s1_t1"]} == {s.relative_orbit for s in scenes["s1_t2"]} == {113}
+    assert {s.time.date().isoformat() for s in scenes["s2_t1"]} == {"2021-07-09"}
+    assert "and counts as observed then" in " ".join(acquired.manifest.notes)
+
+
+def test_the_stack_holds_the_ground_in_its_own_units_at_its_own_place(service: EarthEngineServer) -> None:
+    acquired = open_area()
+    stack = acquired.stack.compute(scheduler="threads", num_workers=4)
+    assert stack_geobox(stack) == acquired.area.geobox.pad(CHANNELS.margin)
+    lon, lat = lonlat(stack_geobox(stack))
+    for name in ("s1_t1", "s1_t2"):
+        time = acquired.manifest.scenes[name][0].time
+        for pol in CHANNELS.pols:
+            truth = ground.backscatter(lon, lat, pol, time)
+            np.testing.assert_allclose(stack[name].sel(pol=pol).values, truth, atol=0.05)
+    for name in ("s2_t1", "s2_t2"):
+        clear = stack[name.replace("s2", "clear")].values
+        assert np.isfinite(clear).all()
+        assert stack[name].dtype == np.float32
+        assert 0 < float(stack[name].min()) < float(stack[name].max()) < 1.5
+    assert len(service.tiles) == 4, "one request per acquisition, with all its bands"
+
+
+def test_what_was_fetched_is_not_asked_for_again(service: EarthEngineServer) -> None:
+    first = open_area().stack.compute()
+    count = len(service.tiles)
+    again = open_area()
+    assert again.pull.kept() == len(again.pull)
+    np.testing.assert_array_equal(again.stack.compute()["s1_t1"], first["s1_t1"])
+    assert len(service.tiles) == count
+    assert not service.served_twice()
+
+
+def test_a_damaged_tile_on_disk_is_fetched_again(service: EarthEngineServer, tmp_path: Path) -> None:
+    first = open_area().stack.compute()
+    for path in (tmp_path / "cache").rglob("*.tile"):
+        path.write_bytes(path.read_bytes()[:-100])
+    np.testing.assert_array_equal(open_area().stack.compute()["s2_t1"], first["s2_t1"])
+
+
+def test_tiles_of_any_size_hold_the_same_pixels(service: EarthEngineServer, tmp_path: Path, monkeypatch) -> None:
+    whole = open_area().stack.compute()
+    monkeypatch.setattr("crgen.pipeline.earthengine.open_pull.__kwdefaults__", {"largest": 64})
+    cut = open_area()
+    assert cut.pull.side == 64
+    for name, array in cut.stack.compute().data_vars.items():
+        np.testing.assert_array_equal(array.values, whole[name].values)
+
+
+def test_a_manifest_repeats_the_run(service: EarthEngineServer, tmp_path: Path) -> None:
+    first = open_area()
+    path = tmp_path / "run.json"
+    path.write_text(first.manifest.to_json())
+    assert Manifest.read(path) == first.manifest
+    queries = len([r for r in service.requests if r.endpoint == "value:compute"])
+    again = open_area(EarthEngine(manifest=path), aoi=None, t1=None, t2=None)
+    assert len([r for r in service.requests if r.endpoint == "value:compute"]) == queries
+    assert again.area.geobox == first.area.geobox
+    assert again.area.polygon.equals_exact(first.area.polygon, 0)
+    assert manifest_of(again.stack)["scenes"] == manifest_of(first.stack)["scenes"]
+    assert again.manifest.expressions == first.manifest.expressions
+    assert json.loads(first.manifest.to_json())["source"] == "gee"
+
+
+def test_a_pull_travels_to_other_processes_as_a_small_thing(service: EarthEngineServer) -> None:
+    pull = open_area().pull
+    assert pickle.loads(pickle.dumps(pull)) == pull
+    assert len(pickle.dumps(pull)) < 100_000
+
+
+def test_no_scenes_names_the_nearest(service: EarthEngineServer) -> None:
+    with pytest.raises(StackError, match=r"no usable Sentinel-1 .*Nearest: 2021-07-2\d \(S1. orbit \d+, 100 %"):
+        open_area(t2=datetime.date(2021, 8, 20))
+
+
+def test_too_little_is_refused_with_the_share_to_accept(service: EarthEngineServer) -> None:
+    with pytest.raises(StackError, match=r"covers only .* % of the area .*--min-coverage 0\.\d"):
+        open_area(aoi="109.0,34.70,111.5,34.71")

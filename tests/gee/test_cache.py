@@ -1,0 +1,80 @@
+"""Tiles on disk: whole or absent, whatever happened to the file."""
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crgen.errors import OutputError
+from crgen.gee.cache import TileCache, default_folder
+
+KEY = "ab" + "0" * 62
+TILE = np.array([[(1.5, 1), (-3.25, 0)]], dtype=[("VV", "f4"), ("valid", "u1")])
+
+
+def files_below(folder: Path) -> list[Path]:
+    return [p for p in folder.rglob("*") if p.is_file()]
+
+
+def test_a_tile_comes_back_as_it_was_stored(tmp_path: Path) -> None:
+    cache = TileCache(tmp_path / "new" / "folder")
+    assert cache.load(KEY) is None
+    assert KEY not in cache
+    cache.store(KEY, TILE)
+    assert KEY in cache
+    np.testing.assert_array_equal(cache.load(KEY), TILE)
+    assert cache.size() > TILE.nbytes
+    cache.remove(KEY)
+    assert KEY not in cache
+
+
+@given(st.data())
+def test_a_damaged_tile_counts_as_absent(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    folder = tmp_path_factory.mktemp("tiles")
+    cache = TileCache(folder)
+    cache.store(KEY, TILE)
+    (path,) = files_below(folder)
+    content = bytearray(path.read_bytes())
+    at = data.draw(st.integers(0, len(content) - 1))
+    if data.draw(st.booleans()):
+        content[at] ^= data.draw(st.integers(1, 255))
+    else:
+        del content[at:]
+    path.write_bytes(content)
+    assert cache.load(KEY) is None
+    assert KEY not in cache, "so that it is fetched again"
+
+
+def test_a_failed_write_leaves_nothing_and_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = TileCache(tmp_path)
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match=r"No space left on device; free some space, or set CRGEN_CACHE"):
+        cache.store(KEY, TILE)
+    assert not files_below(tmp_path)
+
+
+def test_old_tiles_and_leftovers_of_killed_runs_go(tmp_path: Path) -> None:
+    cache = TileCache(tmp_path)
+    cache.store(KEY, TILE)
+    cache.store("cd" + KEY[2:], TILE)
+    leftover = tmp_path / "ab" / "tmp123.partial"
+    leftover.write_bytes(b"half")
+    for path, days in ((tmp_path / "ab" / f"{KEY}.tile", 40), (leftover, 2)):
+        then = time.time() - days * 86400
+        os.utime(path, (then, then))
+    cache.prune()
+    assert [p.suffix for p in files_below(tmp_path)] == [".tile"]
+    assert KEY not in cache
+
+
+def test_the_folder_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CRGEN_CACHE", str(tmp_path))
+    assert default_folder() == tmp_path / "earthengine"
