@@ -74,6 +74,11 @@ class DataSpec:
     options: Mapping[str, Any]
     weight: float = 1.0
 
+    @property
+    def place(self) -> tuple[str, Path, Mapping[str, Any]]:
+        """What is opened, whatever its weight."""
+        return self.kind, self.path, self.options
+
     def __str__(self) -> str:
         return f"{self.kind} {', '.join(f'{k}={v}' for k, v in self.options.items())}".strip()
 

@@ -228,7 +228,8 @@ def _validation(file: TrainingFile, specs: list[DataSpec], config: GeneratorConf
     named = [table_spec(table) for table in file.validation]
     if not named:
         parts = [(spec, KINDS[spec.kind].held_out) for spec in specs]
-        named = [replace(spec, options={**spec.options, **part}) for spec, part in parts if part is not None]
+        held_out = [replace(spec, options={**spec.options, **part}) for spec, part in parts if part is not None]
+        named = [spec for at, spec in enumerate(held_out) if spec.place not in [s.place for s in held_out[:at]]]
     if not named:
         return None
     return Mixture([(open_data(spec, config.pols, config.bands), 1.0) for spec in named])
