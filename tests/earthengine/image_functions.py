@@ -181,7 +181,7 @@ def _masking(
             values, old = band.read(grid)
             return values, combine(old, _mask_values(given, grid))
 
-        bands.append(replace(band, read=read))
+        bands.append(replace(band, compute=read))
     return replace(image, bands=tuple(bands), id=None)
 
 
@@ -220,7 +220,7 @@ def unmask(input: Image, value: Image | None = None, sameFootprint: bool = True)
                 missing &= inside(input.footprint, grid)
             return np.where(missing, given, values), np.where(missing, given_mask, old)
 
-        bands.append(replace(band, type=union(band.type, other.type), read=read))
+        bands.append(replace(band, type=union(band.type, other.type), compute=read))
     return replace(input, bands=tuple(bands), footprint=input.footprint if sameFootprint else None, id=None)
 
 
@@ -233,7 +233,7 @@ def clip(input: Image, geometry: Any) -> Image:
             values, old = band.read(grid)
             return values, np.where(inside(shape, grid), old, 0.0)
 
-        return replace(band, read=read)
+        return replace(band, compute=read)
 
     footprint = shape if input.footprint is None else shape.intersection(input.footprint)
     return replace(input.map_bands(clipped), footprint=footprint, id=None)
@@ -249,7 +249,7 @@ def resample(image: Image, mode: str = "bilinear") -> Image:
 
     def resampled(band: Band) -> Band:
         raster = Computed(band.read, band.projection)
-        return replace(band, read=lambda grid: sample(raster, grid, mode))
+        return replace(band, compute=lambda grid: sample(raster, grid, mode))
 
     return replace(image.map_bands(resampled), id=None)
 
@@ -271,7 +271,7 @@ def reproject(
     def reprojected(band: Band) -> Band:
         target = _target("Image.reproject", band, crs, crsTransform, scale)
         raster = Computed(band.read, target)
-        return replace(band, projection=target, read=lambda grid: sample(raster, grid, "nearest"), dimensions=None)
+        return replace(band, projection=target, compute=lambda grid: sample(raster, grid, "nearest"), dimensions=None)
 
     return replace(image.map_bands(reprojected), id=None)
 

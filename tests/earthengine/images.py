@@ -6,7 +6,9 @@ Evaluation is pull-based: a band is asked for a ``Grid`` and asks its inputs for
 
 import functools
 import threading
-from collections.abc import Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -24,6 +26,41 @@ LATTICE = 16
 
 class EarthEngineError(Exception):
     """What Earth Engine would answer with HTTP 400 and this message."""
+
+
+class Memo(threading.local):
+    """What the request that this thread computes has computed already, up to 1 GB, the latest used."""
+
+    BYTES = 1_000_000_000
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Any, Pixels] | None = None
+        self._size = 0
+
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        """Remembers inside this block."""
+        self._kept, self._size = OrderedDict(), 0
+        try:
+            yield
+        finally:
+            self._kept = None
+
+    def get(self, key: Any, compute: Callable[[], Pixels]) -> Pixels:
+        kept = self._kept
+        if kept is None:
+            return compute()
+        if key in kept:
+            kept.move_to_end(key)
+            return kept[key]
+        kept[key] = result = compute()
+        self._size += sum(part.nbytes for part in result)
+        while self._size > self.BYTES and len(kept) > 1:
+            self._size -= sum(part.nbytes for part in kept.popitem(last=False)[1])
+        return result
+
+
+memo = Memo()
 
 
 class _Transformers(threading.local):
@@ -79,6 +116,9 @@ class Grid:
 
     def centres(self, crs: str) -> tuple[NDArray[Any], NDArray[Any]]:
         """x and y of every pixel's centre in ``crs``, each (height, width)."""
+        return memo.get((self, crs), lambda: self._centres(crs))
+
+    def _centres(self, crs: str) -> Pixels:
         a, _, c, _, e, f = self.projection.transform
         if crs == self.projection.crs:
             x = c + a * (np.arange(self.width) + 0.5)
@@ -158,9 +198,13 @@ class Band:
 
     name: str
     type: PixelType
-    read: Callable[[Grid], Pixels]
+    compute: Callable[[Grid], Pixels]
     projection: Projection = field(default_factory=Projection)
     dimensions: tuple[int, int] | None = None
+
+    def read(self, grid: Grid) -> Pixels:
+        """Values and mask; a band that is read twice for one request is computed once."""
+        return memo.get((self.compute, grid), lambda: self.compute(grid))
 
     def to_json(self) -> dict[str, Any]:
         out = {
@@ -208,7 +252,7 @@ def derived(
     band: Band, operation: Callable[[NDArray[Any], NDArray[Any]], Pixels], kind: PixelType | None = None
 ) -> Band:
     """The band with its values and mask passed through ``operation``."""
-    return replace(band, type=kind or band.type, read=lambda grid: operation(*band.read(grid)))
+    return replace(band, type=kind or band.type, compute=lambda grid: operation(*band.read(grid)))
 
 
 class Raster(Protocol):
@@ -229,6 +273,9 @@ def sample(raster: Raster, grid: Grid, method: str) -> Pixels:
     x, y = grid.centres(raster.projection.crs)
     a, _, c, _, e, f = raster.projection.transform
     level = _level(x, y, a, e)
+    if x.strides[0] == 0 and y.strides[1] == 0:
+        # The same CRS: columns depend on x alone and rows on y alone.
+        x, y = x[:1], y[:, :1]
     column, row = (x - c) / (a * 2**level), (y - f) / (e * 2**level)
     if method == "nearest":
         column, row = np.floor(column + 1e-7).astype(np.int64), np.floor(row + 1e-7).astype(np.int64)
@@ -238,15 +285,17 @@ def sample(raster: Raster, grid: Grid, method: str) -> Pixels:
     whole_column, whole_row = np.floor(column).astype(np.int64), np.floor(row).astype(np.int64)
     values, mask, left, top = _window(raster, whole_column, whole_row, level, margin=1)
     right, bottom = column - whole_column, row - whole_row
-    total, weight = np.zeros(column.shape), np.zeros(column.shape)
+    total, weight = np.zeros((grid.height, grid.width)), np.zeros((grid.height, grid.width))
     for down, share_down in ((0, 1 - bottom), (1, bottom)):
         for across, share_across in ((0, 1 - right), (1, right)):
+            if not (share_down.any() and share_across.any()):
+                continue
             index = (whole_row - top + down, whole_column - left + across)
             share = share_down * share_across * mask[index]
             total += values[index] * share
             weight += share
     valid = weight > 1e-9
-    return np.divide(total, weight, out=np.zeros_like(total), where=valid), np.where(valid, weight, 0.0)
+    return np.divide(total, weight, out=total, where=valid), np.where(valid, weight, 0.0)
 
 
 def _window(

@@ -1,18 +1,23 @@
 """``image:computePixels``: the grid asked for, Google's limits, and the NPY of the answer."""
 
 import io
+import os
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from tests.earthengine.images import EarthEngineError, Grid, Image, Projection
+from tests.earthengine.images import EarthEngineError, Grid, Image, Projection, memo
 from tests.earthengine.interpreter import evaluate
 
 MAX_BYTES = 50_331_648
 MAX_SIDE = 32_768
 MAX_BANDS = 1024
+
+_processors = threading.BoundedSemaphore(os.cpu_count() or 1)
+"""More tiles at a time than processors would only take more memory."""
 
 
 def compute(body: Mapping[str, Any]) -> bytes:
@@ -31,7 +36,8 @@ def compute(body: Mapping[str, Any]) -> bytes:
         raise EarthEngineError("Image has no bands.")
     grid = grid_of(body.get("grid"))
     check_limits(image, grid)
-    return npy(image, grid)
+    with _processors, memo.request():
+        return npy(image, grid)
 
 
 def grid_of(grid: Mapping[str, Any] | None) -> Grid:
