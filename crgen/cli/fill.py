@@ -41,8 +41,13 @@ def fill(
     s1_units: Annotated[Literal["dB", "linear"], typer.Option(help="Unit of a stack's backscatter.")] = "dB",
     s2_scale: Annotated[float, typer.Option(help="Factor from a stack's Sentinel-2 values to reflectance.")] = 1.0,
     chunk: Annotated[int, typer.Option(help="Side of a unit of work in pixels; bounds the memory.")] = 1024,
-    workers: Annotated[int | None, typer.Option(help="Threads. (the machine's cores)")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Threads that read and encode while one computes. (the machine's cores)")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing product.")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Throw away what a stopped run left, where it cannot be gone on with.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and say what it would cost; write nothing.")
     ] = False,
@@ -59,7 +64,8 @@ def fill(
     """Map an area at t2 without its clouds.
 
     Leaves OUT.tif (reflectance), OUT_quality.tif (which pixels are observed, which generated), OUT.png (a picture)
-    and OUT.json (a STAC Item with everything needed to trust and repeat it).
+    and OUT.json (a STAC Item with everything needed to trust and repeat it). A run that was stopped goes on where it
+    was when the same command is given again.
     """
     from crgen.pipeline.earthengine import EarthEngine
     from crgen.pipeline.files import size_text
@@ -86,6 +92,7 @@ def fill(
         chunk=chunk,
         workers=workers,
         overwrite=overwrite,
+        restart=restart,
         earth_engine=EarthEngine(
             project=project,
             credentials=credentials,

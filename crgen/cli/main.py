@@ -103,11 +103,13 @@ def main() -> None:
 
 def explain(error: BaseException) -> tuple[str, int]:
     """Return the line for people and the exit code that an error stands for."""
+    kept = "; ".join(getattr(error, "__notes__", ()))
     if isinstance(error, CrgenError):
-        return str(error), error.exit_code
+        return "; ".join(filter(None, (str(error), kept))), error.exit_code
     if isinstance(error, Stopped):
         how = "interrupted" if error.signum == signal.SIGINT else "terminated"
-        return f"{how}; nothing half-written was left behind, run the same command again", 128 + error.signum
+        kept = kept or "nothing half-written was left behind, run the same command again"
+        return f"{how}; {kept}", 128 + error.signum
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # a wrong option, as Typer sees it
         return error.format_message(), error.exit_code
     if isinstance(error, MemoryError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,13 @@ import torch
 
 from crgen.errors import OutputError
 from crgen.model.weights import LoadedModel, load_model
-from crgen.pipeline.files import check_writable
+from crgen.pipeline.files import check_writable, file_sha256
 from crgen.pipeline.predict import BATCH, Predictor, pick_device
 from crgen.pipeline.product import Paths
 from crgen.pipeline.request import FillRequest
 from crgen.pipeline.scene import Scene
 from crgen.pipeline.sources import open_scene
-from crgen.pipeline.windows import ChunkGrid, lattice_box
+from crgen.pipeline.windows import ChunkGrid, Lattice, lattice_box
 
 
 @dataclass(frozen=True)
@@ -54,20 +54,35 @@ class Plan:
         inputs = 4 * (2 * len(config.pols) + 4 * len(config.bands) + 2)
         sums = 8 * 3 * len(config.bands)
         down, across = self.grid.shape
-        return (min(self.workers, down * across) + 1) * side * side * (2 * inputs + sums)
+        return (min(max(self.workers, 2), down * across) + 1) * side * side * (2 * inputs + sums)
 
     @property
     def disk(self) -> int:
-        """Bytes needed for the product and its scratch files, at most (before compression)."""
-        return self.pixels * (2 * len(self.model.card.config.bands) + 1) * 7 // 3
+        """Bytes needed for the product and the parts it is made of, at most (before compression)."""
+        bands, window = len(self.model.card.config.bands), self.model.card.window
+        spilled = self.grid.count * 2 * self.grid.chunk * window * bands * 4
+        return self.pixels * (2 * bands + 1) * 8 // 3 + spilled
 
 
 def plan(request: FillRequest, *, estimate: bool = True) -> Plan:
-    """Open the inputs, check everything that can be checked without reading pixels, and lay out the work.
+    """Lay out the work, and check that its product can be written.
 
     Args:
         request: what is asked.
         estimate: time one batch of windows to estimate the duration.
+
+    Raises:
+        CrgenError: of the kind that fits what is wrong; nothing has been written.
+    """
+    work = lay_out(request)
+    _check_free(work.paths, request.overwrite)
+    if not estimate:
+        return work
+    return replace(work, windows_per_second=measure(Predictor(work.model, work.device, BATCH)))
+
+
+def lay_out(request: FillRequest) -> Plan:
+    """Open the inputs and check everything of them that can be checked without reading pixels.
 
     Raises:
         CrgenError: of the kind that fits what is wrong; nothing has been written.
@@ -87,11 +102,8 @@ def plan(request: FillRequest, *, estimate: bool = True) -> Plan:
         earth_engine=request.earth_engine,
     )
     paths = Paths(request.out or Path(f"{scene.area.name}_{scene.t1}_{scene.t2}.tif"))
-    _check_free(paths, request.overwrite)
-    predictor = Predictor(model, device, BATCH)
-    grid = ChunkGrid(lattice_box(scene.area.geobox), predictor.lattice, request.chunk)
-    rate = measure(predictor) if estimate else 0.0
-    return Plan(scene, model, device, paths, grid, request.workers or os.cpu_count() or 1, rate)
+    grid = ChunkGrid(lattice_box(scene.area.geobox), Lattice(card.window), request.chunk)
+    return Plan(scene, model, device, paths, grid, request.workers or os.cpu_count() or 1, 0.0)
 
 
 def measure(predictor: Predictor, batches: int = 1) -> float:
@@ -111,7 +123,12 @@ def _check_free(paths: Paths, overwrite: bool) -> None:
     """Refuse an output that cannot be written, or that would replace what nobody asked to replace."""
     try:
         check_writable(paths.folder)
-        in_the_way = [path for path in paths.all if path.is_dir() or (path.exists() and not overwrite)]
+        half_published = paths.interrupted
+        in_the_way = [
+            path
+            for path in paths.all
+            if path.is_dir() or (path.exists() and not overwrite and file_sha256(path) != half_published.get(path.name))
+        ]
     except OSError as error:
         raise OutputError(f"cannot write {paths.reflectance}: {error.strerror}; choose another --out") from error
     if in_the_way:
@@ -122,7 +139,7 @@ def _check_free(paths: Paths, overwrite: bool) -> None:
 def settings_of(request: FillRequest, work: Plan) -> dict[str, Any]:
     """Return what decides the result, beside the inputs and the weights, as JSON can hold it."""
     # What Earth Engine was asked is in the manifest, without the person's project and credentials.
-    left_out = ("out", "overwrite", "workers", "earth_engine")
+    left_out = ("out", "overwrite", "restart", "scheduler", "workers", "earth_engine")
     settings = {name: value for name, value in asdict(request).items() if name not in left_out}
     settings |= {"t1": work.scene.t1.isoformat(), "t2": work.scene.t2.isoformat()}
     return settings | {"device": work.device, "batch": BATCH, "window": work.model.card.window}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,10 +25,6 @@ MAX_DN = 65_535
 
 BATCH = 4
 """Windows computed at once; part of what decides the last bit of a result."""
-
-
-class Cancelled(Exception):  # noqa: N818
-    """The run was told to stop; not an error of its own."""
 
 
 def pick_device(name: str) -> str:
@@ -60,8 +57,20 @@ class WindowInputs:
     """Pixels that need a generated value, ``(y, x)``: windows without any are skipped."""
 
 
+class Staged(NamedTuple):
+    """Inputs ready for the device, and where windows have to be computed."""
+
+    box: Box
+    tensors: tuple[torch.Tensor, ...]
+    """``s1_t1``, ``s2_t1``, ``s1_t2``, ``s2_t2`` over ``box``; in pinned memory where the device is a GPU."""
+    places: list[tuple[slice, slice]]
+    """Windows with a wanted pixel."""
+    skipped: int
+    """Windows without."""
+
+
 class Predictor:
-    """A loaded model with the lattice its card asks for; shared by all threads, which take turns on the device.
+    """A loaded model with the lattice its card asks for; threads that share it take turns on the device.
 
     Args:
         model: the generator and its card.
@@ -79,41 +88,48 @@ class Predictor:
     ) -> None:
         self.model, self.device, self.batch, self.on_windows = model, device, batch, on_windows
         self.lattice = Lattice(model.card.window)
-        self.cancelled = threading.Event()
+        self._weights = torch.from_numpy(self.lattice.weights).to(device)
         self._turn = threading.Lock()
 
-    def predict(self, inputs: WindowInputs, windows: list[tuple[int, int]]) -> tuple[NDArray[np.int64], int]:
-        """Return the weighted sum of the windows' digital numbers over ``inputs.box``, and how many were computed.
+    @property
+    def planes(self) -> int:
+        """Integers summed at each pixel."""
+        return len(self.model.card.config.bands)
 
-        The sum is ``(band, y, x)``; where all windows of the lattice are added, dividing it by
-        ``lattice.total · REFLECTANCE_SCALE`` gives reflectance.
-
-        Raises:
-            Cancelled: if :attr:`cancelled` was set.
-        """
+    def stage(self, inputs: WindowInputs, windows: list[tuple[int, int]]) -> Staged:
+        """Do what needs no device, so that it can be done ahead."""
         side = self.lattice.window
-        total = np.zeros((inputs.s2_t1.shape[0], *inputs.box.shape), np.int64)
-        weights = self.lattice.weights
         places = [Box(r, r + side, c, c + side).slices(inputs.box) for r, c in windows]
-        places = [place for place in places if inputs.wanted[place].any()]
-        self.on_windows(len(windows) - len(places))
-        for start in range(0, len(places), self.batch):
-            some = places[start : start + self.batch]
-            for place, dn in zip(some, self._forward(inputs, some), strict=False):
-                total[..., *place] += dn * weights
-            self.on_windows(len(some))
-        return total, len(places)
+        wanted = [place for place in places if inputs.wanted[place].any()]
+        arrays = (inputs.s1_t1, inputs.s2_t1, inputs.s1_t2, inputs.s2_t2) if wanted else ()
+        tensors = (torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
+        if self.device.startswith("cuda"):
+            tensors = (tensor.pin_memory() for tensor in tensors)
+        return Staged(inputs.box, tuple(tensors), wanted, len(places) - len(wanted))
 
-    def _forward(self, inputs: WindowInputs, places: list[tuple[slice, slice]]) -> NDArray[np.int64]:
-        padded = places + [places[-1]] * (self.batch - len(places))
+    def predict(self, staged: Staged) -> NDArray[np.int64]:
+        """Return the weighted sum of the windows' digital numbers over the staged box, ``(plane, y, x)``.
 
-        def stacked(array: Array) -> torch.Tensor:
-            windows = torch.from_numpy(np.stack([array[..., *place] for place in padded]))
-            return windows.to(self.device)
-
+        Where all windows of the lattice are added, dividing it by ``lattice.total · REFLECTANCE_SCALE`` gives
+        reflectance.
+        """
+        self.on_windows(staged.skipped)
+        if not staged.places:
+            return np.zeros((self.planes, *staged.box.shape), np.int64)
         with self._turn, torch.inference_mode():
-            if self.cancelled.is_set():
-                raise Cancelled
-            made = self.model.generator(*map(stacked, (inputs.s1_t1, inputs.s2_t1, inputs.s1_t2, inputs.s2_t2)))
-            dn = (made.reflectance.float() * REFLECTANCE_SCALE).round().clamp(1, MAX_DN)
-            return np.asarray(dn.to(torch.int32).cpu().numpy(), np.int64)
+            inputs = [tensor.to(self.device, non_blocking=True) for tensor in staged.tensors]
+            sums = torch.zeros((self.planes, *staged.box.shape), dtype=torch.int64, device=self.device)
+            for start in range(0, len(staged.places), self.batch):
+                some = staged.places[start : start + self.batch]
+                padded = some + [some[-1]] * (self.batch - len(some))
+                windows = (torch.stack([tensor[..., *place] for place in padded]) for tensor in inputs)
+                for place, dn in zip(some, self._forward(*windows), strict=False):
+                    sums[..., *place] += dn * self._weights
+                self.on_windows(len(some))
+            return np.asarray(sums.cpu().numpy())
+
+    def _forward(self, *windows: torch.Tensor) -> torch.Tensor:
+        """Return a batch of windows as integers, ``(batch, plane, y, x)``."""
+        made = self.model.generator(*windows)
+        dn: torch.Tensor = (made.reflectance.float() * REFLECTANCE_SCALE).round().clamp(1, MAX_DN)
+        return dn.to(torch.int64)

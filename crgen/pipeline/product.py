@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ from crgen.pipeline.runner import Tally
 from crgen.pipeline.scene import Scene
 from crgen.pipeline.stac import ProductFile, build_item, write_item
 from crgen.pipeline.stack import manifest_of
+
+PUBLISHING = "publishing.json"
+"""In the scratch folder: the files about to be published."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,20 @@ class Paths:
     def folder(self) -> Path:
         """Where they stand."""
         return self.reflectance.parent
+
+    @property
+    def scratch(self) -> Path:
+        """The hidden folder of a run that is not finished."""
+        return self.folder / f".{self.reflectance.name}.scratch"
+
+    @property
+    def interrupted(self) -> dict[str, str]:
+        """Names and SHA-256 of the files that a run was about to publish when it was stopped."""
+        try:
+            held: dict[str, str] = json.loads((self.scratch / PUBLISHING).read_text())
+        except (OSError, ValueError):
+            return {}
+        return held
 
 
 def profiles(scene: Scene, card: ModelCard, dtype: Literal["uint16", "float32"]) -> tuple[RasterProfile, RasterProfile]:
@@ -94,6 +112,7 @@ def describe(
     settings: Mapping[str, Any],
     tally: Tally,
     error: Mapping[str, Mapping[str, float]] | None,
+    created: datetime.datetime,
 ) -> Path:
     """Write the STAC Item of finished files under its hidden name and return that."""
 
@@ -121,7 +140,7 @@ def describe(
         manifest=manifest_of(scene.stack),
         settings=settings,
         counts={quality: tally.pixels[quality] for quality in Quality},
-        created=datetime.datetime.now(datetime.UTC),
+        created=created,
     )
     item.properties["crgen:missing"] = {name: count for name, count in tally.missing.items() if count}
     if error is not None:

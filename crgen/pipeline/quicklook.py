@@ -36,6 +36,8 @@ MARGIN, GAP, TITLE, CAPTION, LINE = 0.25, 0.22, 0.42, 0.42, 0.24
 """In inches: the sheet's edge, the gap between panels, heights of title, panel title and legend line."""
 
 Entry = tuple[str, dict[str, Any]]
+Reduced = Mapping[str, tuple[NDArray[np.float32], NDArray[np.uint32]]]
+"""Sums and numbers of valid pixels over a thumbnail's blocks, by variable of the Stack."""
 
 
 SHOWN_INPUTS = ("s2_t1", "s1_t1", "s1_t2", "truth_t2")
@@ -110,6 +112,8 @@ def draw_quicklook(
 class InputThumbnails:
     """Small pictures of a Stack's variables, fed by the runner so that the inputs are read once.
 
+    Whoever reads a chunk reduces it; the small sums are put together when all chunks are done.
+
     Args:
         shape: ``(y, x)`` of the product.
         bands: the bands of its images; those that :func:`~crgen.pipeline.cog.display_bands` shows are kept.
@@ -128,10 +132,21 @@ class InputThumbnails:
 
     def add(self, row: int, col: int, data: Mapping[str, NDArray[np.float32]]) -> None:
         """Add the pixels ``(channel, y, x)`` of a chunk by variable; others are ignored. Safe from any thread."""
-        for name in SHOWN_INPUTS:
-            if name in data:
-                self._thumbnails[name].add(row, col, data[name][self._channels[name]])
-                self._fed.add(name)
+        self.put(row, col, self.reduce(row, col, data))
+
+    def reduce(self, row: int, col: int, data: Mapping[str, NDArray[np.float32]]) -> Reduced:
+        """Return a chunk in small, by variable, to :meth:`put` later."""
+        return {
+            name: self._thumbnails[name].reduce(row, col, data[name][self._channels[name]])
+            for name in SHOWN_INPUTS
+            if name in data
+        }
+
+    def put(self, row: int, col: int, reduced: Reduced) -> None:
+        """Add what :meth:`reduce` returned for the chunk at ``(row, col)``; safe from any thread."""
+        for name, (sums, counts) in reduced.items():
+            self._thumbnails[name].put(row, col, sums, counts)
+            self._fed.add(name)
 
     def __contains__(self, name: str) -> bool:
         return name in self._fed

@@ -41,7 +41,11 @@ class FillRequest:
     s2_scale: float = 1.0
     chunk: int = 1024
     workers: int | None = None
+    scheduler: str = "threads"
+    """Who works: ``threads`` of this process, ``processes`` of this machine, or a dask scheduler at ``tcp://…``."""
     overwrite: bool = False
+    restart: bool = False
+    """Throw away what a stopped run of other inputs, weights or settings left."""
     earth_engine: EarthEngine = field(default_factory=EarthEngine)
     """How to ask Earth Engine, for source ``gee``."""
 

@@ -23,6 +23,8 @@ class Result:
     tally: Tally
     notes: tuple[str, ...]
     seconds: float
+    resumed: int = 0
+    """Chunks taken over from a run that was stopped."""
 
     @property
     def reflectance(self) -> xr.DataArray:

@@ -1,38 +1,45 @@
-"""Turn a Stack into the blended image, chunk by chunk, as one dask graph.
+"""Turn a Stack into the blended image, chunk by chunk.
 
 Each chunk reads its footprint, computes the windows it owns, and hands the sums that spill over its right and lower
-edge to its neighbours, so that no window is computed twice. Memory is bounded by the chunk size and the workers, plus
-one row of spills half a window high.
+edge to its neighbours, so that no window is computed twice. The sums are integers: they add up alike in any order.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
-from dask.base import compute
-from dask.delayed import delayed
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 
 from crgen.pipeline.area import clip_mask
 from crgen.pipeline.composite import FEATHER, Composite, compose, observed_share, present, seen_clear
-from crgen.pipeline.predict import REFLECTANCE_SCALE, Predictor, WindowInputs
+from crgen.pipeline.overlap import overlapped
+from crgen.pipeline.predict import REFLECTANCE_SCALE, Predictor, Staged, WindowInputs
 from crgen.pipeline.quality import Quality
 from crgen.pipeline.stack import stack_geobox
-from crgen.pipeline.windows import Box, Chunk, ChunkGrid, lattice_box
+from crgen.pipeline.windows import At, Box, Chunk, ChunkGrid, lattice_box
 
 Array = NDArray[np.float32]
-Sums = NDArray[np.int64]
+Sums = NDArray[np.integer]
+Spills = tuple[Sums | None, Sums | None, Sums | None]
 
-_adding = threading.Lock()
+NEIGHBOURS = ((0, 1), (1, 0), (1, 1))
+"""Steps down and across to the chunks that a chunk spills into."""
+
+
+def before(chunk: Chunk) -> list[tuple[int, At]]:
+    """Return the chunks that spill into ``chunk``, each with which of its spills that is."""
+    steps = enumerate(NEIGHBOURS)
+    return [(i, (chunk.row - d, chunk.col - a)) for i, (d, a) in steps if chunk.row >= d and chunk.col >= a]
+
 
 GENERATED_CLASSES = (Quality.GENERATED, Quality.GENERATED_RADAR_ONLY)
 
@@ -64,15 +71,37 @@ class Tally:
         return sum(count for quality, count in self.pixels.items() if quality != Quality.NODATA)
 
     def add(self, other: Tally) -> None:
-        """Count another chunk in; safe from any thread."""
-        with _adding:
-            self.pixels.update(other.pixels)
-            self.missing.update(other.missing)
-            self.inside += other.inside
-            self.windows += other.windows
-            self.compared += other.compared
-            self.absolute = self.absolute + other.absolute
-            self.squared = self.squared + other.squared
+        """Count another chunk in."""
+        self.pixels.update(other.pixels)
+        self.missing.update(other.missing)
+        self.inside += other.inside
+        self.windows += other.windows
+        self.compared += other.compared
+        self.absolute = self.absolute + other.absolute
+        self.squared = self.squared + other.squared
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON can hold it."""
+        return {
+            "pixels": {str(int(quality)): count for quality, count in self.pixels.items()},
+            "missing": dict(self.missing),
+            **{name: getattr(self, name) for name in ("inside", "windows", "bands", "compared")},
+            "absolute": self.absolute.tolist(),
+            "squared": self.squared.tolist(),
+        }
+
+    @classmethod
+    def from_json(cls, held: Mapping[str, Any]) -> Tally:
+        """Return what :meth:`to_json` was called on."""
+        return cls(
+            **dict(held)
+            | {
+                "pixels": Counter({int(quality): count for quality, count in held["pixels"].items()}),
+                "missing": Counter(held["missing"]),
+                "absolute": np.array(held["absolute"]),
+                "squared": np.array(held["squared"]),
+            }
+        )
 
 
 class StackReader:
@@ -88,17 +117,25 @@ class StackReader:
         labels = {"pol": list(pols), "band": list(bands)}
         self._stack = stack.sel({dim: names for dim, names in labels.items() if dim in stack.dims})
         self.box = lattice_box(stack_geobox(stack))
+        self.stopped = threading.Event()
+        """Set when nobody waits for what is being read: then reading ends before the next block."""
 
     def __contains__(self, name: str) -> bool:
         return name in self._stack
 
     def read(self, box: Box) -> dict[str, Array]:
-        """Return every variable over ``box`` as ``(channel, y, x)`` or ``(y, x)`` float32."""
+        """Return every variable over ``box`` as ``(channel, y, x)`` or ``(y, x)`` float32.
+
+        Raises:
+            CancelledError: if :attr:`stopped` was set.
+        """
         here = box.intersect(self.box)
         if here is None:
             raise ValueError(f"{box} lies outside the stack {self.box}")
         rows, cols = here.slices(self.box)
-        data = self._stack.isel(y=rows, x=cols).compute(scheduler="synchronous")
+        data = self._stack.isel(y=rows, x=cols).compute(
+            scheduler="synchronous", callbacks=[(None, None, self._go_on, None, None)]
+        )
         margin = ((here.r0 - box.r0, box.r1 - here.r1), (here.c0 - box.c0, box.c1 - here.c1))
 
         def reflected(array: Array) -> Array:
@@ -108,11 +145,14 @@ class StackReader:
 
         return {str(name): reflected(array.values) for name, array in data.data_vars.items()}
 
+    def _go_on(self, *_: object) -> None:
+        if self.stopped.is_set():
+            raise CancelledError
 
-class _Piece(NamedTuple):
-    """What a chunk keeps of its own pixels between its windows and its neighbours' spills."""
 
-    sums: Sums
+class Own(NamedTuple):
+    """What is known of a chunk's own pixels before its windows are computed."""
+
     observed: Array
     share: Array
     radar_t2: NDArray[np.bool_]
@@ -124,9 +164,29 @@ class _Piece(NamedTuple):
     tally: Tally
 
 
+class Prepared(NamedTuple):
+    """A chunk that was read."""
+
+    staged: Staged
+    own: Own
+    shown: Any
+    """What :attr:`Run.on_inputs` made of its own pixels."""
+
+
+class Computed(NamedTuple):
+    """A chunk whose windows were computed."""
+
+    own: Own
+    sums: Sums
+    """The weighted sums of its own windows over its own pixels."""
+    spills: Spills
+    """The same beyond its right edge, its lower edge and the corner between them, for its neighbours."""
+    shown: Any
+
+
 @dataclass(frozen=True)
 class Run:
-    """One area's work.
+    """One area's work, in three stages a chunk: read, compute, compose.
 
     Args:
         reader: the Stack.
@@ -136,8 +196,7 @@ class Run:
         grid: the output cut into chunks.
         generate_all: leave observations of t2 out of the result (the generator still sees them).
         clear_threshold: clear-sky score from which a pixel counts as clear.
-        on_inputs: called from worker threads with a chunk and its pixels of every variable of the Stack.
-        on_chunk: called from worker threads with the chunk, its pixels and its tally as each is done.
+        on_inputs: called with each chunk read and its own pixels of every variable of the Stack.
     """
 
     reader: StackReader
@@ -147,32 +206,52 @@ class Run:
     grid: ChunkGrid
     generate_all: bool
     clear_threshold: float
-    on_inputs: Callable[[Chunk, dict[str, Array]], None]
-    on_chunk: Callable[[Chunk, Composite, Tally], None]
+    on_inputs: Callable[[Chunk, dict[str, Array]], Any] = lambda chunk, inputs: None
 
-    def compute(self, workers: int) -> None:
-        """Do all chunks with ``workers`` threads; the first error stops the rest."""
-        pieces: dict[tuple[int, int], Any] = {}
-        done = []
-        work, finish = delayed(self._work, nout=4), delayed(self._finish)
-        for chunk in self.grid:
-            own, right, below, corner = work(chunk)
-            row, col = chunk.row, chunk.col
-            pieces[row, col] = (right, below, corner)
-            spills = [
-                pieces[row - down, col - across][which]
-                for which, (down, across) in enumerate(((0, 1), (1, 0), (1, 1)))
-                if row >= down and col >= across
-            ]
-            done.append(finish(chunk, own, spills))
-        with ThreadPoolExecutor(workers) as pool:
-            try:
-                compute(*done, scheduler="threads", pool=pool)  # type: ignore[no-untyped-call]
-            except BaseException:
-                self.predictor.cancelled.set()
-                raise
+    def fill(
+        self,
+        finish: Callable[[Chunk, Computed, list[Sums | None]], None],
+        workers: int,
+        done: frozenset[At] = frozenset(),
+        spilled: Callable[[At, int], Sums | None] = lambda at, which: None,
+    ) -> None:
+        """Take all chunks through the stages; beside what is at work, one row's spills are held.
 
-    def _work(self, chunk: Chunk) -> tuple[_Piece, Sums | None, Sums | None, Sums | None]:
+        Args:
+            finish: called from worker threads with a chunk, its windows, and what spilled into it, for
+                :meth:`compose`.
+            workers: threads beside this one, which computes.
+            done: chunks to leave out.
+            spilled: returns what one of these spilled, by its place in :data:`NEIGHBOURS`.
+
+        Raises:
+            CrgenError: the first that a stage raised; the rest is left.
+        """
+        carried: dict[tuple[At, int], Sums] = {}
+
+        def compute(chunk: Chunk, prepared: Prepared) -> tuple[Computed, list[Sums | None]]:
+            computed = self.compute(chunk, prepared)
+            incoming = [spilled(at, i) if at in done else carried.pop((at, i), None) for i, at in before(chunk)]
+            for i, (down, across) in enumerate(NEIGHBOURS):
+                spill = computed.spills[i]
+                if spill is not None and (chunk.row + down, chunk.col + across) not in done:
+                    carried[chunk.at, i] = spill
+            return computed, incoming
+
+        readers = max(1, workers // 2)
+        self.reader.stopped.clear()
+        overlapped(
+            (chunk for chunk in self.grid if chunk.at not in done),
+            self.prepare,
+            compute,
+            lambda chunk, outcome: finish(chunk, *outcome),
+            self.reader.stopped.set,
+            readers=readers,
+            finishers=max(1, workers - readers),
+        )
+
+    def prepare(self, chunk: Chunk) -> Prepared:
+        """Read a chunk's footprint, find what is missing and what was seen, and stage its windows."""
         footprint = self.grid.footprint(chunk)
         margin = footprint.grow(FEATHER)
         data = self.reader.read(margin)
@@ -195,15 +274,12 @@ class Run:
             s2_t2=np.where(seen, observed, np.float32(np.nan))[..., *at],
             wanted=(radar_t2 & (share < 1) & inside)[at],
         )
-        sums, computed = self.predictor.predict(inputs, chunk.windows)
-
+        staged = self.predictor.stage(inputs, chunk.windows)
         own = chunk.box.slices(margin)
-        self.on_inputs(chunk, {name: array[..., *own] for name, array in data.items()})
-        tally = Tally(windows=computed, inside=int(inside[own].sum()))
+        tally = Tally(windows=len(staged.places), inside=int(inside[own].sum()), bands=len(s2_t1))
         for name, array in (("s1_t1", s1_t1), ("s2_t1", s2_t1), ("s1_t2", s1_t2)):
             tally.missing[name] = int((inside & ~present(array))[own].sum())
-        piece = _Piece(
-            sums=sums[..., *chunk.box.slices(footprint)].copy(),
+        known = Own(
             observed=observed[..., *own],
             share=share[own],
             radar_t2=radar_t2[own],
@@ -213,9 +289,49 @@ class Run:
             copy=s2_t1[..., *own] if "truth_t2" in data else None,
             tally=tally,
         )
-        spills = (self._spill(chunk, footprint, sums, down, across) for down, across in ((0, 1), (1, 0), (1, 1)))
-        right, below, corner = spills
-        return piece, right, below, corner
+        return Prepared(staged, known, self.on_inputs(chunk, {n: array[..., *own] for n, array in data.items()}))
+
+    def compute(self, chunk: Chunk, prepared: Prepared) -> Computed:
+        """Compute a chunk's windows."""
+        footprint = prepared.staged.box
+        sums = self.predictor.predict(prepared.staged)
+        right, below, corner = (self._spill(chunk, footprint, sums, *step) for step in NEIGHBOURS)
+        own = sums[..., *chunk.box.slices(footprint)].copy()
+        return Computed(prepared.own, own, (right, below, corner), prepared.shown)
+
+    def compose(self, computed: Computed, spills: Sequence[Sums | None]) -> tuple[Composite, Tally]:
+        """Add what neighbours spilled into a chunk, and join it with what was observed.
+
+        Args:
+            computed: the chunk; its sums are added to.
+            spills: what the chunks of :func:`before` spilled into this one.
+        """
+        own, sums = computed.own, computed.sums
+        for spill in spills:
+            if spill is not None:
+                sums[:, : spill.shape[1], : spill.shape[2]] += spill
+        generated = sums / (self.predictor.lattice.total * REFLECTANCE_SCALE)
+        result = compose(
+            generated,
+            own.observed,
+            own.share,
+            radar_t2=own.radar_t2,
+            optical_t1=own.optical_t1,
+            inside=own.inside,
+        )
+        tally = own.tally
+        tally.pixels = Counter(dict(enumerate(np.bincount(result.quality.ravel(), minlength=len(Quality)).tolist())))
+        if own.truth is not None and own.copy is not None:
+            compared = np.isin(result.quality, GENERATED_CLASSES) & own.optical_t1 & present(own.truth)
+            truth = own.truth[:, compared]
+            errors = [
+                result.reflectance[:, compared] - truth,
+                own.copy[:, compared].astype(np.float64) - truth,
+            ]
+            tally.compared = int(compared.sum())
+            tally.absolute = np.array([np.abs(e).sum() for e in errors])
+            tally.squared = np.array([np.square(e).sum() for e in errors])
+        return result, tally
 
     def _inside(self, box: Box) -> NDArray[np.bool_]:
         """Return which pixels of ``box`` belong to the area."""
@@ -224,40 +340,10 @@ class Run:
         corner = self.output.translate_pix(box.c0 - self.grid.output.c0, box.r0 - self.grid.output.r0)
         return clip_mask(self.polygon, corner.expand(box.shape))
 
-    def _shared(self, chunk: Chunk, down: int, across: int) -> Box | None:
+    def _spill(self, chunk: Chunk, footprint: Box, sums: Sums, down: int, across: int) -> Sums | None:
         """Return what the footprint of ``chunk`` covers of a neighbour's pixels."""
         row, col = chunk.row + down, chunk.col + across
         if row >= self.grid.shape[0] or col >= self.grid.shape[1]:
             return None
-        return self.grid.footprint(chunk).intersect(self.grid[row, col].box)
-
-    def _spill(self, chunk: Chunk, footprint: Box, sums: Sums, down: int, across: int) -> Sums | None:
-        shared = self._shared(chunk, down, across)
+        shared = footprint.intersect(self.grid[row, col].box)
         return None if shared is None else sums[..., *shared.slices(footprint)].copy()
-
-    def _finish(self, chunk: Chunk, piece: _Piece, spills: list[Sums | None]) -> None:
-        sums, tally = piece.sums, piece.tally
-        for spill in spills:
-            if spill is not None:
-                sums[:, : spill.shape[1], : spill.shape[2]] += spill
-        generated = sums / (self.predictor.lattice.total * REFLECTANCE_SCALE)
-        result = compose(
-            generated,
-            piece.observed,
-            piece.share,
-            radar_t2=piece.radar_t2,
-            optical_t1=piece.optical_t1,
-            inside=piece.inside,
-        )
-        tally.pixels = Counter(dict(enumerate(np.bincount(result.quality.ravel(), minlength=len(Quality)).tolist())))
-        if piece.truth is not None and piece.copy is not None:
-            compared = np.isin(result.quality, GENERATED_CLASSES) & piece.optical_t1 & present(piece.truth)
-            truth = piece.truth[:, compared]
-            errors = [
-                result.reflectance[:, compared] - truth,
-                piece.copy[:, compared].astype(np.float64) - truth,
-            ]
-            tally.compared = int(compared.sum())
-            tally.absolute = np.array([np.abs(e).sum() for e in errors])
-            tally.squared = np.array([np.square(e).sum() for e in errors])
-        self.on_chunk(chunk, result, tally)

@@ -35,6 +35,12 @@ class Thumbnail:
 
     def add(self, row: int, col: int, chunk: NDArray[np.floating[Any]]) -> None:
         """Add a chunk ``(channel, y, x)`` whose upper left pixel is ``(row, col)``; safe from any thread."""
+        self.put(row, col, *self.reduce(row, col, chunk))
+
+    def reduce(
+        self, row: int, col: int, chunk: NDArray[np.floating[Any]]
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint32]]:
+        """Return a chunk's sums over the thumbnail's blocks and the numbers of valid pixels, to :meth:`put` later."""
         if self._decibel:
             chunk = 10 ** (chunk / 10)
         valid = np.isfinite(chunk)
@@ -45,7 +51,10 @@ class Thumbnail:
             return np.add.reduceat(np.add.reduceat(array, rows, axis=1), cols, axis=2)
 
         sums = blocked(np.where(valid, chunk, 0.0).astype("float64"))
-        counts = blocked(valid.astype("int64"))
+        return sums.astype("float32"), blocked(valid.astype("uint32")).astype("uint32")
+
+    def put(self, row: int, col: int, sums: NDArray[np.float32], counts: NDArray[np.uint32]) -> None:
+        """Add what :meth:`reduce` returned for the chunk at ``(row, col)``; safe from any thread."""
         y, x = row // self.step, col // self.step
         window = np.s_[:, y : y + sums.shape[1], x : x + sums.shape[2]]
         with self._lock:

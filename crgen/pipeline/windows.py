@@ -93,6 +93,10 @@ class Lattice:
         return range(first, high, self.stride)
 
 
+At = tuple[int, int]
+"""Row and column of a chunk in its grid."""
+
+
 class Chunk(NamedTuple):
     """One unit of work: a rectangle of the output, and the windows it owns."""
 
@@ -102,7 +106,13 @@ class Chunk(NamedTuple):
     """Pixels of the output this chunk writes."""
     row_starts: range
     col_starts: range
-    """Where the windows it owns begin: those that begin in its cell, and at the output's first edge those before."""
+    """Where the windows it owns begin: those that begin in its box, and at the output's first edge those before. May
+    be empty in a narrow last chunk."""
+
+    @property
+    def at(self) -> At:
+        """Its place in the grid."""
+        return self.row, self.col
 
     @property
     def windows(self) -> list[tuple[int, int]]:
@@ -111,7 +121,9 @@ class Chunk(NamedTuple):
 
 
 class ChunkGrid:
-    """The output cut at multiples of ``chunk`` pixels counted from the CRS's origin.
+    """The output cut at multiples of ``chunk`` pixels counted from its own corner, as a COG's tiles are.
+
+    The windows stay where the CRS puts them, so that how the output is cut decides no pixel.
 
     Args:
         output: the output's rectangle on the lattice.
@@ -126,25 +138,23 @@ class ChunkGrid:
         self._cols = self._axis(output.c0, output.c1)
 
     def _axis(self, low: int, high: int) -> list[tuple[int, int, range]]:
-        cells = range(low // self.chunk, (high - 1) // self.chunk + 1)
         starts = self.lattice.starts(low, high)
         axis = []
-        for cell in cells:
-            begin = starts.start if cell == cells.start else cell * self.chunk
-            end = min((cell + 1) * self.chunk, starts.stop)
-            axis.append(
-                (
-                    max(low, cell * self.chunk),
-                    min(high, (cell + 1) * self.chunk),
-                    range(begin, end, starts.step),
-                )
-            )
+        for begin in range(low, high, self.chunk):
+            end = min(begin + self.chunk, high)
+            first = starts.start if begin == low else -(-begin // starts.step) * starts.step
+            axis.append((begin, end, range(first, end, starts.step)))
         return axis
 
     @property
     def shape(self) -> tuple[int, int]:
         """Chunks down and across."""
         return len(self._rows), len(self._cols)
+
+    @property
+    def count(self) -> int:
+        """Chunks."""
+        return len(self._rows) * len(self._cols)
 
     @property
     def window_count(self) -> int:
@@ -163,12 +173,16 @@ class ChunkGrid:
             for col in range(self.shape[1]):
                 yield self[row, col]
 
+    def corner(self, chunk: Chunk) -> tuple[int, int]:
+        """Return a chunk's first row and column counted from the output's."""
+        return chunk.box.r0 - self.output.r0, chunk.box.c0 - self.output.c0
+
     def footprint(self, chunk: Chunk) -> Box:
         """Return the rectangle that the chunk's own windows and pixels cover."""
         window = self.lattice.window
-        return Box(
-            min(chunk.row_starts[0], chunk.box.r0),
-            max(chunk.row_starts[-1] + window, chunk.box.r1),
-            min(chunk.col_starts[0], chunk.box.c0),
-            max(chunk.col_starts[-1] + window, chunk.box.c1),
-        )
+        ends = [*chunk.box]
+        for axis, starts in enumerate((chunk.row_starts, chunk.col_starts)):
+            if starts:
+                ends[2 * axis] = min(starts[0], ends[2 * axis])
+                ends[2 * axis + 1] = max(starts[-1] + window, ends[2 * axis + 1])
+        return Box(*ends)

@@ -105,9 +105,20 @@ def small_disk(limit: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.parametrize(("limit", "file"), [(2_000, "map.tif"), (60_000, "map.png")])
-def test_a_full_disk(refused, fill, limit, file):
-    with small_disk(limit):
+def test_a_full_disk(refused, fill):
+    with small_disk(2_000):
         line = refused(6, *fill, "--out", "new/map.tif")
-    assert line.startswith(f"cannot write new/{file}")
+    assert line.startswith("cannot write new/map.tif")
     assert "free some space" in line
+
+
+def test_a_disk_that_is_full_at_the_end_costs_no_chunk(crgen, fill, here):
+    with small_disk(60_000):
+        outcome = crgen(*fill, "--out", "new/map.tif")
+    assert outcome.code == 6
+    assert "error: cannot write new/map.png" in outcome.err
+    assert "free some space" in outcome.err
+    assert "1 finished chunk kept in new/.map.tif.scratch: run the same command again to go on" in outcome.err
+    assert [p.name for p in (here / "new").iterdir()] == [".map.tif.scratch"]
+    assert "1 of 1 chunks were finished" in crgen(*fill, "--out", "new/map.tif").err
+    assert {p.name for p in (here / "new").iterdir()} == PRODUCT

@@ -1,11 +1,9 @@
 """A product's rasters arrive whole, with all they should say about themselves, or not at all."""
 
-import itertools
 import json
 import subprocess
 import sys
 import textwrap
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from rasterio.enums import ColorInterp
+from rasterio.shutil import copy
 from rio_cogeo.cogeo import cog_validate
 
 from crgen.errors import OutputError
-from crgen.pipeline.cog import CogWriter, RasterProfile, band_statistics, display_bands
-from crgen.pipeline.files import publish
+from crgen.pipeline.cog import RasterProfile, band_statistics, display_bands
+from crgen.pipeline.files import discard, publish
 from crgen.pipeline.quality import COLOURS, Quality
+from crgen.pipeline.splice import splice
+from crgen.pipeline.tiles import EncodedBlock, encode, tile_name
+from tests.pipeline.rasters import blocks_of, write_cog
 
 
 def profile_of(shape, bands=("B2", "B3", "B4"), dtype="uint16", nodata=0, **more):
@@ -42,24 +44,9 @@ def dn_image(shape, count=3, seed=0):
     return np.random.default_rng(seed).integers(1, 10_000, (count, *shape)).astype("uint16")
 
 
-def blocks_of(shape, size):
-    return list(itertools.product(range(0, shape[0], size), range(0, shape[1], size)))
-
-
-def make(path, profile, image, *, size=512, order=None, threads=1):
-    """Write ``image`` in square blocks and publish it."""
-    starts = blocks_of(profile.geobox.shape, size)
-    starts = [starts[i] for i in order] if order is not None else starts
-    with CogWriter(path, profile, work=path.parent / "work") as writer:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(lambda s: writer.write(*s, image[:, s[0] : s[0] + size, s[1] : s[1] + size]), starts))
-        publish([(writer.finish(), path)])
-    return path
-
-
 def test_every_piece_of_metadata_arrives_in_a_valid_cog(tmp_path):
     image = dn_image((700, 1100))
-    path = make(tmp_path / "fill.tif", reflectance_profile((700, 1100)), image)
+    path = write_cog(tmp_path / "fill.tif", reflectance_profile((700, 1100)), image)
 
     assert cog_validate(str(path), strict=True) == (True, [], [])
     with rasterio.open(path) as cog:
@@ -79,14 +66,13 @@ def test_every_piece_of_metadata_arrives_in_a_valid_cog(tmp_path):
             "DEFLATE",
             "2",
         )
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["fill.tif", "work"]
-    assert not list((tmp_path / "work").iterdir())
+    assert [p.name for p in tmp_path.iterdir()] == ["fill.tif"]
 
 
 def test_statistics_are_those_of_the_valid_pixels(tmp_path):
     image = dn_image((600, 600))
     image[:, :200] = 0
-    statistics = band_statistics(make(tmp_path / "a.tif", reflectance_profile((600, 600)), image))
+    statistics = band_statistics(write_cog(tmp_path / "a.tif", reflectance_profile((600, 600)), image))
     valid = image[1, 200:].astype(float)
     assert statistics[1]["mean"] == pytest.approx(valid.mean())
     assert statistics[1]["stddev"] == pytest.approx(valid.std())
@@ -97,7 +83,7 @@ def test_statistics_are_those_of_the_valid_pixels(tmp_path):
 def test_rioxarray_reads_reflectance_with_nan_for_missing(tmp_path):
     image = dn_image((40, 50))
     image[:, 3, 4] = 0
-    path = make(tmp_path / "a.tif", reflectance_profile((40, 50)), image)
+    path = write_cog(tmp_path / "a.tif", reflectance_profile((40, 50)), image)
     with rioxarray.open_rasterio(path, mask_and_scale=True) as array:
         expected = np.where(image == 0, np.nan, image * 1e-4)
         np.testing.assert_allclose(array.values, expected, atol=1e-7)
@@ -106,7 +92,7 @@ def test_rioxarray_reads_reflectance_with_nan_for_missing(tmp_path):
 def test_overviews_never_average_valid_pixels_with_nodata(tmp_path):
     image = np.full((3, 1024, 1024), 5000, "uint16")
     image[:, ::2] = 0
-    path = make(tmp_path / "a.tif", reflectance_profile((1024, 1024)), image)
+    path = write_cog(tmp_path / "a.tif", reflectance_profile((1024, 1024)), image)
     with rasterio.open(path, overview_level=0) as overview:
         assert overview.shape == (512, 512)
         assert (overview.read() == 5000).all()
@@ -115,7 +101,7 @@ def test_overviews_never_average_valid_pixels_with_nodata(tmp_path):
 def test_quality_has_a_palette_and_overviews_of_whole_classes(tmp_path):
     image = np.full((1, 1024, 1024), Quality.OBSERVED, "uint8")
     image[:, 1::2, 1::2] = Quality.BLENDED
-    path = make(tmp_path / "q.tif", quality_profile((1024, 1024)), image)
+    path = write_cog(tmp_path / "q.tif", quality_profile((1024, 1024)), image)
     assert cog_validate(str(path), strict=True) == (True, [], [])
     with rasterio.open(path) as cog:
         assert cog.colorinterp == (ColorInterp.palette,)
@@ -128,7 +114,7 @@ def test_quality_has_a_palette_and_overviews_of_whole_classes(tmp_path):
 def test_float_product_keeps_nan_as_missing(tmp_path):
     image = np.random.default_rng(0).random((3, 600, 600), dtype="float32")
     image[:, :100] = np.nan
-    path = make(tmp_path / "f.tif", profile_of((600, 600), dtype="float32", nodata=float("nan")), image)
+    path = write_cog(tmp_path / "f.tif", profile_of((600, 600), dtype="float32", nodata=float("nan")), image)
     assert cog_validate(str(path), strict=True) == (True, [], [])
     with rasterio.open(path) as cog:
         np.testing.assert_array_equal(cog.read(), image)
@@ -139,7 +125,7 @@ def test_float_product_keeps_nan_as_missing(tmp_path):
 @pytest.mark.parametrize("shape", [(1, 1), (5, 7), (513, 3)])
 def test_tiny_rasters_are_valid_too(tmp_path, shape):
     image = dn_image(shape, 2)
-    path = make(tmp_path / "t.tif", reflectance_profile(shape, ("B11", "B8")), image)
+    path = write_cog(tmp_path / "t.tif", reflectance_profile(shape, ("B11", "B8")), image)
     assert cog_validate(str(path), strict=True) == (True, [], [])
     with rasterio.open(path) as cog:
         np.testing.assert_array_equal(cog.read(), image)
@@ -148,8 +134,7 @@ def test_tiny_rasters_are_valid_too(tmp_path, shape):
 @pytest.mark.parametrize("profile", [reflectance_profile((600, 600)), quality_profile((600, 600))])
 def test_pixels_never_written_are_nodata(tmp_path, profile):
     path = tmp_path / "a.tif"
-    with CogWriter(path, profile, work=tmp_path / "work") as writer:
-        publish([(writer.finish(), path)])
+    publish([(splice(path, profile, []).path, path)])
     with rasterio.open(path) as cog:
         assert (cog.read() == 0).all()
         assert not cog.read_masks().any()
@@ -159,14 +144,89 @@ def test_pixels_never_written_are_nodata(tmp_path, profile):
 @settings(max_examples=6, deadline=None)
 @given(data=st.data())
 def test_order_threads_and_block_size_do_not_change_a_byte(tmp_path_factory, data):
-    shape = (600, 700)
-    image = dn_image(shape)
-    size = data.draw(st.sampled_from([130, 256, 333, 512]))
-    order = data.draw(st.permutations(range(len(blocks_of(shape, size)))))
+    """Also where blocks share tiles, or are larger than the raster."""
+    shape = data.draw(st.sampled_from([(600, 700), (64, 1537), (1030, 261)]))
+    kind = data.draw(st.sampled_from(["uint16", "float32", "quality"]))
+    rng = np.random.default_rng(1)
+    if kind == "quality":
+        profile, image = quality_profile(shape), rng.integers(0, 5, (1, *shape)).astype("uint8")
+    elif kind == "float32":
+        profile = profile_of(shape, dtype="float32", nodata=float("nan"))
+        image = rng.random((3, *shape), dtype="float32")
+        image[image < 0.1] = np.nan
+    else:
+        profile, image = reflectance_profile(shape), rng.integers(0, 3000, (3, *shape)).astype("uint16")
+    size = data.draw(st.sampled_from([132, 256, 336, 512, 2048]))
+    count = -(-shape[0] // size) * -(-shape[1] // size)
+    order = data.draw(st.permutations(range(count)))
     folder = tmp_path_factory.mktemp("cog")
-    plain = make(folder / "a.tif", reflectance_profile(shape), image)
-    mixed = make(folder / "b.tif", reflectance_profile(shape), image, size=size, order=order, threads=4)
+    plain = write_cog(folder / "a.tif", profile, image)
+    mixed = write_cog(folder / "b.tif", profile, image, size=size, order=order, threads=4)
     assert plain.read_bytes() == mixed.read_bytes()
+    assert cog_validate(str(plain), strict=True) == (True, [], [])
+    with rasterio.open(plain) as cog:
+        np.testing.assert_array_equal(cog.read(), image)
+
+
+@pytest.mark.parametrize("kind", ["uint16", "float32", "quality"])
+def test_pixels_overviews_and_statistics_are_those_of_gdals_own_cog(tmp_path, kind):
+    shape = (512, 1536)
+    rng = np.random.default_rng(2)
+    if kind == "quality":
+        profile, image = quality_profile(shape), rng.integers(0, 5, (1, *shape)).astype("uint8")
+    elif kind == "float32":
+        profile = profile_of(shape, dtype="float32", nodata=float("nan"))
+        image = rng.random((3, *shape), dtype="float32")
+        image[image < 0.3] = np.nan
+    else:
+        profile, image = reflectance_profile(shape), rng.integers(0, 3000, (3, *shape)).astype("uint16")
+        image[image < 1000] = 0
+    ours = write_cog(tmp_path / "ours.tif", profile, image)
+    options = {"driver": "GTiff", "dtype": profile.dtype, "nodata": profile.nodata, "crs": "EPSG:32631"}
+    with rasterio.open(
+        tmp_path / "plain.tif",
+        "w",
+        count=len(image),
+        height=shape[0],
+        width=shape[1],
+        transform=Affine.scale(10),
+        **options,
+    ) as plain:
+        if kind == "quality":
+            plain.write_colormap(1, COLOURS)
+        plain.write(image)
+    copy(
+        tmp_path / "plain.tif",
+        tmp_path / "gdal.tif",
+        driver="COG",
+        blocksize=512,
+        compress="DEFLATE",
+        predictor="YES",
+        overview_resampling="MODE" if kind == "quality" else "AVERAGE",
+        statistics="YES",
+    )
+    for level in (None, 0, 1):
+        more = {} if level is None else {"overview_level": level}
+        with rasterio.open(ours, **more) as a, rasterio.open(tmp_path / "gdal.tif", **more) as b:
+            np.testing.assert_array_equal(a.read(), b.read())
+    for mine, theirs in zip(band_statistics(ours), band_statistics(tmp_path / "gdal.tif"), strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-6)
+    assert ours.stat().st_size < 1.01 * (tmp_path / "gdal.tif").stat().st_size
+
+
+def test_a_file_too_large_for_a_classic_tiff_is_a_bigtiff_with_the_same_pixels(tmp_path, monkeypatch):
+    image = dn_image((700, 1100))
+    classic = write_cog(tmp_path / "classic.tif", reflectance_profile((700, 1100)), image)
+    monkeypatch.setattr("crgen.pipeline.splice.CLASSIC_LIMIT", classic.stat().st_size - 1)
+    big = write_cog(tmp_path / "big.tif", reflectance_profile((700, 1100)), image)
+    assert (classic.read_bytes()[2], big.read_bytes()[2]) == (42, 43)
+    assert cog_validate(str(big), strict=True) == (True, [], [])
+    with rasterio.open(big) as cog:
+        np.testing.assert_array_equal(cog.read(), image)
+        assert cog.tags()["CRGEN_MODEL"] == "base"
+    monkeypatch.setattr("crgen.pipeline.splice.CLASSIC_LIMIT", classic.stat().st_size)
+    exact = write_cog(tmp_path / "exact.tif", reflectance_profile((700, 1100)), image)
+    assert exact.read_bytes() == classic.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -180,7 +240,7 @@ def test_order_threads_and_block_size_do_not_change_a_byte(tmp_path_factory, dat
 )
 def test_display_is_true_colour_where_it_can_be(tmp_path, bands, shown):
     assert display_bands(bands) == shown
-    path = make(tmp_path / "a.tif", reflectance_profile((8, 8), bands), dn_image((8, 8), len(bands)))
+    path = write_cog(tmp_path / "a.tif", reflectance_profile((8, 8), bands), dn_image((8, 8), len(bands)))
     guns = (ColorInterp.red, ColorInterp.green, ColorInterp.blue) if len(shown) == 3 else (ColorInterp.gray,)
     with rasterio.open(path) as cog:
         found = dict(zip(cog.descriptions, cog.colorinterp, strict=True))
@@ -188,47 +248,59 @@ def test_display_is_true_colour_where_it_can_be(tmp_path, bands, shown):
         assert set(found.values()) <= {ColorInterp.undefined}
 
 
-def test_target_is_untouched_until_published_and_scratch_is_removed(tmp_path):
+def test_target_is_untouched_until_published(tmp_path):
     path = tmp_path / "a.tif"
     path.write_text("an older product")
-    with CogWriter(path, reflectance_profile((9, 9)), work=tmp_path / "work") as writer:
-        writer.write(0, 0, dn_image((9, 9)))
-        writer.finish()
-        assert path.read_text() == "an older product"
-    assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["a.tif"]
-    assert not list((tmp_path / "work").iterdir())
+    profile = reflectance_profile((9, 9))
+    splice(path, profile, blocks_of(profile, dn_image((9, 9)), 1024))
+    assert path.read_text() == "an older product"
+    discard([path])
+    assert [p.name for p in tmp_path.iterdir()] == ["a.tif"]
 
 
 def test_leftovers_of_a_killed_run_do_not_stay(tmp_path):
-    for name in (".a.tif.partial", ".a.tif.partial.ovr.tmp"):
-        (tmp_path / name).write_text("half a file")
-    make(tmp_path / "a.tif", reflectance_profile((9, 9)), dn_image((9, 9)))
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.tif", "work"]
+    (tmp_path / ".a.tif.partial").write_text("half a file")
+    write_cog(tmp_path / "a.tif", reflectance_profile((9, 9)), dn_image((9, 9)))
+    assert [p.name for p in tmp_path.iterdir()] == ["a.tif"]
 
 
-def test_damage_between_writing_and_publishing_is_found(tmp_path, monkeypatch):
-    with CogWriter(tmp_path / "a.tif", reflectance_profile((64, 64)), work=tmp_path / "work") as writer:
-        writer.write(0, 0, dn_image((64, 64)))
-        with rasterio.open(tmp_path / "work" / "a.tif.scratch.tif", "r+") as scratch:
-            writer._dataset.close()
-            scratch.write(dn_image((64, 64), seed=1))
-        with pytest.raises(OutputError, match="do not read back as written"):
-            writer.finish()
-    assert [p.name for p in tmp_path.iterdir()] == ["work"]
+def test_damage_between_writing_and_publishing_is_found(tmp_path):
+    profile = reflectance_profile((64, 2100))
+    last = blocks_of(profile, dn_image((64, 2100)), 1024)
+
+    class Damaging(EncodedBlock):
+        """Its tile comes when most of the file is written; then a byte of the file flips."""
+
+        def read(self, name):
+            if name == tile_name(0, 0, 2):
+                with (tmp_path / ".a.tif.partial").open("r+b") as file:
+                    file.seek(2000)
+                    byte = file.read(1)
+                    file.seek(2000)
+                    file.write(bytes([byte[0] ^ 1]))
+            return super().read(name)
+
+    blocks = [*last[:-2], *(Damaging(b.row, b.col, b.shape, b.moments, b.members) for b in last[-2:-1]), last[-1]]
+    with pytest.raises(OutputError, match="does not read back as written"):
+        splice(tmp_path / "a.tif", profile, blocks)
+    assert not list(tmp_path.iterdir())
 
 
-def test_blocks_that_do_not_fit_are_refused(tmp_path):
-    with CogWriter(tmp_path / "a.tif", reflectance_profile((64, 64)), work=tmp_path / "work") as writer:
-        with pytest.raises(ValueError, match="leaves the 64 × 64 raster"):
-            writer.write(10, 0, dn_image((64, 64)))
-        with pytest.raises(ValueError, match="float64"):
-            writer.write(0, 0, np.ones((3, 64, 64)))
+def test_blocks_that_do_not_fit_are_refused():
+    profile = reflectance_profile((64, 64))
+    with pytest.raises(ValueError, match="leaves the 64 × 64 raster"):
+        encode(profile, 12, 0, dn_image((64, 64)))
+    with pytest.raises(ValueError, match="float64"):
+        encode(profile, 0, 0, np.ones((3, 64, 64)))
+    for at, shape in (((2, 0), (62, 64)), ((0, 0), (64, 30))):
+        with pytest.raises(ValueError, match="multiples of 4"):
+            encode(profile, *at, dn_image(shape))
 
 
 def test_a_target_below_a_file_is_refused_in_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"cannot write .*a\.tif: (Not a directory|File exists)") as caught:
-        CogWriter(tmp_path / "file" / "a.tif", reflectance_profile((9, 9)), work=tmp_path / "work")
+        write_cog(tmp_path / "file" / "a.tif", reflectance_profile((9, 9)), dn_image((9, 9)))
     assert "\n" not in str(caught.value)
 
 
@@ -236,7 +308,8 @@ WRITE_UNDER_PRESSURE = """
     import json, sys
     from pathlib import Path
     import numpy as np
-    from tests.pipeline.test_cog import dn_image, make, reflectance_profile
+    from tests.pipeline.rasters import write_cog
+    from tests.pipeline.test_cog import dn_image, reflectance_profile
     from crgen.errors import OutputError
 
     def attempt(folder):
@@ -245,7 +318,7 @@ WRITE_UNDER_PRESSURE = """
         image = dn_image((1100, 1100))
         said = ""
         try:
-            make(folder / "a.tif", reflectance_profile((1100, 1100)), image)
+            write_cog(folder / "a.tif", reflectance_profile((1100, 1100)), image)
         except OutputError as error:
             said = str(error)
         left = sorted(p.name for p in folder.rglob("*") if p.is_file())

@@ -10,10 +10,11 @@ import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from crgen.pipeline.cog import CogWriter, RasterProfile
+from crgen.pipeline.cog import RasterProfile
 from crgen.pipeline.files import publish
 from crgen.pipeline.quality import COLOURS, Quality
 from crgen.pipeline.quicklook import InputThumbnails, Panel, draw_quicklook, metres_across, product_panels, stretch_of
+from tests.pipeline.rasters import write_cog
 
 BANDS = ("B2", "B3", "B4", "B8")
 
@@ -115,12 +116,6 @@ def test_scale_is_that_of_the_ground():
     assert metres_across(degrees) == pytest.approx(0.2 * 111_320 * np.cos(np.radians(60)), rel=5e-3)
 
 
-def write(path, profile, image):
-    with CogWriter(path, profile, work=path.parent / "work") as writer:
-        writer.write(0, 0, image)
-        publish([(writer.finish(), path)])
-
-
 @pytest.mark.parametrize(
     ("bands", "named"),
     [(BANDS, "B4 B3 B2 true colour"), (("B11", "B8", "B3"), "B11 B8 B3 false colour"), (("B8",), "B8")],
@@ -133,9 +128,9 @@ def test_panels_of_a_product_say_day_sensor_and_bands(tmp_path, bands, named):
     inputs = InputThumbnails(shape, bands, "VV")
     inputs.add(0, 0, {"s1_t1": radar, "s1_t2": radar, "s2_t1": optical, "truth_t2": optical})
     dn = (optical * 9999 + 1).astype("uint16")
-    write(tmp_path / "a.tif", RasterProfile(grid(shape), bands, "uint16", 0, scale=1e-4), dn)
+    write_cog(tmp_path / "a.tif", RasterProfile(grid(shape), bands, "uint16", 0, scale=1e-4), dn)
     quality = np.full((1, *shape), Quality.GENERATED, "uint8")
-    write(tmp_path / "q.tif", RasterProfile(grid(shape), ("quality",), "uint8", 0, colours=COLOURS), quality)
+    write_cog(tmp_path / "q.tif", RasterProfile(grid(shape), ("quality",), "uint8", 0, colours=COLOURS), quality)
 
     panels, like = product_panels(
         inputs,

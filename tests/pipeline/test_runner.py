@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from shapely.geometry import Polygon, box
 
+from crgen.errors import StackError
 from crgen.model.weights import LoadedModel, load_model
 from crgen.pipeline.composite import Composite
 from crgen.pipeline.demo import open_demo
-from crgen.pipeline.predict import Cancelled, Predictor
+from crgen.pipeline.predict import Predictor
 from crgen.pipeline.quality import Quality
-from crgen.pipeline.runner import Run, StackReader, Tally
+from crgen.pipeline.runner import Computed, Run, StackReader, Tally
 from crgen.pipeline.stack import build_stack
 from crgen.pipeline.windows import Box, Chunk, ChunkGrid, lattice_box
 
@@ -60,12 +61,15 @@ def run(
     image = Composite(np.full((len(bands), *area.shape), -1.0), np.full(area.shape, 255, np.uint8))
     tally = Tally(bands=len(bands))
 
-    def keep(piece: Chunk, result: Composite, counted: Tally) -> None:
+    def keep(piece: Chunk, computed: Computed, incoming: list[np.ndarray | None]) -> None:
+        result, counted = work.compose(computed, incoming)
         at = piece.box.slices(grid.output)
         image.reflectance[..., *at], image.quality[at] = result
-        tally.add(counted)
+        with lock:
+            tally.add(counted)
 
-    Run(
+    lock = threading.Lock()
+    work = Run(
         StackReader(stack, model.card.config.pols, bands),
         area,
         polygon,
@@ -73,9 +77,8 @@ def run(
         grid,
         generate_all,
         0.6,
-        lambda *_: None,
-        keep,
-    ).compute(workers)
+    )
+    work.fill(keep, workers)
     return image, tally
 
 
@@ -206,15 +209,54 @@ def test_only_the_chunks_at_work_are_held_in_memory(model, scene) -> None:
             held -= 1
 
     reader = StackReader(scene.assign(s1_t2=scene["s1_t2"] * np.float32(np.nan)), ("VV",), model.card.config.bands)
-    Run(reader, PLACE, None, Predictor(model, "cpu", 4), grid, True, 0.6, start, end).compute(2)
+    Run(reader, PLACE, None, Predictor(model, "cpu", 4), grid, True, 0.6, start).fill(end, 2)
     assert grid.shape[0] * grid.shape[1] >= 36
     assert most <= 4
 
 
-def test_a_cancelled_run_stops(model, scene) -> None:
+def test_chunks_that_are_done_are_left_out_and_what_they_spilled_is_used(model, scene, whole) -> None:
+    """Whichever chunks a stopped run had finished, in whatever order."""
     predictor = Predictor(model, "cpu", 4)
-    predictor.cancelled.set()
     grid = ChunkGrid(lattice_box(PLACE), predictor.lattice, 128)
+    work = Run(StackReader(scene, ("VV",), model.card.config.bands), PLACE, None, predictor, grid, False, 0.6)
+    spills, parts = {}, {}
+
+    def keep(chunk: Chunk, computed: Computed, incoming: list[np.ndarray | None]) -> None:
+        spills[chunk.at] = [None if s is None else s.copy() for s in computed.spills]
+        parts[chunk.at] = work.compose(computed, incoming)[0]
+
+    work.fill(keep, 2)
+    everything = {chunk.at: chunk for chunk in grid}
+    first = dict(parts)
+    for seed in range(3):
+        order = np.random.default_rng(seed).permutation(sorted(everything))
+        done = frozenset((int(r), int(c)) for r, c in order[: len(order) * 2 // 3])
+        parts.clear()
+        asked = []
+
+        def spilled(at: tuple[int, int], which: int, asked: list = asked) -> np.ndarray | None:
+            asked.append(at)
+            return spills[at][which]
+
+        work.fill(keep, 3, done, spilled)
+        assert set(parts) == set(everything) - done
+        assert set(asked) <= done
+        for at, part in parts.items():
+            assert part.reflectance.tobytes() == first[at].reflectance.tobytes()
+
+
+@pytest.mark.parametrize("stage", ["read", "compute", "finish"])
+def test_an_error_in_any_stage_ends_the_run_soon(model, scene, stage) -> None:
+    predictor = Predictor(model, "cpu", 4)
+    grid = ChunkGrid(lattice_box(PLACE), predictor.lattice, 64)
+    begun = []
+
+    def fail(at: str) -> None:
+        begun.append(at)
+        if at == stage:
+            raise StackError(f"broken in {stage}")
+
+    predictor.on_windows = lambda count: fail("compute")
     run_ = Run(
         StackReader(scene, ("VV",), model.card.config.bands),
         PLACE,
@@ -223,8 +265,8 @@ def test_a_cancelled_run_stops(model, scene) -> None:
         grid,
         True,
         0.6,
-        lambda *_: None,
-        lambda *_: None,
+        lambda *_: fail("read"),
     )
-    with pytest.raises(Cancelled):
-        run_.compute(2)
+    with pytest.raises(StackError, match=f"broken in {stage}"):
+        run_.fill(lambda *_: fail("finish"), 2)
+    assert begun.count("read") <= 4 < grid.count

@@ -24,10 +24,11 @@ from pystac.stac_object import STACObjectType
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
 from shapely.geometry import MultiPolygon, Polygon, box
 
-from crgen.pipeline.cog import CogWriter, RasterProfile, band_statistics
+from crgen.pipeline.cog import RasterProfile, band_statistics
 from crgen.pipeline.files import file_sha256, publish
 from crgen.pipeline.quality import COLOURS, Quality
 from crgen.pipeline.stac import ProductFile, build_item, to_lonlat, write_item
+from tests.pipeline.rasters import write_cog
 
 GEOBOX = GeoBox((60, 80), Affine(10, 0, 709_280, 0, -10, 3_850_000), "EPSG:32649")
 COUNTS = {Quality.NODATA: 800, Quality.OBSERVED: 1000, Quality.GENERATED: 3000}
@@ -70,12 +71,6 @@ EXTENSION_FIELDS = {
 }
 
 
-def write_raster(path, profile, image):
-    with CogWriter(path, profile, work=path.parent / "work") as writer:
-        writer.write(0, 0, image)
-        publish([(writer.finish(), path)])
-
-
 def product(tmp_path, *, geobox=GEOBOX, float32=False, bands=("B2", "B3", "B4", "B8")):
     shape = geobox.shape
     image = np.random.default_rng(0).integers(1, 9999, (len(bands), *shape)).astype("uint16")
@@ -84,8 +79,8 @@ def product(tmp_path, *, geobox=GEOBOX, float32=False, bands=("B2", "B3", "B4", 
         reflectance = RasterProfile(geobox, bands, "float32", float("nan"), units="1")
         image = (image * 1e-4).astype("float32")
     quality = RasterProfile(geobox, ("quality",), "uint8", 0, colours=COLOURS)
-    write_raster(tmp_path / "fill.tif", reflectance, image)
-    write_raster(tmp_path / "fill_quality.tif", quality, np.ones((1, *shape), "uint8"))
+    write_cog(tmp_path / "fill.tif", reflectance, image)
+    write_cog(tmp_path / "fill_quality.tif", quality, np.ones((1, *shape), "uint8"))
     (tmp_path / "fill.png").write_bytes(b"png")
     return {
         "data": ProductFile(tmp_path / "fill.tif", "fill.tif", "Reflectance", ("data",), reflectance),

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
-from crgen.pipeline.cog import CogWriter, RasterProfile
-from crgen.pipeline.files import publish
+from crgen.pipeline.cog import RasterProfile
 from crgen.pipeline.quality import COLOURS, Quality
 from crgen.pipeline.thumbnail import Thumbnail, cog_thumbnail
+from tests.pipeline.rasters import write_cog
 
 
 def plain_means(image, step):
@@ -52,19 +52,13 @@ def test_backscatter_is_averaged_as_power():
     assert thumbnail.mean().item() == pytest.approx(10 * np.log10(0.505), abs=1e-4)
 
 
-def write(path, profile, image):
-    with CogWriter(path, profile, work=path.parent / "work") as writer:
-        writer.write(0, 0, image)
-        publish([(writer.finish(), path)])
-
-
 def test_a_cog_gives_reflectance_of_the_bands_asked_for(tmp_path):
     geobox = GeoBox((1030, 2050), Affine(10, 0, 0, 0, -10, 0), "EPSG:32631")
     image = np.empty((3, 1030, 2050), "uint16")
     image[:] = np.array([1000, 2000, 3000])[:, None, None]
     image[:, :, :1025] = 0
     profile = RasterProfile(geobox, ("B2", "B3", "B4"), "uint16", 0, scale=1e-4)
-    write(tmp_path / "a.tif", profile, image)
+    write_cog(tmp_path / "a.tif", profile, image)
     small = cog_thumbnail(tmp_path / "a.tif", ("B4", "B2"))
     assert small.shape == (2, 352, 700)
     assert np.isnan(small[:, :, :349]).all()
@@ -75,7 +69,7 @@ def test_a_cog_gives_reflectance_of_the_bands_asked_for(tmp_path):
 def test_classes_are_picked_never_averaged(tmp_path):
     geobox = GeoBox((900, 900), Affine(10, 0, 0, 0, -10, 0), "EPSG:32631")
     image = np.random.default_rng(0).choice([Quality.OBSERVED, Quality.GENERATED_RADAR_ONLY], (1, 900, 900))
-    write(
+    write_cog(
         tmp_path / "q.tif",
         RasterProfile(geobox, ("quality",), "uint8", 0, colours=COLOURS),
         image.astype("uint8"),

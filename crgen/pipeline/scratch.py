@@ -1,0 +1,163 @@
+"""The hidden folder beside a product in which a run keeps its parts, so that a stopped run can go on.
+
+It is locked while a run works in it; the lock dies with the process. It says which run its parts belong to, and parts
+of another run are not used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from crgen.errors import AreaError, OutputError, RequestError, StackError
+from crgen.pipeline.files import discard, file_sha256, sync
+from crgen.pipeline.fingerprint import Fingerprint, difference
+from crgen.pipeline.product import PUBLISHING, Paths
+
+RUN, LOCK = "run.json", "lock"
+HOPELESS = (AreaError, RequestError, StackError)
+"""Errors that running the same command again would only repeat."""
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """A run's folder, locked."""
+
+    folder: Path
+    created: datetime.datetime
+    """When the run first began."""
+
+    def announce(self, finished: list[tuple[Path, Path]]) -> None:
+        """Note which files are about to be published, so that a kill on the way leaves no doubt whose they are.
+
+        Args:
+            finished: pairs of a finished file and its target.
+        """
+        digests = {target.name: file_sha256(file) for file, target in finished}
+        _write_json(self.folder / PUBLISHING, digests)
+
+
+@contextlib.contextmanager
+def scratch_of(paths: Paths, fingerprint: Fingerprint, *, restart: bool) -> Iterator[Scratch]:
+    """Lock a product's scratch folder and make it, or take up what a stopped run left there.
+
+    Leaving removes what was half made of the product. The parts stay if the run was stopped after it had finished
+    some; the exception then carries a note that says so. Otherwise the folder goes, and so do folders made for it.
+
+    Args:
+        paths: the product.
+        fingerprint: names the run.
+        restart: throw away what another run left.
+
+    Raises:
+        OutputError: if another process works on the same product, an unfinished run of other inputs, weights or
+            settings is in the way, or the folder cannot be made.
+    """
+    new = [path for path in (paths.folder, *paths.folder.parents) if not path.exists()]
+    folder = paths.scratch
+    keep = False
+    with _without_empty(new), _locked(paths):
+        try:
+            created = _claim(folder, paths, fingerprint, restart)
+            yield Scratch(folder, created)
+        except _Refused as refused:
+            keep = True
+            raise OutputError(str(refused)) from None
+        except BaseException as error:
+            parts = len(list(folder.glob("*.part"))) if folder.is_dir() else 0
+            keep = parts > 0 and not isinstance(error, HOPELESS)
+            if keep:
+                error.add_note(
+                    f"{parts} finished chunk{'s' if parts > 1 else ''} kept in {folder}: run the same command again "
+                    "to go on, or with --restart to begin anew"
+                )
+            raise
+        finally:
+            discard(paths.all)
+            if not keep:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Refused(Exception):  # noqa: N818
+    """Somebody else's work is in the folder."""
+
+
+@contextlib.contextmanager
+def _without_empty(folders: list[Path]) -> Iterator[None]:
+    """Remove folders that were made for nothing."""
+    try:
+        yield
+    finally:
+        for folder in folders:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+@contextlib.contextmanager
+def _locked(paths: Paths) -> Iterator[None]:
+    lock = FileLock(paths.scratch / LOCK, timeout=0, fallback_to_soft=False)
+    try:
+        paths.scratch.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise OutputError(
+            f"another run is making {paths.reflectance} at this moment; wait for it, or give another --out"
+        ) from None
+    except OSError as error:
+        raise OutputError(f"cannot write {paths.reflectance}: {error.strerror}; choose another --out") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _claim(folder: Path, paths: Paths, fingerprint: Fingerprint, restart: bool) -> datetime.datetime:
+    """Return when the run in ``folder`` began; it begins now if there is none."""
+    try:
+        held = _held(folder)
+        if held is not None and not restart:
+            if other := difference(held["fingerprint"], fingerprint):
+                raise _Refused(
+                    f"{folder} holds an unfinished run of {paths.reflectance.name} with {other}; "
+                    "repeat that run's command to finish it, or add --restart to throw it away and begin anew"
+                )
+            for leftover in folder.glob(".*.tmp"):
+                leftover.unlink()
+            return datetime.datetime.fromisoformat(held["created"])
+        for leftover in folder.iterdir():
+            if leftover.name != LOCK:
+                leftover.unlink()
+        created = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+        _write_json(folder / RUN, {"fingerprint": fingerprint, "created": created.isoformat()})
+    except OSError as error:
+        raise OutputError(f"cannot write {paths.reflectance}: {error.strerror}; choose another --out") from error
+    return created
+
+
+def _held(folder: Path) -> dict[str, Any] | None:
+    """Return what the folder says of its run; None if it says nothing that can be read."""
+    try:
+        held: dict[str, Any] = json.loads((folder / RUN).read_text())
+        datetime.datetime.fromisoformat(held["created"])
+        return held if isinstance(held["fingerprint"], dict) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write_json(path: Path, content: Any) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w") as file:
+        json.dump(content, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync(path.parent)
