@@ -58,16 +58,37 @@ def nearest(image: str, band: str, crs: str, transform: Affine, shape: tuple[int
 
 
 def bilinear(image: str, band: str, crs: str, transform: Affine, shape: tuple[int, int]) -> Array:
-    """GDAL's bilinear warp of the stored pixels, without its coordinate approximation and without smoothing."""
+    """GDAL's bilinear warp of the stored pixels, without its coordinate approximation and without smoothing.
+
+    Between missing and valid neighbours, GDAL weighs the valid ones.
+    """
+    stored, own_crs, own = _window(image, band, crs, transform, shape)
+    return _warp(stored, own_crs, own, crs, transform, shape)
+
+
+def bilinear_or_nearest(image: str, band: str, crs: str, transform: Affine, shape: tuple[int, int]) -> Array:
+    """Bilinear where all four neighbours are valid, the nearest pixel elsewhere."""
+    stored, own_crs, own = _window(image, band, crs, transform, shape)
+    valid = _warp(np.isfinite(stored).astype(float), own_crs, own, crs, transform, shape)
+    smooth = _warp(stored, own_crs, own, crs, transform, shape)
+    return np.where(valid > 0.99, smooth, nearest(image, band, crs, transform, shape))
+
+
+def _window(image: str, band: str, crs: str, transform: Affine, shape: tuple[int, int]) -> tuple[Array, str, Affine]:
+    """The stored pixels around a grid, with their CRS and transform."""
     own_crs, own, _ = _grid(image, band)
     column, row = ~own * centres(crs, transform, shape, own_crs)
     left, top = int(np.floor(column.min())) - 2, int(np.floor(row.min())) - 2
     columns, rows = np.meshgrid(np.arange(left, int(column.max()) + 3), np.arange(top, int(row.max()) + 3))
+    return native(image, band, columns, rows), own_crs, own * Affine.translation(left, top)
+
+
+def _warp(stored: Array, own_crs: str, own: Affine, crs: str, transform: Affine, shape: tuple[int, int]) -> Array:
     out = np.full(shape, np.nan)
     reproject(
-        native(image, band, columns, rows),
+        stored,
         out,
-        src_transform=own * Affine.translation(left, top),
+        src_transform=own,
         src_crs=own_crs,
         src_nodata=np.nan,
         dst_transform=transform,
