@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from crgen.cli import fill, models, train
+from crgen.cli import fill, models, train, verify
 from crgen.cli.console import console
 from crgen.errors import CrgenError
 
@@ -34,6 +34,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("fill")(fill.fill)
+app.command("verify")(verify.verify)
 app.command("train")(train.train)
 app.command("evaluate")(train.evaluate)
 app.add_typer(models.app, name="models")

@@ -46,7 +46,7 @@ def publish(finished: Iterable[tuple[Path, Path]]) -> None:
 
     Args:
         finished: pairs of a finished file and its target in the same folder; the file that names the others
-            comes last.
+            comes last, and an older one of its name goes first.
 
     Raises:
         OutputError: if a target cannot be replaced.
@@ -59,6 +59,8 @@ def publish(finished: Iterable[tuple[Path, Path]]) -> None:
             )
     for source, target in pairs:
         try:
+            if len(pairs) > 1:
+                pairs[-1][1].unlink(missing_ok=True)
             source.replace(target)
             sync(target.parent)
         except OSError as error:

@@ -94,6 +94,7 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
             scene,
             paths,
             workshop.rasters,
+            {name: spliced.digests for name, spliced in rasters.items()},
             model=work.model,
             settings=settings_of(request, work),
             tally=tally,

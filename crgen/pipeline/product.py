@@ -107,6 +107,7 @@ def describe(
     scene: Scene,
     paths: Paths,
     rasters: Mapping[str, RasterProfile],
+    digests: Mapping[str, bytes],
     *,
     model: LoadedModel,
     settings: Mapping[str, Any],
@@ -114,10 +115,16 @@ def describe(
     error: Mapping[str, Mapping[str, float]] | None,
     created: datetime.datetime,
 ) -> Path:
-    """Write the STAC Item of finished files under its hidden name and return that."""
+    """Write the STAC Item of finished files under its hidden name and return that.
 
-    def file(path: Path, title: str, roles: tuple[str, ...], profile: RasterProfile | None = None) -> ProductFile:
-        return ProductFile(partial_name(path), path.name, title, roles, profile)
+    ``digests`` are those of the tiles, by raster.
+    """
+
+    def file(path: Path, title: str, roles: tuple[str, ...], raster: str | None = None) -> ProductFile:
+        hidden = partial_name(path)
+        if raster is None:
+            return ProductFile(hidden, path.name, title, roles)
+        return ProductFile(hidden, path.name, title, roles, rasters[raster], digests[raster])
 
     item = build_item(
         item_id=paths.reflectance.stem,
@@ -130,9 +137,9 @@ def describe(
                 paths.reflectance,
                 "Reflectance, observed and generated",
                 ("data", "reflectance"),
-                rasters["reflectance"],
+                "reflectance",
             ),
-            "quality": file(paths.quality, "Where each pixel comes from", ("metadata",), rasters["quality"]),
+            "quality": file(paths.quality, "Where each pixel comes from", ("metadata",), "quality"),
             "quicklook": file(paths.quicklook, "Inputs and result side by side", ("overview",)),
         },
         card=model.card.model_dump(),

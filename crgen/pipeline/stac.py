@@ -9,9 +9,12 @@ crgen's own (``crgen:…``) hold what a repetition needs: manifest, settings, mo
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import math
 import mimetypes
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
@@ -56,6 +59,12 @@ S2_SPECTRUM = {
 }
 """STAC's common name and the centre wavelength in µm of Sentinel-2A's bands (ESA, MSI spectral bands)."""
 
+TILE_DIGESTS = "crgen:tile_crc32"
+"""Asset field: the CRC-32 of each tile, little-endian, in base64."""
+
+_SEAL = "crgen:sha256"
+_SEALED = re.compile(rb'("crgen:sha256": ")[0-9a-f]{64}')
+
 CARD_ESSENTIALS = ("name", "preset", "window", "trained_on", "radiometry", "held_out", "limits", "licence")
 
 
@@ -71,6 +80,8 @@ class ProductFile:
     roles: tuple[str, ...]
     profile: RasterProfile | None = None
     """What it holds, if it is a COG."""
+    tile_digests: bytes = b""
+    """CRC-32 of its tiles, little-endian, in the file's order of directories, row by row."""
 
 
 def build_item(
@@ -142,7 +153,7 @@ def build_item(
 
 
 def write_item(item: pystac.Item, path: Path) -> Path:
-    """Write an item under the hidden name of ``path``.
+    """Write an item, with a digest of itself, under the hidden name of ``path``.
 
     Returns:
         The hidden file, for :func:`~crgen.pipeline.files.publish`.
@@ -150,8 +161,15 @@ def write_item(item: pystac.Item, path: Path) -> Path:
     Raises:
         OutputError: if it cannot be written.
     """
-    content = json.dumps(item.to_dict(include_self_link=False), indent=2, ensure_ascii=False, allow_nan=False)
-    return write_partial(path, content.encode())
+    item.properties[_SEAL] = "0" * 64
+    text = json.dumps(item.to_dict(include_self_link=False), indent=2, ensure_ascii=False, allow_nan=False)
+    content = text.encode()
+    return write_partial(path, _SEALED.sub(rb"\g<1>" + seal_of(content).encode(), content))
+
+
+def seal_of(content: bytes) -> str:
+    """Return the SHA-256 of a written item, as its property ``crgen:sha256`` states it: with zeros in its place."""
+    return hashlib.sha256(_SEALED.sub(rb"\g<1>" + b"0" * 64, content)).hexdigest()
 
 
 def to_lonlat(footprint: Polygon | MultiPolygon, geobox: GeoBox) -> BaseGeometry:
@@ -213,6 +231,8 @@ def _add_asset(item: pystac.Item, key: str, file: ProductFile, counts: Mapping[Q
     FileExtension.ext(asset, add_if_missing=True).apply(checksum=file_sha256(file.path), size=file.path.stat().st_size)
     if file.profile is None:
         return
+    if file.tile_digests:
+        asset.extra_fields[TILE_DIGESTS] = base64.b64encode(file.tile_digests).decode()
     statistics = band_statistics(file.path)
     asset.extra_fields["bands"] = [
         _band(name, file.profile, values) for name, values in zip(file.profile.bands, statistics, strict=True)
