@@ -101,26 +101,43 @@ def train(
 def evaluate(
     data: Annotated[str, typer.Option(help="[KIND:]PATH[,option=value…], e.g. the OMBRIA folder.")],
     weights: Annotated[str, typer.Option(help="Name (see 'crgen models') or path of the weights.")] = "base",
+    painted: Annotated[
+        list[float] | None, typer.Option(help="Share of t1 to paint clouds on; give again for more. [0.3]")
+    ] = None,
+    seen: Annotated[
+        list[float] | None, typer.Option(help="Share of t2 to show; give again for more. [0.1, 0.3]")
+    ] = None,
+    fid: Annotated[Path | None, typer.Option(help="Inception network (TorchScript): also compute FID.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the tables (scores.md, scores.csv) and pictures (samples.png).")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
-    """Score weights on held-out data beside copying t1, as a Markdown table."""
-    from dataclasses import replace
-
+    """Score weights on held-out data beside copying t1, as Markdown tables."""
+    from crgen.model.evaluate import Condition
     from crgen.model.weights import load_model
-    from crgen.pipeline.datasets import KINDS, open_data, parse_table, table_spec
+    from crgen.pipeline.datasets import held_out_spec, open_data
     from crgen.pipeline.predict import pick_device
+    from crgen.pipeline.scoring import Scoring
 
     model = load_model(weights, pick_device(device))
-    spec = table_spec(parse_table(data))
-    spec = replace(spec, options={**(KINDS[spec.kind].held_out or {}), **spec.options})
-    score(model.generator, open_data(spec, model.card.config.pols, model.card.config.bands))
+    config = model.card.config
+    opened = open_data(held_out_spec(data), config.pols, config.bands)
+    conditions = [Condition("as it is")]
+    conditions += [Condition(f"{share:.0%} cloud painted on t1", painted=share) for share in painted or [0.3]]
+    conditions += [Condition(f"{share:.0%} of t2 seen", seen=share) for share in seen or [0.1, 0.3]]
+    scoring = Scoring(opened, tuple(conditions), fid=fid, out=out)
+    with progress("scoring", "patches") as report:
+        text = scoring.run(model.generator, report)
+    console.print(text, highlight=False, markup=False)
 
 
 def score(generator: Generator, data: PatchDataset) -> dict[str, Any]:
-    """Print a generator's scores and return them."""
-    from crgen.model.evaluate import as_markdown, evaluate
+    """Print a generator's scores and return the means over samples."""
+    from crgen.model.evaluate import evaluate
+    from crgen.model.report import as_markdown
 
     with progress("scoring", "patches") as report:
         results = evaluate(generator, data, on_sample=report)
     console.print(as_markdown(results), highlight=False, markup=False)
-    return results
+    return results.means(region="all")

@@ -34,6 +34,8 @@ class Sample(NamedTuple):
     """What identifies the sample to a person."""
     event: str = ""
     """What the sample shares with its neighbours, e.g. one flood; "" if unknown."""
+    clear_t1: NDArray[np.bool_] | None = None
+    """Where S2 at t1 is valid and free of cloud, ``(1, y, x)``, if that is known."""
     flooded: NDArray[np.bool_] | None = None
     """Where t2 is flooded, ``(1, y, x)``, if that is known."""
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from crgen.errors import RequestError
 from crgen.model.generator import Prediction
 from crgen.model.metrics import masked_mean, ms_ssim, ssim
+from crgen.model.pictures import rgb_positions
 
 Term = Callable[[Prediction, Tensor, Tensor], Tensor]
 
@@ -97,9 +98,7 @@ class Perceptual(nn.Module):
 
     def __init__(self, bands: tuple[str, ...], weights: Path | None = None) -> None:
         super().__init__()
-        rgb = ("B4", "B3", "B2")
-        chosen = rgb if set(rgb) <= set(bands) else (bands * 3)[:3]
-        self.picks = [bands.index(b) for b in chosen]
+        self.picks = rgb_positions(bands)
         self.features = _vgg_features(_vgg_state(weights))
         self.requires_grad_(False)
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), persistent=False)

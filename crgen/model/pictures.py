@@ -66,11 +66,15 @@ def stretch(image: Array) -> tuple[float, float]:
     return low, max(high, low + 1e-3)
 
 
-def paint(image: Array, bands: tuple[str, ...], low: float, high: float) -> NDArray[np.uint8]:
-    """Return ``(y, x, 3)``: red, green and blue where the bands hold them, else the first three, or grey."""
+def rgb_positions(bands: tuple[str, ...]) -> list[int]:
+    """Return where red, green and blue stand; of other bands the first three, repeated where there are fewer."""
     rgb = ("B4", "B3", "B2")
-    picks = [bands.index(b) for b in rgb] if set(rgb) <= set(bands) else [0, 1, 2] if len(bands) >= 3 else [0, 0, 0]
-    shown = image[picks].transpose(1, 2, 0)
+    return [bands.index(b) for b in (rgb if set(rgb) <= set(bands) else (bands * 3)[:3])]
+
+
+def paint(image: Array, bands: tuple[str, ...], low: float, high: float) -> NDArray[np.uint8]:
+    """Return ``(y, x, 3)``: red, green and blue where the bands hold them, else the first three."""
+    shown = image[rgb_positions(bands)].transpose(1, 2, 0)
     missing = ~np.isfinite(shown).all(-1)
     pixels: NDArray[np.uint8] = (np.nan_to_num(np.clip((shown - low) / (high - low), 0, 1)) * 255).astype(np.uint8)
     pixels[missing] = _MISSING

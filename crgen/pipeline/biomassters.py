@@ -94,11 +94,15 @@ class BioMassters:
         chip, first, then = self.pairs[index]
         target, probability = self._s2(chip, then)
         shape = target.shape[-2:]
-        inputs = (self._s1(chip, first), self._s2(chip, first)[0], self._s1(chip, then))
+        before, probability_before = self._s2(chip, first)
+        inputs = (self._s1(chip, first), before, self._s1(chip, then))
         if any(array.shape[-2:] != shape for array in inputs):
             raise DamagedPatch(f"chip {chip}: the images of months {first} and {then} differ in size")
-        clear = np.isfinite(target).all(0) & (probability < CLOUDY)
-        return Sample(*inputs, target, clear[None], f"{chip} {first:02d}→{then:02d}")
+        clear, clear_t1 = (
+            (np.isfinite(image).all(0) & (cloud < CLOUDY))[None]
+            for image, cloud in ((target, probability), (before, probability_before))
+        )
+        return Sample(*inputs, target, clear, f"{chip} {first:02d}→{then:02d}", chip, clear_t1)
 
     def _s1(self, chip: str, month: int) -> Array:
         stored = self._read(chip, "S1", month, 4)[self._pols]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +132,12 @@ def table_spec(table: Mapping[str, Any]) -> DataSpec:
     except (TypeError, ValueError):
         raise RequestError(f"data '{path}': the weight is not a number") from None
     return DataSpec(kind, Path(path), options, weight)
+
+
+def held_out_spec(text: str) -> DataSpec:
+    """Read ``[KIND:]PATH[,option=value…]`` as data to score on: the held-out part where there is one, unless said."""
+    spec = table_spec(parse_table(text))
+    return replace(spec, options={**(KINDS[spec.kind].held_out or {}), **spec.options})
 
 
 def open_data(spec: DataSpec, pols: tuple[str, ...], bands: tuple[str, ...]) -> PatchDataset:

@@ -145,6 +145,7 @@ class Ombria:
             clear=~(missing | cloud_mask(s2_after))[None],
             name=number + (" backward" if self._reverse else ""),
             event=event_of(int(number)),
+            clear_t1=~(missing | cloud_mask(s2_before))[None],
             flooded=(flood > 0)[None] & ~missing,
         )
 

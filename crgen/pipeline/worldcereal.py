@@ -111,7 +111,8 @@ class WorldCereal:
 
     def __getitem__(self, index: int) -> Sample:
         a, b = self.pairs[index]
-        return Sample(a.s1, a.s2, b.s1, b.s2, b.clear[None], f"{str(a.day)[:10]}→{str(b.day)[:10]}")
+        name = f"{str(a.day)[:10]}→{str(b.day)[:10]}"
+        return Sample(a.s1, a.s2, b.s1, b.s2, b.clear[None], name, self.part, a.clear[None])
 
 
 def _read_months(folder: Path) -> list[Date]:

@@ -1,15 +1,21 @@
 """Scores are what one would compute by hand, and the same every time."""
 
+import csv
 import math
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
+from crgen.errors import TrainingError
 from crgen.model.config import preset
-from crgen.model.data import collate
-from crgen.model.evaluate import CONDITIONS, Condition, as_markdown, evaluate
+from crgen.model.data import DamagedPatch, Part, Sample, collate
+from crgen.model.evaluate import CONDITIONS, REGIONS, Condition, Inputs, arrange, evaluate, method_of, validation_scores
 from crgen.model.generator import Generator, Prediction, build_generator
 from crgen.model.metrics import METRICS
+from crgen.model.report import as_csv, as_markdown
 
 from .patches import Patches
 
@@ -43,7 +49,7 @@ def generator() -> Generator:
 
 
 def test_the_copy_row_is_the_metrics_of_t1_against_the_target(data: Patches, generator: Generator) -> None:
-    scores = evaluate(generator, data, (Condition("plain"),))["plain"]["copy S2_t1"]
+    scores = evaluate(generator, data, (Condition("plain"),)).means(region="all")["plain"]["copy S2_t1"]
     assert scores["samples"] == COUNT - 1, "a sample with less than half its target clear is left out"
     samples = [collate([data[i]]) for i in range(COUNT) if i != CLOUDY]
     for name, metric in METRICS.items():
@@ -55,7 +61,7 @@ def test_the_copy_row_is_the_metrics_of_t1_against_the_target(data: Patches, gen
 
 def test_a_generator_that_knows_the_truth_scores_perfectly_under_every_condition(data: Patches) -> None:
     oracle = Oracle(data)
-    for rows in evaluate(oracle, data).values():
+    for rows in evaluate(oracle, data).means(region="all").values():
         assert rows["generator"]["PSNR"] == pytest.approx(120)
         assert rows["generator"]["SSIM"] == pytest.approx(1)
         assert rows["copy S2_t1"]["PSNR"] < 40
@@ -66,9 +72,9 @@ def test_a_generator_that_knows_the_truth_scores_perfectly_under_every_condition
 
 def test_conditions_are_the_same_every_time_and_each_sample_its_own(data: Patches, generator: Generator) -> None:
     torch.manual_seed(1)
-    first = evaluate(generator, data)
+    first = evaluate(generator, data).means(region="all")
     torch.manual_seed(2)
-    assert evaluate(generator, data) == first
+    assert evaluate(generator, data).means(region="all") == first
     assert list(first) == [c.name for c in CONDITIONS]
     assert all(math.isfinite(v) for rows in first.values() for scores in rows.values() for v in scores.values())
     painted = CONDITIONS[1].name
@@ -85,7 +91,7 @@ def test_shown_pixels_do_not_count(data: Patches) -> None:
             made = super().generate(s1_t1, s2_t1, s1_t2, s2_t2).reflectance
             return Prediction(torch.where(s2_t2.isnan(), made, 0.9))
 
-    assert evaluate(Copycat(data), data)["30 % of t2 seen"]["generator"]["MAE"] == 0
+    assert evaluate(Copycat(data), data).means(region="all")["30 % of t2 seen"]["generator"]["MAE"] == 0
 
 
 def test_progress_counts_every_sample(data: Patches, generator: Generator) -> None:
@@ -94,8 +100,88 @@ def test_progress_counts_every_sample(data: Patches, generator: Generator) -> No
     assert steps == [(i + 1, COUNT) for i in range(COUNT)]
 
 
-def test_the_table_is_markdown(data: Patches, generator: Generator) -> None:
-    lines = as_markdown(evaluate(generator, data)).splitlines()
-    assert lines[0].startswith("| condition |")
-    assert len(lines) == 2 + 2 * len(CONDITIONS)
-    assert {line.count("|") for line in lines} == {lines[0].count("|")}
+class Places(Patches):
+    """Three quarters of t1 are cloudy in ``patch-0``, half is flooded, and ``patch-2`` is damaged."""
+
+    def __getitem__(self, index: int) -> Sample:
+        if index == 2:
+            raise DamagedPatch("patch-2 is damaged")
+        sample = super().__getitem__(index)
+        clear_t1, flooded = np.ones_like(sample.clear), np.zeros_like(sample.clear)
+        clear_t1[:, :48] = index != 0
+        flooded[:, :, 32:] = True
+        return sample._replace(clear_t1=clear_t1, flooded=flooded, event=f"event {index % 2}")
+
+
+def test_occluded_observed_and_flooded_pixels_are_scored_apart() -> None:
+    data = Places(count=4)
+
+    def wrong_under_clouds(inputs: Inputs) -> Tensor:
+        truth = torch.from_numpy(Patches()[0].target)[None]
+        return torch.cat([truth[:, :, :48] + 0.1, truth[:, :, 48:]], 2)
+
+    part = Part(data, [0])
+    result = evaluate({"ours": wrong_under_clouds}, part, (Condition("plain"),))
+    means = {region: result.means(region=region)["plain"]["ours"] for region in REGIONS}
+    assert {region: round(scores["MAE"], 4) for region, scores in means.items()} == {
+        "all": 0.075, "occluded": 0.1, "observed": 0.0, "flooded": 0.075,
+    }  # fmt: skip
+    pixels = {r.region: r.pixels for r in result.records}
+    assert pixels == {"all": 56 * 64, "occluded": 48 * 56, "observed": 16 * 56, "flooded": 32 * 64}
+
+
+def test_painted_clouds_and_missing_pixels_are_occluded(data: Patches) -> None:
+    sample = data[0]
+    sample.s2_t1[:, :5] = np.nan
+    inputs, occluded = arrange(sample, data.bands, Condition("painted", painted=0.3), torch.Generator().manual_seed(0))
+    assert occluded[..., :5, :].all()
+    untouched = ~occluded.expand_as(inputs.s2_t1)
+    torch.testing.assert_close(
+        inputs.s2_t1[untouched], torch.from_numpy(sample.s2_t1)[None][untouched], atol=0.06, rtol=0
+    )
+    assert 0.3 < occluded.float().mean() < 0.7, "clouds and their shadows"
+
+
+def test_damaged_samples_are_named_and_cloudy_ones_counted(generator: Generator) -> None:
+    result = evaluate(generator, Places(count=4, cloudy=(CLOUDY,)), (Condition("plain"),))
+    assert result.skipped == ["patch-2 is damaged"]
+    assert result.cloudy == ["patch-1"]
+    assert {r.sample for r in result.records} == {"patch-0", "patch-3"}
+
+
+def test_windows_of_any_size_are_made(generator: Generator) -> None:
+    x, y = torch.full((1, 1, 50, 70), -9.0), torch.rand(1, 3, 50, 70)
+    made = method_of(generator)(Inputs(x, y, x, y * torch.nan))
+    assert made.shape == y.shape
+    assert made.isfinite().all()
+    whole = [F.pad(t, (0, 26, 0, 14), value=torch.nan) for t in (x, y, x)]
+    with torch.inference_mode():
+        torch.testing.assert_close(made, generator(*whole).reflectance[..., :50, :70].clamp(0, 1))
+
+
+def test_validation_scores_are_the_mean_over_conditions(data: Patches, generator: Generator) -> None:
+    means = evaluate(generator, data).means(region="all")
+    expected = sum(rows["generator"]["PSNR"] for rows in means.values()) / len(means)
+    assert validation_scores(generator, data, COUNT)["PSNR"] == pytest.approx(expected)
+    assert validation_scores(generator, data, 2) != validation_scores(generator, data, COUNT)
+    with pytest.raises(TrainingError, match="none of 1 validation samples has 50% of its target clear"):
+        validation_scores(generator, Part(data, [CLOUDY]), 1)
+
+
+def test_the_tables_and_the_file(generator: Generator) -> None:
+    result = evaluate(generator, Places(count=4, cloudy=(3,)))
+    text = as_markdown(result, {(c.name, m): 12.34 for c in CONDITIONS for m in ("copy S2_t1", "generator")})
+    tables = [block for block in text.split("\n\n") if block.startswith("|")]
+    assert [len(t.splitlines()) - 2 for t in tables] == [8, 8, 8, 8]
+    for table in tables:
+        assert len({line.count("|") for line in table.splitlines()}) == 1
+    assert "| 12.3 |" in tables[0]
+    assert "observed" in tables[1]
+    assert "60% – 100%" in tables[2]
+    assert "event 1" in tables[3]
+    assert "1 samples with less than half" in text
+    assert "patch-2 is damaged" in text
+    rows = list(csv.DictReader(as_csv(result).splitlines()))
+    assert len(rows) == len(result.records)
+    assert {row["region"] for row in rows} == {"all", "occluded", "observed", "flooded"}
+    assert float(rows[0]["PSNR"]) == pytest.approx(result.records[0].scores["PSNR"], rel=1e-4)
