@@ -27,6 +27,8 @@ from crgen.model.processes import Processes
 from crgen.model.recipe import Optimiser, Recipe, learning_rate
 
 Values = dict[str, float]
+ADVERSARY_VALUES = ("d_loss", "d_penalty", "d_real", "d_fake", "discriminator_gradient", "adversarial")
+"""What a step tells of the adversary; NaN before it takes part."""
 
 
 def build_optimiser(module: nn.Module, settings: Optimiser) -> torch.optim.Optimizer:
@@ -198,12 +200,15 @@ class Trainer:
             loss_of = ADVERSARIAL[adversary.pair].generator
             terms["adversarial"] = torch.stack([loss_of(s.float()) for s in scores]).mean()
             weights["adversarial"] = adversary.weight
+        elif adversary is not None:
+            values |= dict.fromkeys(ADVERSARY_VALUES, math.nan)
         loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
         slope = self._update("generator", self.generator, loss, self.recipe.clip, item.names)
         self.scaler.update()
         self._average()
         self.epoch_loss += float(loss.detach())
-        return {"loss": float(loss.detach()), **{n: float(t.detach()) for n, t in terms.items()}, **values, **slope}
+        told = {name: float(term.detach()) for name, term in terms.items()}
+        return {"loss": float(loss.detach()), **values, **slope, **told}
 
     def _train_discriminator(
         self, discriminator: nn.Module, real: Tensor, fake: Tensor, condition: Tensor, names: list[str]

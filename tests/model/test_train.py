@@ -205,3 +205,75 @@ def test_a_sample_without_clear_pixels_does_not_dilute_the_others() -> None:
     terms = {name: TERMS[name] for name in ("l1", "ssim")}
     alone = similarity(Prediction(made[:1]), Batch(*(t[:1] for t in batch)), unseen[:1], terms)
     torch.testing.assert_close(similarity(Prediction(made), batch, unseen, terms), alone)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_trains_and_resumes_alike(tmp_path: Path, precision: str) -> None:
+    recipe = replace(SHORT, precision=precision)
+    whole = training(TINY, recipe, Patches(), tmp_path / "whole.pt")
+    losses: list[float] = []
+    whole.run(lambda step, values: losses.append(values["loss"]))
+    assert all(p.dtype == torch.float32 and p.isfinite().all() for p in whole.generator.parameters())
+    exact: list[float] = []
+    training(TINY, SHORT, Patches()).run(lambda step, values: exact.append(values["loss"]))
+    assert losses != exact
+    np.testing.assert_allclose(losses, exact, rtol=0.1)
+    with pytest.raises(KeyboardInterrupt):
+        training(TINY, recipe, Patches(), tmp_path / "parts.pt").run(stop_after(3))
+    resumed = training(TINY, recipe, Patches(), tmp_path / "parts.pt")
+    resumed.run()
+    assert same(state(resumed.generator), state(whole.generator))
+    assert resumed.scaler.get_scale() == whole.scaler.get_scale()
+
+
+def test_a_gradient_beyond_float16_costs_one_step_and_a_smaller_scale() -> None:
+    trainer = training(TINY, replace(SHORT, precision="float16", steps=2), Patches())
+    before, scale = state(trainer.generator), trainer.scaler.get_scale()
+    once = iter([torch.inf, 1.0])
+    trainer.generator.get_parameter("head.weight").register_hook(lambda gradient: gradient * next(once))
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(stop_after(1))
+    assert same(state(trainer.generator), before)
+    assert trainer.scaler.get_scale() == scale / 2
+
+
+def test_the_best_averaged_weights_are_kept_if_asked(tmp_path: Path) -> None:
+    seen: list[dict[str, Tensor]] = []
+
+    def validate(generator: Generator) -> dict[str, float]:
+        seen.append(state(generator))
+        return {"PSNR": [10.0, 30.0, 20.0][len(seen) - 1]}
+
+    recipe = replace(SHORT, validate_every=2, keep_best=True)
+    generator = build_generator(TINY, 0)
+    trainer = Trainer(generator, recipe, Patches(), validate=validate, checkpoint=tmp_path / "r.pt", checkpoint_every=4)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(stop_after(5))
+    again = build_generator(TINY, 0)
+    resumed = Trainer(again, recipe, Patches(), validate=validate, checkpoint=tmp_path / "r.pt", checkpoint_every=4)
+    best = resumed.run()
+    assert len(seen) == 3
+    assert resumed.best["step"] == 4
+    assert same(state(best), seen[1])
+
+
+def test_a_plateau_halves_the_rate() -> None:
+    recipe = replace(SHORT, steps=30, warmup=0, schedule="plateau", optimiser=Optimiser(learning_rate=1e-6))
+    trainer = training(TINY, replace(recipe, batch=6, variation="none"), Patches(side=32))
+    rates: list[float] = []
+    losses: list[float] = []
+
+    def note(step: int, values: dict[str, float]) -> None:
+        rates.append(values["learning_rate"])
+        losses.append(values["loss"])
+
+    trainer.run(note)
+    best = int(np.argmin(losses[:19]))  # one epoch is one step here
+    assert rates[: best + 12] == [1e-6] * (best + 12), "eleven epochs without a better one"
+    assert rates[best + 13] == 5e-7
+
+
+def test_an_average_of_no_memory_is_the_generator_itself() -> None:
+    trainer = training(TINY, replace(SHORT, ema=0.0), Patches())
+    trainer.run()
+    assert same(state(trainer.averaged), state(trainer.generator))
