@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from crgen.pipeline.fill import fill
     from crgen.pipeline.local import open_stack
     from crgen.pipeline.local_write import write_stack
+    from crgen.pipeline.pull import pull
 
-__all__ = ["fill", "load_model", "open_stack", "write_stack"]
+__all__ = ["fill", "load_model", "open_stack", "pull", "write_stack"]
 
 _HOMES = {
     "fill": "crgen.pipeline.fill",
     "load_model": "crgen.model.weights",
     "open_stack": "crgen.pipeline.local",
+    "pull": "crgen.pipeline.pull",
     "write_stack": "crgen.pipeline.local_write",
 }
 

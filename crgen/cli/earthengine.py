@@ -31,3 +31,9 @@ MinCoverage = Annotated[
 NoCache = Annotated[
     bool, typer.Option("--no-cache", help="Do not keep fetched tiles for later runs.", rich_help_panel=PANEL)
 ]
+
+
+def was_named(context: typer.Context, option: str) -> bool:
+    """Say whether a person named an option, so that its value is not just the default."""
+    origin = context.get_parameter_source(option)
+    return origin is not None and origin.name == "COMMANDLINE"

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from crgen.cli.console import console, duration, note, progress
-from crgen.cli.earthengine import Credentials, MinCoverage, NoCache, ObservedDays, Project, SearchDays
+from crgen.cli.earthengine import Credentials, MinCoverage, NoCache, ObservedDays, Project, SearchDays, was_named
 
 
 def fill(
+    context: typer.Context,
     aoi: Annotated[
         str | None,
         typer.Option(help="Area: GeoJSON or other vector file, or west,south,east,north in degrees."),
@@ -57,7 +58,7 @@ def fill(
     observed_days: ObservedDays = 0,
     min_coverage: MinCoverage = 0.9,
     manifest: Annotated[
-        Path | None, typer.Option(help="Use the scenes of a manifest or of a product's .json again.")
+        Path | None, typer.Option(help="Repeat a product from its .json, or map a manifest's scenes.")
     ] = None,
     no_cache: NoCache = False,
 ) -> None:
@@ -72,37 +73,43 @@ def fill(
     from crgen.pipeline.fill import run
     from crgen.pipeline.plan import plan
     from crgen.pipeline.quality import LABELS, Quality
+    from crgen.pipeline.repeat import repeated
     from crgen.pipeline.request import FillRequest, parse_date
 
-    request = FillRequest(
-        aoi=aoi,
-        t1=parse_date(t1, "t1"),
-        t2=parse_date(t2, "t2"),
-        source=source,
-        out=out,
-        weights=weights,
-        device=device,
-        crs=crs,
-        clip=clip,
-        generate_all=generate_all,
-        dtype=dtype,
-        clear_threshold=clear_threshold,
-        s1_units=s1_units,
-        s2_scale=s2_scale,
-        chunk=chunk,
-        workers=workers,
-        overwrite=overwrite,
-        restart=restart,
-        earth_engine=EarthEngine(
-            project=project,
-            credentials=credentials,
-            search_days=search_days,
-            observed_days=observed_days,
-            min_coverage=min_coverage,
-            manifest=manifest,
-            keep_tiles=not no_cache,
-        ),
+    asked: dict[str, Any] = {
+        "aoi": aoi,
+        "t1": t1,
+        "t2": t2,
+        "source": source,
+        "out": out,
+        "weights": weights,
+        "device": device,
+        "crs": crs,
+        "clip": clip,
+        "generate_all": generate_all,
+        "dtype": dtype,
+        "clear_threshold": clear_threshold,
+        "s1_units": s1_units,
+        "s2_scale": s2_scale,
+        "chunk": chunk,
+        "workers": workers,
+        "overwrite": overwrite,
+        "restart": restart,
+    }
+    earth_engine = EarthEngine(
+        project=project,
+        credentials=credentials,
+        search_days=search_days,
+        observed_days=observed_days,
+        min_coverage=min_coverage,
+        keep_tiles=not no_cache,
     )
+    if manifest is not None:
+        named = {name: value for name, value in asked.items() if was_named(context, name)}
+        request = repeated(manifest, named, earth_engine)
+    else:
+        dates = {name: parse_date(asked[name], name) for name in ("t1", "t2")}
+        request = FillRequest(**{**asked, **dates}, earth_engine=earth_engine)
     if dry_run:
         work = plan(request)
         for text in work.scene.notes:

@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from crgen.cli import fill, models, train, verify
+from crgen.cli import fill, models, pull, scenes, train, verify
 from crgen.cli.console import console
 from crgen.errors import CrgenError
 
@@ -35,6 +35,8 @@ app = typer.Typer(
 )
 app.command("fill")(fill.fill)
 app.command("verify")(verify.verify)
+app.command("scenes")(scenes.scenes)
+app.command("pull")(pull.pull)
 app.command("train")(train.train)
 app.command("evaluate")(train.evaluate)
 app.add_typer(models.app, name="models")

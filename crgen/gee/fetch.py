@@ -70,6 +70,8 @@ class Fetcher:
         """Tiles and parts of tiles that Earth Engine delivered."""
         self.stored = 0
         """Tiles that were on disk when they were first needed."""
+        self.arrived = 0
+        """Whole tiles fetched, from however many parts."""
         self._settings = settings
         self._under_way: dict[str, Future[None]] = {}
         self._known: set[str] = set()
@@ -151,6 +153,7 @@ class Fetcher:
             else:
                 with self._lock:
                     self._known.add(job.key)
+                    self.arrived += 1
                     del self._under_way[job.key]
                 future.set_result(None)
 

@@ -8,7 +8,7 @@ import numpy as np
 import shapely
 from pyproj import Transformer
 
-from crgen.gee.catalogue import Catalogue, search
+from crgen.gee.catalogue import search
 from crgen.gee.manifest import Grid
 from crgen.gee.scenes import NEARBY_DAYS, Choice, Rules, Wanted, choose, require_coverage, shortfall, stretches
 from crgen.gee.session import Settings, connect
@@ -43,13 +43,23 @@ def find_scenes(
     bounds = lonlat_bounds(area)
     catalogue = search(session, bounds, stretches(wanted, max(rules.search_days, rules.observed_days)))
     choice = choose(catalogue, area, wanted, pols=pols, bands=bands, rules=rules)
-    if strict and (short := shortfall(choice, wanted, rules)):
+    if strict:
+        refuse_shortfall(settings, choice, rules)
+    return choice
+
+
+def refuse_shortfall(settings: Settings, choice: Choice, rules: Rules) -> None:
+    """Refuse a choice that covers too little, after asking once more for what there is in a longer time.
+
+    Raises:
+        StackError: naming the variable, what there is, and the nearest alternatives.
+    """
+    if short := shortfall(choice, rules):
         radar = any(variable.startswith("s1") for variable in short)
         optical = any(variable.startswith("s2") for variable in short)
-        around = stretches([w for w in wanted if any(v.endswith(f"_{w.name}") for v in short)], NEARBY_DAYS)
-        nearby: Catalogue = search(session, bounds, around, radar=radar, optical=optical)
-        require_coverage(choice, wanted, rules, nearby)
-    return choice
+        around = stretches([w for w in choice.wanted if any(v.endswith(f"_{w.name}") for v in short)], NEARBY_DAYS)
+        bounds = lonlat_bounds(choice.manifest.area)
+        require_coverage(choice, rules, search(connect(settings), bounds, around, radar=radar, optical=optical))
 
 
 def lonlat_bounds(area: Grid) -> tuple[float, float, float, float]:

@@ -77,14 +77,17 @@ def layers(manifest: Manifest) -> list[Layer]:
     """Return the layer of every variable that has scenes; the client must be connected."""
     made = []
     for name, scenes in manifest.scenes.items():
-        if name.startswith("s1"):
-            image, bands = radar_image(scenes, manifest.pols), [(pol, "f4") for pol in manifest.pols]
-        else:
-            image, bands = optical_image(scenes, manifest.bands), [(band, "u2") for band in manifest.bands]
-            bands.append((CLEAR, "f4"))
-        expression = image.serialize(for_cloud_api=True)
-        made.append(Layer(name, expression, (*bands, (VALID, "u1"))))
+        radar = name.startswith("s1")
+        image = radar_image(scenes, manifest.pols) if radar else optical_image(scenes, manifest.bands)
+        made.append(Layer(name, image.serialize(for_cloud_api=True), bands_of(name, manifest)))
     return made
+
+
+def bands_of(variable: str, manifest: Manifest) -> tuple[tuple[str, str], ...]:
+    """Return name and dtype of each band of a variable's image."""
+    if variable.startswith("s1"):
+        return (*((pol, "f4") for pol in manifest.pols), (VALID, "u1"))
+    return (*((band, "u2") for band in manifest.bands), (CLEAR, "f4"), (VALID, "u1"))
 
 
 def radar_image(scenes: Sequence[Scene], pols: Sequence[str]) -> Any:

@@ -147,8 +147,9 @@ class Manifest(_Frozen):
 
 
 def manifest_in(content: Any) -> Any:
-    """Return the manifest inside a STAC Item or a local stack's manifest, or ``content`` itself."""
+    """Return the manifest inside a STAC Item, a local stack's manifest or a state of exports, or ``content`` itself."""
     if isinstance(content, dict):
         content = content.get("properties", {}).get("crgen:manifest", content)
         content = content.get("stored", content) if content.get("source") == "local" else content
+        content = content.get("manifest", content)
     return content

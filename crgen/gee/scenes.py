@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 import shapely
@@ -108,7 +108,8 @@ class Choice:
     """The manifest, and all passes that were looked at."""
 
     manifest: Manifest
-    candidates: tuple[Candidate, ...] = field(default_factory=tuple)
+    wanted: tuple[Wanted, ...]
+    candidates: tuple[Candidate, ...]
 
 
 def choose(
@@ -160,7 +161,7 @@ def choose(
         coverage={name: _share([c.overpass.shape for c in chosen], outline) for name, chosen in taken.items()},
         notes=(*catalogue.notes, *_notes(taken, wanted, catalogue.scored)),
     )
-    return Choice(manifest, tuple(candidates))
+    return Choice(manifest, tuple(wanted), tuple(candidates))
 
 
 def nearness(candidate: Candidate) -> tuple[int, int, float]:
@@ -176,19 +177,18 @@ def cost(candidate: Candidate) -> tuple[float, float, str]:
     return candidate.days_apart + CLOUD_DAYS * cloud, -candidate.overpass.coverage, candidate.overpass.first.id
 
 
-def shortfall(choice: Choice, wanted: Sequence[Wanted], rules: Rules) -> list[str]:
+def shortfall(choice: Choice, rules: Rules) -> list[str]:
     """Return the variables that cover too little of the area; the optical image of a date to map may be missing."""
-    needed = [f"{sensor}_{w.name}" for w in wanted for sensor in ("s1", "s2") if sensor == "s1" or not w.mapped]
+    needed = [f"{sensor}_{w.name}" for w in choice.wanted for sensor in ("s1", "s2") if sensor == "s1" or not w.mapped]
     share = choice.manifest.coverage
     return [name for name in needed if share.get(name, 0.0) < rules.min_coverage or share.get(name, 0.0) == 0]
 
 
-def require_coverage(choice: Choice, wanted: Sequence[Wanted], rules: Rules, nearby: Catalogue) -> None:
+def require_coverage(choice: Choice, rules: Rules, nearby: Catalogue) -> None:
     """Refuse a choice that leaves too much of the area without radar, or without an optical image of t1.
 
     Args:
         choice: what was chosen.
-        wanted: the dates.
         rules: ``min_coverage`` says how much is too much.
         nearby: acquisitions of a longer time, to name alternatives from.
 
@@ -196,13 +196,13 @@ def require_coverage(choice: Choice, wanted: Sequence[Wanted], rules: Rules, nea
         StackError: naming the variable, what there is, and the nearest alternatives.
     """
     manifest = choice.manifest
-    short = shortfall(choice, wanted, rules)
+    short = shortfall(choice, rules)
     if not short:
         return
     fitting = {name: [c for c in choice.candidates if c.variable == name and c.fits] for name in short}
     variable = next((name for name in short if not fitting[name]), short[0])
     sensor, name = variable.split("_")
-    w = next(w for w in wanted if w.name == name)
+    w = next(w for w in choice.wanted if w.name == name)
     mission = {"s1": "Sentinel-1", "s2": "Sentinel-2"}[sensor]
     share = manifest.coverage.get(variable, 0.0)
     period = f"within {rules.search_days} days of {w.name} ({w.day})"
@@ -299,7 +299,8 @@ def _take_orbits(by_date: Mapping[str, list[Candidate]], outline: BaseGeometry) 
         for c in sorted((c for c in found if not c.why), key=nearness):
             held = nearest.setdefault(c.overpass.orbit, {}).setdefault(name, c)
             if held is not c:
-                c.why = "a pass of the same orbit is nearer"
+                alone = nearness(c)[0] > nearness(held)[0]
+                c.why = "VV alone; another pass of its orbit has both" if alone else "a pass of its orbit is nearer"
     complete = []
     for passes in nearest.values():
         if absent := [name for name in by_date if name not in passes]:

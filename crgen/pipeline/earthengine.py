@@ -140,9 +140,7 @@ def acquire(
     """
     if options.manifest is not None:
         manifest = _repeated(options.manifest, channels, aoi, t1, t2, crs)
-        polygon = manifest.area.polygon
-        assert isinstance(polygon, Polygon | MultiPolygon)
-        area = Area(manifest.area.name, manifest.area.geobox, polygon)
+        area = area_of(manifest)
     else:
         area, choice = scenes_for(options, channels, aoi=aoi, t1=t1, t2=t2, crs=crs)
         manifest = choice.manifest
@@ -193,6 +191,13 @@ def scenes_for(
         strict=strict,
     )
     return area, choice
+
+
+def area_of(manifest: Manifest) -> Area:
+    """Return the area that a manifest's scenes were chosen for."""
+    polygon = manifest.area.polygon
+    assert isinstance(polygon, Polygon | MultiPolygon)
+    return Area(manifest.area.name, manifest.area.geobox, polygon)
 
 
 def dates(t1: datetime.date, t2: datetime.date) -> Sequence[Wanted]:

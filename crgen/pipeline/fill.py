@@ -15,6 +15,7 @@ from crgen.pipeline.fingerprint import fingerprint_of, short
 from crgen.pipeline.parts import PartStore
 from crgen.pipeline.plan import plan, settings_of
 from crgen.pipeline.product import describe, picture
+from crgen.pipeline.repeat import repeated
 from crgen.pipeline.request import FillRequest, parse_date
 from crgen.pipeline.result import Result, errors, notes_on
 from crgen.pipeline.scratch import scratch_of
@@ -45,15 +46,12 @@ def fill(
         CrgenError: of the kind that fits what went wrong; no file of the product is there then.
     """
     earth_engine = EarthEngine(**{f.name: options.pop(f.name) for f in fields(EarthEngine) if f.name in options})
-    return run(
-        FillRequest(
-            earth_engine=earth_engine,
-            t1=parse_date(t1, "t1"),
-            t2=parse_date(t2, "t2"),
-            out=None if out is None else Path(out),
-            **options,
-        )
-    )
+    if out is not None:
+        options["out"] = Path(out)
+    options |= {"t1": parse_date(t1, "t1"), "t2": parse_date(t2, "t2")}
+    if earth_engine.manifest is not None:
+        return run(repeated(Path(earth_engine.manifest), options, earth_engine))
+    return run(FillRequest(**options, earth_engine=earth_engine))
 
 
 def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda done, total: None) -> Result:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
@@ -13,11 +14,12 @@ from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
 from crgen.errors import AreaError, RequestError
+from crgen.gee.manifest import Manifest, manifest_in
 from crgen.model.card import ModelCard
 from crgen.pipeline.area import Area, read_area
 from crgen.pipeline.composite import FEATHER
 from crgen.pipeline.demo import open_demo
-from crgen.pipeline.earthengine import EarthEngine, open_earth_engine
+from crgen.pipeline.earthengine import EarthEngine, area_of, open_earth_engine
 from crgen.pipeline.local import open_stack
 from crgen.pipeline.scene import Scene, check_dates
 from crgen.pipeline.stack import manifest_of, require_channels, stack_geobox
@@ -85,7 +87,7 @@ def _open_local(
         area = wanted
         notes: tuple[str, ...] = (f"the stack was warped to {crs}, bilinear",)
     else:
-        area, notes = _area_on(stack_geobox(stack), path, aoi)
+        area, notes = _area_on(stack_geobox(stack), path, aoi, manifest_of(stack))
     require_channels(stack, pols=card.config.pols, bands=card.config.bands)
     if abs(area.geobox.resolution.x - card.resolution) > 0.01 * card.resolution:
         notes += (
@@ -94,6 +96,8 @@ def _open_local(
     if "s2_t2" in stack and "clear_t2" not in stack:
         notes += ("s2_t2 has no clear-sky score (clear_t2), so nothing of it is taken as observed",)
     manifest = manifest_of(stack)
+    if (pulled := manifest_in(manifest)).get("source") == "gee":
+        notes += tuple(map(str, pulled.get("notes", ())))
     dates = []
     for name, date in (("t1", t1), ("t2", t2)):
         if date is None and name not in manifest:
@@ -103,9 +107,16 @@ def _open_local(
     return Scene(stack, area, dates[0], dates[1], notes)
 
 
-def _area_on(grid: GeoBox, path: Path, aoi: str | None) -> tuple[Area, tuple[str, ...]]:
-    """Return the area on a stack's own grid, and what was left out of it."""
+def _area_on(grid: GeoBox, path: Path, aoi: str | None, manifest: Mapping[str, Any]) -> tuple[Area, tuple[str, ...]]:
+    """Return the area on a stack's own grid, and what was left out of it.
+
+    Without ``aoi``, it is what the stack was pulled for, without the margin; or all of it.
+    """
     outline = box(*grid.extent.boundingbox.bbox)
+    if aoi is None and (pulled := manifest_in(manifest)).get("source") == "gee":
+        area = area_of(Manifest.parse(pulled, f"the manifest in {path}"))
+        if (grid & area.geobox) == area.geobox:
+            return area, ()
     if aoi is None:
         return Area(path.stem, grid, outline), ()
     area = read_area(aoi, crs=str(grid.crs), resolution=abs(grid.resolution.x))

@@ -1,0 +1,119 @@
+"""`crgen pull`: fetch an area's imagery from Earth Engine for use without a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from crgen.cli.console import console, note, progress
+from crgen.cli.earthengine import Credentials, MinCoverage, NoCache, ObservedDays, Project, SearchDays
+
+
+def pull(
+    out: Annotated[Path, typer.Option(help="What to make: NAME.zarr, NAME.nc, or the name of a folder for GeoTIFFs.")],
+    aoi: Annotated[
+        str | None, typer.Option(help="Area: GeoJSON or other vector file, or west,south,east,north in degrees.")
+    ] = None,
+    t1: Annotated[str | None, typer.Option(help="Day of the earlier images, YYYY-MM-DD.")] = None,
+    t2: Annotated[str | None, typer.Option(help="Day to map, YYYY-MM-DD.")] = None,
+    weights: Annotated[str, typer.Option(help="Weights whose bands and margin to fetch.")] = "base",
+    pols: Annotated[str, typer.Option(help="Polarisations instead, e.g. VV,VH.")] = "",
+    bands: Annotated[str, typer.Option(help="Sentinel-2 bands instead, e.g. B2,B3,B4,B8.")] = "",
+    crs: Annotated[str | None, typer.Option(help="Grid, e.g. EPSG:32650. (the area's UTM zone)")] = None,
+    project: Project = None,
+    credentials: Credentials = None,
+    search_days: SearchDays = 6,
+    observed_days: ObservedDays = 0,
+    min_coverage: MinCoverage = 0.9,
+    manifest: Annotated[
+        Path | None, typer.Option(help="Use the scenes of a manifest or of a product's .json again.")
+    ] = None,
+    no_cache: NoCache = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Choose scenes and say what fetching them would cost; write nothing.")
+    ] = False,
+    export: Annotated[
+        Literal["drive", "gcs"] | None,
+        typer.Option(help="Have Earth Engine export GeoTIFFs in batch instead; run again to see how it goes."),
+    ] = None,
+    to: Annotated[str, typer.Option(help="The Drive folder, or bucket[/path] of Cloud Storage.")] = "crgen",
+    exported: Annotated[
+        Path | None, typer.Option(help="Folder into which finished exports were downloaded: make OUT from it.")
+    ] = None,
+) -> None:
+    """Fetch radar and optical imagery of an area and two dates; 'crgen fill --source OUT' maps it later."""
+    from crgen.errors import RequestError
+    from crgen.gee.export import Destination
+    from crgen.pipeline.earthengine import EarthEngine
+    from crgen.pipeline.files import size_text
+    from crgen.pipeline.pull import PullRequest, export_state, import_export, plan_pull, run_export, run_pull
+    from crgen.pipeline.request import parse_date
+
+    if sum((dry_run, export is not None, exported is not None)) > 1:
+        raise RequestError("--dry-run, --export and --exported do different things: give one of them")
+    request = PullRequest(
+        out=out,
+        aoi=aoi,
+        t1=parse_date(t1, "t1"),
+        t2=parse_date(t2, "t2"),
+        crs=crs,
+        weights=weights,
+        pols=tuple(filter(None, pols.upper().replace(" ", "").split(","))),
+        bands=tuple(filter(None, bands.upper().replace(" ", "").split(","))),
+        earth_engine=EarthEngine(
+            project=project,
+            credentials=credentials,
+            search_days=search_days,
+            observed_days=observed_days,
+            min_coverage=min_coverage,
+            manifest=manifest,
+            keep_tiles=not no_cache,
+        ),
+    )
+    if export is not None:
+        if export == "gcs" and to == "crgen":
+            raise RequestError("--export gcs needs --to BUCKET or BUCKET/PATH")
+        done = run_export(request, Destination(kind=export, place=to))
+        for one in done:
+            text = f"{one.variable:6}  {one.state.lower():12}  {one.files}*.tif  {one.message}"
+            console.print(text.rstrip(), highlight=False, markup=False)
+        if all(one.state == "SUCCEEDED" for one in done):
+            note(f"all done: download the files from {export} '{to}', then crgen pull --exported FOLDER --out {out}")
+        else:
+            note(f"run the same command again to see how they go; what was started is in {export_state(out)}")
+        return
+    if exported is not None:
+        import_export(request, exported)
+        console.print(str(out), highlight=False, markup=False)
+        return
+    if dry_run:
+        plan = plan_pull(request)
+        _tell(plan)
+        rows, columns = plan.pull.geobox.shape
+        cost = {
+            "area": f"{plan.acquired.area.name}, {plan.pull.geobox.crs}, with its margin",
+            "pixels": f"{columns} × {rows} = {rows * columns:,}",
+            "tiles": f"{plan.tiles:,} of up to {plan.pull.side} × {plan.pull.side} px, {plan.kept:,} here already",
+            "requests": f"{plan.requests:,} for pixels, {plan.pull.settings.concurrency} at once at most",
+            "download": f"{size_text(plan.download)} uncompressed, kept in {plan.pull.folder}",
+            "disk": f"at most {size_text(plan.disk)} more for {out}",
+        }
+        for name, value in cost.items():
+            console.print(f"{name:8} {value}", highlight=False, markup=False)
+        return
+    with progress("fetching", "tiles") as report:
+        plan = run_pull(request, report)
+    _tell(plan)
+    console.print(str(out), highlight=False, markup=False)
+
+
+def _tell(plan) -> None:  # type: ignore[no-untyped-def]
+    """Print coverage by variable, and what a person should know."""
+    manifest = plan.acquired.manifest
+    for name, share in manifest.coverage.items():
+        days = ", ".join(dict.fromkeys(scene.time.date().isoformat() for scene in manifest.scenes.get(name, ())))
+        console.print(f"{name:8} {100 * share:.1f} % of the area  {days}", highlight=False, markup=False)
+    for text in (*plan.acquired.area.notes, *manifest.notes):
+        note(text)

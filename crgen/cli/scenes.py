@@ -1,0 +1,103 @@
+"""`crgen scenes`: which acquisitions would serve an area and two dates, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from crgen.cli.console import console, note
+from crgen.cli.earthengine import Credentials, MinCoverage, ObservedDays, Project, SearchDays
+
+if TYPE_CHECKING:
+    from crgen.gee.scenes import Candidate
+
+HEAD = ("for", "taken", "day", "days", "from", "orbit", "area", "clear", "scenes", "why not")
+
+
+def scenes(
+    aoi: Annotated[str, typer.Option(help="Area: GeoJSON or other vector file, or west,south,east,north in degrees.")],
+    t1: Annotated[str, typer.Option(help="Day of the earlier images, YYYY-MM-DD.")],
+    t2: Annotated[str, typer.Option(help="Day to map, YYYY-MM-DD.")],
+    weights: Annotated[str, typer.Option(help="Whose bands are needed.")] = "base",
+    crs: Annotated[str | None, typer.Option(help="Grid, e.g. EPSG:32650. (the area's UTM zone)")] = None,
+    project: Project = None,
+    credentials: Credentials = None,
+    search_days: SearchDays = 6,
+    observed_days: ObservedDays = 0,
+    min_coverage: MinCoverage = 0.9,
+    picture: Annotated[Path | None, typer.Option(help="A .png of the footprints to make.")] = None,
+    manifest: Annotated[
+        Path | None, typer.Option(help="A .json with the choice to make, for 'crgen fill --manifest'.")
+    ] = None,
+) -> None:
+    """Choose acquisitions from Earth Engine's metadata; reads no pixels.
+
+    Prints every candidate, whether it was taken, and why not; then coverage, clear share and notes.
+    """
+    from crgen.errors import OutputError
+    from crgen.gee.find import refuse_shortfall
+    from crgen.model.weights import find_weights, read_card
+    from crgen.pipeline.earthengine import Channels, EarthEngine, scenes_for
+    from crgen.pipeline.files import check_writable, publish, write_partial
+    from crgen.pipeline.footprints import draw_footprints
+    from crgen.pipeline.request import parse_date
+
+    for path, ending in ((picture, ".png"), (manifest, ".json")):
+        if path is not None:
+            if path.suffix.lower() != ending:
+                raise OutputError(f"'{path}' must end in {ending}")
+            check_writable(path.parent)
+    options = EarthEngine(
+        project=project,
+        credentials=credentials,
+        search_days=search_days,
+        observed_days=observed_days,
+        min_coverage=min_coverage,
+    )
+    channels = Channels.of(read_card(find_weights(weights)))
+    area, choice = scenes_for(
+        options, channels, aoi=aoi, t1=parse_date(t1, "t1"), t2=parse_date(t2, "t2"), crs=crs, strict=False
+    )
+    for line in table([HEAD, *(row(candidate) for candidate in choice.candidates)]):
+        console.print(line, highlight=False, markup=False)
+    for name, share in choice.manifest.coverage.items():
+        text = f"{name}: {100 * share:.1f} % of the area"
+        if clear := [s.clear for s in choice.manifest.scenes.get(name, ()) if s.clear is not None]:
+            text += f", {100 * sum(clear) / len(clear):.0f} % clear by the scenes' metadata"
+        console.print(text, highlight=False, markup=False)
+    for text in (*area.notes, *choice.manifest.notes):
+        note(text)
+    made = [] if picture is None else [(draw_footprints(picture, choice), picture)]
+    publish(made)
+    refuse_shortfall(options.settings, choice, options.rules)
+    if manifest is not None:
+        finished = write_partial(manifest, choice.manifest.to_json().encode())
+        publish([(finished, manifest)])
+        made.append((finished, manifest))
+    for _, path in made:
+        console.print(str(path), highlight=False, markup=False)
+
+
+def row(candidate: Candidate) -> tuple[str, ...]:
+    """Return the cells of a candidate."""
+    overpass, first = candidate.overpass, candidate.overpass.first
+    return (
+        candidate.variable,
+        "yes" if candidate.taken else "no",
+        first.day.isoformat(),
+        str(candidate.days_apart),
+        first.platform,
+        f"{first.relative_orbit} {first.direction.lower()}",
+        f"{100 * overpass.coverage:.1f} %",
+        "" if overpass.clear is None else f"{100 * overpass.clear:.0f} %",
+        str(len(overpass.scenes)),
+        candidate.why,
+    )
+
+
+def table(rows: list[tuple[str, ...]]) -> list[str]:
+    """Return rows of cells as aligned lines."""
+    widths = [max(len(cells[i]) for cells in rows) for i in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip() for cells in rows]

@@ -1,0 +1,62 @@
+"""Make a product again from what it says about itself (promise 7)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from crgen.errors import RequestError, SourceError, WeightsError
+from crgen.gee.manifest import manifest_in
+from crgen.model.weights import find_weights, read_card
+from crgen.pipeline.earthengine import EarthEngine
+from crgen.pipeline.request import FillRequest, parse_date
+
+
+def repeated(path: Path, given: dict[str, Any], earth_engine: EarthEngine) -> FillRequest:
+    """Return the request that made a product, for its scenes.
+
+    Args:
+        path: the product's STAC Item, or a manifest alone, which says no more than scenes, area and dates.
+        given: fields of the request that a person names now; they go before the product's.
+        earth_engine: how to ask Earth Engine now.
+
+    Raises:
+        SourceError: if the file cannot be read, or is neither.
+        RequestError: if a person names what the manifest has frozen, or settings make no sense.
+        WeightsError: if the weights of that name are others than made the product.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except OSError as error:
+        raise SourceError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError:
+        raise SourceError(f"{path} is not JSON; give a product's .json, or a manifest") from None
+    manifest = manifest_in(content)
+    if not (isinstance(content, dict) and isinstance(manifest, dict) and "source" in manifest):
+        raise SourceError(f"{path} is neither a product's .json nor a manifest")
+    settings = dict(content.get("properties", {}).get("crgen:settings", {}))
+    known = {f.name for f in fields(FillRequest)} - {"earth_engine"}
+    request = {name: value for name, value in settings.items() if name in known} | given
+    if manifest["source"] == "gee":
+        if named := [f"--{name}" for name in ("aoi", "t1", "t2", "crs", "source") if given.get(name) is not None]:
+            raise RequestError(f"--manifest {path} says area, dates and scenes: leave out {', '.join(named)}")
+        # The settings' own area is a file that may be gone; the manifest holds it whole.
+        request |= {"source": "gee", "aoi": None, "t1": None, "t2": None, "crs": None}
+        earth_engine = replace(earth_engine, manifest=path)
+    if "weights" in settings and "weights" not in given:
+        _check_weights(settings["weights"], content["properties"].get("crgen:model", {}).get("sha256"), path)
+    request["t1"], request["t2"] = (parse_date(request.get(name), name) for name in ("t1", "t2"))
+    try:
+        return FillRequest(**request, earth_engine=earth_engine)
+    except TypeError as error:
+        raise SourceError(f"{path} holds settings that crgen does not understand ({error}); update crgen") from None
+
+
+def _check_weights(name: str, sha256: str | None, path: Path) -> None:
+    if sha256 is not None and read_card(find_weights(name)).tensors_sha256 != sha256:
+        raise WeightsError(
+            f"{path} was made by weights '{name}' of digest {sha256[:12]}…, which differ from those of that name here; "
+            "get the same weights, or name others with --weights"
+        )

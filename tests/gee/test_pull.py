@@ -1,0 +1,215 @@
+"""`crgen scenes`, `crgen pull` and `crgen fill` against a local Earth Engine, from the command line to files."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+
+import crgen as package
+from crgen.gee.export import ExportState
+from crgen.gee.images import layers
+from crgen.gee.pixels import Tile, grid_of, read_tile
+from crgen.pipeline.stack import manifest_of
+from tests.cli.conftest import crgen, files_in, here  # noqa: F401
+from tests.earthengine.server import EarthEngineServer
+
+AREA = "113.56,34.70,113.563,34.703"
+DATES = ("--t1", "2021-07-10", "--t2", "2021-07-22")
+ASKED = ("--aoi", AREA, *DATES, "--observed-days", "1")
+
+
+def test_what_was_pulled_gives_the_same_bytes_as_earth_engine(
+    service: EarthEngineServer,
+    crgen,  # noqa: F811
+    here: Path,  # noqa: F811
+    tiny_weights: Path,
+) -> None:
+    weights = ("--weights", tiny_weights)
+    assert crgen("fill", *ASKED, *weights, "--out", "live.tif").code == 0
+    asked = len(service.tiles)
+    for out in ("stack.zarr", "stack.nc", "folder"):
+        assert crgen("pull", *ASKED, *weights, "--out", out).code == 0
+    assert len(service.tiles) == asked, "everything was on disk already"
+    for out, aoi in (("stack.zarr", ()), ("folder", ("--aoi", AREA)), ("stack.nc", ())):
+        outcome = crgen("fill", "--source", out, *aoi, *weights, "--out", "offline.tif", "--overwrite")
+        assert outcome.code == 0, outcome.err
+        assert "counts as observed then" in outcome.err
+        for name in ("{}.tif", "{}_quality.tif"):
+            assert Path(name.format("offline")).read_bytes() == Path(name.format("live")).read_bytes()
+
+
+def test_a_product_says_how_to_make_it_again_and_that_makes_the_same_bytes(
+    service: EarthEngineServer,
+    crgen,  # noqa: F811
+    here: Path,  # noqa: F811
+    tiny_weights: Path,
+) -> None:
+    options = ("--clip", "--clear-threshold", "0.5", "--dtype", "float32")
+    assert crgen("fill", *ASKED, "--weights", tiny_weights, *options, "--out", "first.tif").code == 0
+    item = json.loads(Path("first.json").read_text())
+    derived = [link for link in item["links"] if link["rel"] == "derived_from"]
+    assert any(
+        link["href"].startswith(
+            "https://earthengine.googleapis.com/v1/projects/earthengine-public/assets/COPERNICUS/S1_GRD/"
+        )
+        for link in derived
+    )
+    queries = len(service.requests)
+    outcome = crgen("fill", "--manifest", "first.json", "--out", "second.tif")
+    assert outcome.code == 0, outcome.err
+    assert not [r for r in service.requests[queries:] if r.endpoint == "value:compute"], "no scene is chosen anew"
+    assert Path("second.tif").read_bytes() == Path("first.tif").read_bytes()
+    again = json.loads(Path("second.json").read_text())
+    settings = item["properties"]["crgen:settings"]
+    assert again["properties"]["crgen:settings"] == {**settings, "aoi": None}, "the manifest holds the area"
+    assert again["geometry"] == item["geometry"]
+
+
+def test_a_dry_run_counts_and_writes_nothing(service: EarthEngineServer, crgen, here: Path) -> None:  # noqa: F811
+    outcome = crgen("pull", *ASKED, "--out", "stack.zarr", "--dry-run")
+    assert outcome.code == 0, outcome.err
+    assert "requests 4 for pixels" in outcome.out
+    assert "100.0 % of the area" in outcome.out
+    assert not service.tiles
+    assert files_in(here) == {}
+
+
+def test_scenes_prints_all_candidates_and_makes_picture_and_manifest(
+    service: EarthEngineServer,
+    crgen,  # noqa: F811
+    here: Path,  # noqa: F811
+) -> None:
+    outcome = crgen("scenes", *ASKED, "--picture", "map.png", "--manifest", "choice.json")
+    assert outcome.code == 0, outcome.err
+    lines = outcome.out.splitlines()
+    assert sum(line.split()[1] == "yes" for line in lines if line.startswith(("s1", "s2")) and ":" not in line) == 4
+    assert "adds nothing to nearer orbits" in outcome.out
+    assert Path("map.png").read_bytes().startswith(b"\x89PNG")
+    assert not service.tiles
+    outcome = crgen("pull", "--manifest", "choice.json", "--out", "stack.zarr", "--dry-run")
+    assert outcome.code == 0, outcome.err
+    assert crgen("pull", "--manifest", "choice.json", *DATES, "--out", "stack.zarr").code == 2
+
+
+def test_a_picture_is_drawn_even_of_too_little(service: EarthEngineServer, crgen, here: Path) -> None:  # noqa: F811
+    outcome = crgen(
+        "scenes", "--aoi", "109.0,34.70,111.5,34.71", *DATES, "--picture", "map.png", "--manifest", "m.json"
+    )
+    assert outcome.code == 4
+    assert "--min-coverage" in outcome.err.splitlines()[-1]
+    assert set(files_in(here)) == {"map.png"}
+
+
+def test_the_tiles_of_a_run_need_not_be_kept(
+    service: EarthEngineServer,
+    crgen,  # noqa: F811
+    here: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    assert crgen("pull", *ASKED, "--out", "stack.zarr", "--no-cache").code == 0
+    assert not (tmp_path / "cache").exists()
+
+
+def test_pull_from_python_takes_other_bands(service: EarthEngineServer, here: Path) -> None:  # noqa: F811
+    stack = package.pull(
+        aoi=AREA, t1="2021-07-10", t2="2021-07-22", out="s.zarr", bands=("B2", "B3", "B4"), pols=("VV", "VH")
+    )
+    assert list(stack.band.values) == ["B2", "B3", "B4"]
+    assert list(stack.pol.values) == ["VV", "VH"]
+    assert "s2_t2" not in stack
+    assert manifest_of(stack)["t1"] == "2021-07-10"
+    assert bool(np.isfinite(stack["s1_t1"]).all())
+
+
+def test_exports_start_once_are_looked_at_and_failed_ones_start_again(
+    service: EarthEngineServer,
+    crgen,  # noqa: F811
+    here: Path,  # noqa: F811
+) -> None:
+    words = ("pull", *ASKED, "--out", "stack.zarr", "--export", "drive", "--to", "flood")
+    service.exports.held = True
+    outcome = crgen(*words)
+    assert outcome.code == 0, outcome.err
+    assert "run the same command again" in outcome.err
+    assert len(service.exports.requests) == 4
+    request = service.exports.requests[0]
+    assert request["fileExportOptions"]["driveDestination"]["folder"] == "flood"
+    outcome = crgen(*words)
+    assert outcome.out.count("pending") == 4
+    assert len(service.exports.requests) == 4, "what is under way is not started again"
+    Path("stack.zarr.exports.json").unlink()
+    assert crgen(*words).code == 0
+    assert len(service.exports.requests) == 4, "not even if the state file is lost"
+    service.exports.held, service.exports.failure = False, "out of quota"
+    for _ in range(3):
+        outcome = crgen(*words)
+    assert len(service.exports.requests) > 4
+    assert crgen("pull", "--aoi", AREA, "--t1", "2021-07-11", "--t2", "2021-07-22", *words[-6:]).code == 2
+    assert crgen(*words[:-1], "elsewhere").code == 7
+
+
+def test_downloaded_exports_become_the_same_stack(
+    service: EarthEngineServer,
+    crgen,  # noqa: F811
+    here: Path,  # noqa: F811
+) -> None:
+    assert crgen("pull", *ASKED, "--out", "live.zarr").code == 0
+    assert crgen("pull", *ASKED, "--out", "stack.zarr", "--export", "gcs", "--to", "bucket/path").code == 0
+    outcome = crgen("pull", "--out", "stack.zarr", "--exported", ".")
+    assert outcome.code == 4
+    assert "download all files of the export" in outcome.err
+    export_as_earth_engine_would(ExportState.read(Path("stack.zarr.exports.json")), Path("files"))
+    outcome = crgen("pull", "--out", "stack.zarr", "--exported", "files")
+    assert outcome.code == 0, outcome.err
+    live, stack = package.open_stack("live.zarr"), package.open_stack("stack.zarr")
+    assert set(stack) == set(live)
+    for name in live:
+        np.testing.assert_array_equal(stack[name].values, live[name].values)
+
+
+def export_as_earth_engine_would(state: ExportState, folder: Path) -> None:
+    """Write each export as two GeoTIFFs of one data type, cut across the grid."""
+    import ee
+
+    folder.mkdir()
+    geobox = state.manifest.area.geobox.pad(256 + 8)
+    files = {export.variable: export.files for export in state.exports}
+    for layer in layers(state.manifest):
+        split = geobox.shape[0] // 2
+        for row, height in ((0, split), (split, geobox.shape[0] - split)):
+            tile = Tile(row, 0, height, geobox.shape[1])
+            image = ee.deserializer.fromJSON(layer.expression)
+            answer = ee.data.computePixels({"expression": image, "fileFormat": "NPY", "grid": grid_of(geobox, tile)})
+            pixels = read_tile(answer, layer, tile)
+            with rasterio.open(
+                folder / f"{files[layer.name]}-{row:010d}-0000000000.tif",
+                "w",
+                driver="GTiff",
+                dtype="float32",
+                count=len(layer.bands),
+                height=height,
+                width=geobox.shape[1],
+                crs=str(geobox.crs),
+                transform=geobox.affine * Affine.translation(0, row),
+            ) as file:
+                for number, (name, _) in enumerate(layer.bands, start=1):
+                    file.write(pixels[name].astype("float32"), number)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--bands", "B99"), "no band 'B99'"),
+        (("--pols", "VV,VV"), "named twice"),
+        (("--dry-run", "--export", "drive"), "give one of them"),
+        (("--export", "gcs"), "--to BUCKET"),
+    ],
+)
+def test_pulls_that_make_no_sense(service: EarthEngineServer, crgen, here: Path, words, message) -> None:  # noqa: F811
+    outcome = crgen("pull", *ASKED, "--out", "stack.zarr", *words)
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert files_in(here) == {}
