@@ -22,6 +22,7 @@ def find_scenes(
     pols: Sequence[str],
     bands: Sequence[str],
     rules: Rules,
+    margin: float = 0.0,
     strict: bool = True,
 ) -> Choice:
     """Choose the acquisitions for an area and dates, with one request per collection.
@@ -33,6 +34,7 @@ def find_scenes(
         pols: polarisations needed.
         bands: Sentinel-2 bands needed.
         rules: what makes an acquisition eligible.
+        margin: how far around the area's box pixels are wanted too, in metres.
         strict: refuse a choice that covers less than ``rules.min_coverage``.
 
     Raises:
@@ -40,9 +42,9 @@ def find_scenes(
         StackError: if there are no acquisitions, or they cover too little; names the nearest alternatives.
     """
     session = connect(settings)
-    bounds = lonlat_bounds(area)
+    bounds = lonlat_bounds(area, margin)
     catalogue = search(session, bounds, stretches(wanted, max(rules.search_days, rules.observed_days)))
-    choice = choose(catalogue, area, wanted, pols=pols, bands=bands, rules=rules)
+    choice = choose(catalogue, area, wanted, pols=pols, bands=bands, rules=rules, margin=margin)
     if strict:
         refuse_shortfall(settings, choice, rules)
     return choice
@@ -62,10 +64,14 @@ def refuse_shortfall(settings: Settings, choice: Choice, rules: Rules) -> None:
         require_coverage(choice, rules, search(connect(settings), bounds, around, radar=radar, optical=optical))
 
 
-def lonlat_bounds(area: Grid) -> tuple[float, float, float, float]:
-    """Return west, south, east, north of an area in degrees."""
-    outline = shapely.segmentize(area.polygon, 1000.0)
+def lonlat_bounds(area: Grid, margin: float = 0.0) -> tuple[float, float, float, float]:
+    """Return west, south, east, north in degrees of an area and ``margin`` metres around it, up to the antimeridian."""
     transform = Transformer.from_crs(area.crs, "EPSG:4326", always_xy=True).transform
-    moved = shapely.transform(outline, lambda xy: np.column_stack(transform(xy[:, 0], xy[:, 1])))
-    west, south, east, north = (float(v) for v in moved.bounds)
-    return west, south, east, north
+    west, south, east, north = area.polygon.bounds
+    ring = shapely.segmentize(shapely.box(west - margin, south - margin, east + margin, north + margin), 1000.0)
+    points = shapely.get_coordinates(ring)
+    longitudes, latitudes = transform(points[:, 0], points[:, 1])
+    middle, _ = transform((west + east) / 2, (south + north) / 2)
+    # Beyond the antimeridian longitudes jump: count them from the area's middle, and end there.
+    longitudes = np.clip(middle + (longitudes - middle + 180) % 360 - 180, -180, 180)
+    return float(longitudes.min()), float(latitudes.min()), float(longitudes.max()), float(latitudes.max())

@@ -120,6 +120,7 @@ def choose(
     pols: Sequence[str],
     bands: Sequence[str],
     rules: Rules,
+    margin: float = 0.0,
 ) -> Choice:
     """Choose the acquisitions for all dates; reads nothing.
 
@@ -130,6 +131,8 @@ def choose(
         pols: polarisations needed.
         bands: Sentinel-2 bands needed.
         rules: what makes an acquisition eligible.
+        margin: how far around the area's box pixels are wanted too, in metres: scenes of a pass that reach only
+            there are used, but not counted.
 
     Returns:
         A choice whose coverage may fall short: see :func:`require_coverage`.
@@ -137,8 +140,10 @@ def choose(
     outline = area.polygon
     candidates: list[Candidate] = []
     taken: dict[str, list[Candidate]] = {}
-    radar = _passes(catalogue.radar, outline, area.crs, pols)
-    optical = _passes(catalogue.optical, outline, area.crs, bands)
+    west, south, east, north = outline.bounds
+    reach = shapely.box(west - margin, south - margin, east + margin, north + margin)
+    radar = _passes(catalogue.radar, outline, area.crs, pols, reach)
+    optical = _passes(catalogue.optical, outline, area.crs, bands, reach)
     by_date = {w.name: _near(radar, f"s1_{w.name}", w, wanted, rules.search_days) for w in wanted}
     candidates += [c for found in by_date.values() for c in found]
     taken |= _take_orbits(by_date, outline)
@@ -236,10 +241,16 @@ def stretches(wanted: Iterable[Wanted], days: int) -> list[tuple[date, date]]:
     return [(w.day - timedelta(days), w.day + timedelta(days)) for w in wanted]
 
 
-def _passes(assets: Iterable[Asset], outline: BaseGeometry, crs: str, channels: Sequence[str] = ()) -> list[Pass]:
+def _passes(
+    assets: Iterable[Asset],
+    outline: BaseGeometry,
+    crs: str,
+    channels: Sequence[str] = (),
+    reach: BaseGeometry | None = None,
+) -> list[Pass]:
     """Return the passes that touch the area, earliest first; scenes that lack a channel are left out of theirs.
 
-    A pass of such scenes alone is kept, to be told of.
+    A pass of such scenes alone is kept, to be told of. Scenes that touch only ``reach`` are in their pass.
     """
     groups: list[list[Asset]] = []
     for asset in sorted(assets, key=lambda a: (a.platform, a.relative_orbit, a.orbit, a.time, a.id)):
@@ -248,13 +259,15 @@ def _passes(assets: Iterable[Asset], outline: BaseGeometry, crs: str, channels: 
         groups[-1].append(_checked(asset, channels))
     passes = []
     for members in groups:
-        shapes = [shapely.intersection(projected(a.footprint, crs), outline) for a in members]
-        inside = [(a, s) for a, s in zip(members, shapes, strict=True) if s.area > 0]
-        fit = [(a, s) for a, s in inside if not a.unfit] or inside
-        if not fit:
-            continue
+        shapes = [projected(a.footprint, crs) for a in members]
+        near = [
+            (a, s) for a, s in zip(members, shapes, strict=True) if s.intersects(outline if reach is None else reach)
+        ]
+        fit = [(a, s.intersection(outline)) for a, s in near if not a.unfit or all(b.unfit for b, _ in near)]
         union = shapely.union_all([s for _, s in fit])
-        known = [(1 - a.cloudy, s.area) for a, s in fit if a.cloudy is not None]
+        if union.area == 0:
+            continue
+        known = [(1 - a.cloudy, s.area) for a, s in fit if a.cloudy is not None and s.area > 0]
         clear = sum(c * n for c, n in known) / sum(n for _, n in known) if known else None
         passes.append(Pass(tuple(a for a, _ in fit), union, min(1.0, union.area / outline.area), clear))
     return sorted(passes, key=lambda p: (p.first.time, p.first.id))

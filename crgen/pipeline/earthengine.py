@@ -188,6 +188,7 @@ def scenes_for(
         pols=channels.pols,
         bands=channels.bands,
         rules=options.rules,
+        margin=channels.margin * channels.resolution,
         strict=strict,
     )
     return area, choice

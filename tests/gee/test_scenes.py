@@ -22,6 +22,7 @@ from crgen.gee.catalogue import (
     understood,
     without_duplicates,
 )
+from crgen.gee.find import lonlat_bounds
 from crgen.gee.manifest import Grid, Manifest
 from crgen.gee.scenes import Choice, Rules, Wanted, choose, require_coverage, shortfall
 
@@ -264,3 +265,23 @@ def test_metadata_that_lacks_something_leaves_out_one_image_only() -> None:
     assert [a.platform for a in assets] == ["S1C"]
     assert notes[0].startswith("COPERNICUS/S1_GRD/y was left out")
     assert understood([bad], read_optical, 3.0)[0] == []
+
+
+@pytest.mark.parametrize(("crs", "easting", "side"), [("EPSG:32701", 181_500, -180), ("EPSG:32760", 817_500, 180)])
+def test_the_search_ends_at_the_antimeridian(crs: str, easting: float, side: int) -> None:
+    outline = box(easting, 8_120_000, easting + 1000, 8_121_000)
+    area = Grid.of("there", GeoBox((100, 100), Affine(10, 0, easting, 0, -10, 8_121_000), crs), outline)
+    west, south, east, north = lonlat_bounds(area, 3000.0)
+    assert side in (west, east)
+    assert east - west < 0.1
+    assert -17.1 < south < north < -16.9
+
+
+def test_scenes_that_reach_only_the_margin_are_used_but_not_counted() -> None:
+    both = [optical(T1, west=-0.1, east=1.0005), optical(T1, west=1.0005, east=1.5)]
+    without = chosen(*PAIR, *both)
+    assert taken(without, "s2_t1") == [both[0].id]
+    catalogue = Catalogue(PAIR, tuple(both))
+    choice = choose(catalogue, AREA, WANTED, pols=POLS, bands=BANDS, rules=Rules(), margin=2640.0)
+    assert set(taken(choice, "s2_t1")) == {a.id for a in both}
+    assert choice.manifest.coverage == without.manifest.coverage
