@@ -92,7 +92,7 @@ def train(
 
         generator = trainer.run(on_step)
     if trainer.skipped:
-        note(f"{len(trainer.skipped)} damaged samples were skipped")
+        note(f"damaged samples skipped: {len(trainer.skipped)}")
     held_out = {} if job.validation is None else score(generator, job.validation)
     card = save_weights(job.out, generator, job.card(held_out))
     console.print(f"{job.out} {card.tensors_sha256}", highlight=False, markup=False)

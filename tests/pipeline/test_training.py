@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -10,6 +9,8 @@ from PIL import Image
 from crgen.errors import CrgenError, RequestError, WeightsError
 from crgen.model.weights import load_model, save_weights
 from crgen.pipeline.training import prepare, read_training_file
+
+from .noise import write_ombria
 
 CONFIG = """
 preset = "tiny"
@@ -40,15 +41,8 @@ learning_rate = 5e-4
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder like OMBRIA with patches of noise of training, test and validation events, and a configuration."""
-    rng = np.random.default_rng(0)
-    for number in ("0001", "0002", "0007", "0342", "0020"):
-        for sensor, shape in (("S1", (256, 256)), ("S2", (256, 256, 3))):
-            for when in ("BEFORE", "AFTER", "MASK")[: 3 if sensor == "S1" else 2]:
-                pixels = rng.integers(5, 45, shape, np.uint8)
-                path = tmp_path / f"Ombria{sensor}" / "train" / when / f"{sensor}_{when.lower()}_{number}.png"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(pixels).save(path)
+    """A folder like OMBRIA with patches of training, test and validation events, and a configuration."""
+    write_ombria(tmp_path, ("0001", "0002", "0007", "0342", "0020"))
     (tmp_path / "run.toml").write_text(CONFIG.format(folder=tmp_path))
     return tmp_path
 
