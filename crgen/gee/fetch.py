@@ -13,6 +13,7 @@ import threading
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -149,13 +150,24 @@ class Fetcher:
             except BaseException as error:
                 with self._lock:
                     del self._under_way[job.key]
-                future.set_exception(error)
+                    future.set_exception(error)
+                    # The run ends with this error: what only waits its turn would be asked for nobody.
+                    self._refuse_queued(error)
             else:
                 with self._lock:
                     self._known.add(job.key)
                     self.arrived += 1
                     del self._under_way[job.key]
                 future.set_result(None)
+
+    def _refuse_queued(self, error: BaseException) -> None:
+        """End with ``error`` what nobody has begun; the lock is held."""
+        with suppress(queue.Empty):
+            while True:
+                _, _, job, future = self._queue.get_nowait()
+                if job is not None and not future.running() and not future.done():
+                    del self._under_way[job.key]
+                    future.set_exception(error)
 
     def _fetch(self, session: Session, job: Job) -> None:
         """Bring one tile into the cache, in parts if it must be."""

@@ -66,15 +66,16 @@ class Fault:
     middle of the body; ``stall`` answers ``seconds`` late; ``truncate`` sends half of the NPY as a complete answer;
     ``resize`` one row fewer than asked; ``retype`` other dtypes; ``expire`` voids every access token handed out so far.
 
-    Which requests, of those to ``endpoint``: ``nth`` (from 1) only that one, ``first`` the first so many, ``every``
-    every so many, else all; ``above_pixels`` only grids with more pixels, ``origin`` only the grid that begins at these
-    x and y. Requests that do not match are not counted.
+    Which requests, of those to ``endpoint``: ``nth`` (from 1) only that one, ``first`` the first so many, ``after`` all
+    but the first so many, ``every`` every so many, else all; ``above_pixels`` only grids with more pixels, ``origin``
+    only the grid that begins at these x and y. Requests that do not match are not counted.
     """
 
     action: str
     endpoint: str = COMPUTE
     nth: int | None = None
     first: int | None = None
+    after: int | None = None
     every: int | None = None
     above_pixels: int | None = None
     origin: tuple[float, float] | None = None
@@ -91,8 +92,8 @@ class Fault:
         if self.origin is not None:
             self.origin = (float(self.origin[0]), float(self.origin[1]))
 
-    def strikes(self, endpoint: str, grid: Mapping[str, Any] | None) -> bool:
-        """Whether this request is hit; counts it if it matches."""
+    def hits(self, endpoint: str, grid: Mapping[str, Any] | None) -> bool:
+        """Whether this request is one to strike; counts it if it matches."""
         if endpoint != self.endpoint:
             return False
         if self.above_pixels is not None:
@@ -104,13 +105,12 @@ class Fault:
             if (affine.get("translateX"), affine.get("translateY")) != self.origin:
                 return False
         self.seen += 1
-        hit = (
+        return (
             (self.nth is None or self.seen == self.nth)
             and (self.first is None or self.seen <= self.first)
+            and (self.after is None or self.seen > self.after)
             and (self.every is None or self.seen % self.every == 0)
         )
-        self.struck += hit
-        return hit
 
     def to_json(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self).items() if value is not None}

@@ -68,12 +68,12 @@ class Handler(BaseHTTPRequestHandler):
         elif path == "/token":
             self._send(Reply(*engine.tokens.grant(raw)))
         else:
-            endpoint = rest.endpoint(path)
+            epoch, endpoint = engine.epoch, rest.endpoint(path)
             body = json.loads(raw) if raw else {}
             reply = self._reply(engine, endpoint, path, body, begun)
             status = 0 if reply.damaged or reply.written < 1 else reply.status
             # Before it is sent, so that whoever has the answer finds it counted.
-            engine.record(endpoint, body, status, time.monotonic() - begun)
+            engine.record(epoch, endpoint, body, status, time.monotonic() - begun)
             self._send(reply)
 
     def _reply(

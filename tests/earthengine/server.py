@@ -74,13 +74,14 @@ class EarthEngineServer:
     # What was asked ------------------------------------------------------------------------------
 
     def add(self, *added: Fault) -> None:
-        """Plays these faults from now on; the first that strikes a request decides."""
+        """Plays these faults from now on; of several that hit a request, the first strikes."""
         with self.lock:
             self.faults += added
 
     def clear(self) -> None:
         """Forgets faults and everything asked so far."""
         with self.lock:
+            self.epoch = object()
             self.faults: list[Fault] = []
             self.requests: list[Asked] = []
             self.mistakes: list[str] = []
@@ -162,9 +163,15 @@ class EarthEngineServer:
 
     def fault(self, endpoint: str, grid: Mapping[str, Any] | None) -> Fault | None:
         with self.lock:
-            return next((fault for fault in self.faults if fault.strikes(endpoint, grid)), None)
+            hitting = [fault for fault in self.faults if fault.hits(endpoint, grid)]
+            if not hitting:
+                return None
+            hitting[0].struck += 1
+            return hitting[0]
 
-    def record(self, endpoint: str, body: Mapping[str, Any], status: int, seconds: float) -> None:
+    def record(self, epoch: object, endpoint: str, body: Mapping[str, Any], status: int, seconds: float) -> None:
+        """Keeps what was asked, unless everything was forgotten since it came in at ``epoch``."""
         asked = Asked(endpoint, key_of(body), body.get("grid"), status, seconds, body.get("workloadTag"))
         with self.lock:
-            self.requests.append(asked)
+            if epoch is self.epoch:
+                self.requests.append(asked)

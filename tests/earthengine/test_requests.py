@@ -112,6 +112,7 @@ def test_faults_strike_the_requests_they_name(ee_client: EarthEngineServer) -> N
 
     assert statuses(faults.error(503, "", nth=2)) == [200, 503, 200, 200, 200, 200]
     assert statuses(faults.storm(3)) == [429, 429, 429, 200, 200, 200]
+    assert statuses(faults.error(403, "", after=4)) == [200, 200, 200, 200, 403, 403]
     assert statuses(faults.error(500, "", every=2)) == [200, 500] * 3
     assert statuses(faults.memory_limit(100), sides=(8, 11, 10)) == [200, 400, 200]
     third = faults.error(500, "", origin=(730_020, 3_850_000))
@@ -121,7 +122,7 @@ def test_faults_strike_the_requests_they_name(ee_client: EarthEngineServer) -> N
 
 
 def test_connections_break_before_and_inside_the_answer(ee_client: EarthEngineServer) -> None:
-    ee_client.add(faults.drop(nth=1), faults.cut(nth=1))
+    ee_client.add(faults.drop(nth=1), faults.cut(nth=2))
     with pytest.raises(requests.ConnectionError):
         ask(ee_client)
     with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
@@ -138,7 +139,7 @@ def test_a_stall_outlasts_a_timeout(ee_client: EarthEngineServer) -> None:
 
 def test_damaged_tiles_are_whole_answers(ee_client: EarthEngineServer) -> None:
     sound = ask(ee_client).content
-    ee_client.add(faults.truncate(nth=1), faults.resize(nth=1), faults.retype(nth=1), Fault("html", nth=1, status=502))
+    ee_client.add(faults.truncate(nth=1), faults.resize(nth=2), faults.retype(nth=3), Fault("html", nth=4, status=502))
     assert sound.startswith(ask(ee_client).content)
     shrunk, retyped = (np.load(io.BytesIO(ask(ee_client).content)) for _ in range(2))
     assert shrunk.shape == (7, 8)

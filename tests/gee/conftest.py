@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from crgen.gee import fetch
 from crgen.gee.session import disconnect
 from tests.earthengine.server import EarthEngineServer
 
@@ -17,4 +18,10 @@ def service(
     monkeypatch.setattr("crgen.gee.patience.FIRST_WAIT", 0.01)
     disconnect()
     yield earth_engine
+    # Requests of a test that failed, or of one that ended early, are none of the next one's.
+    for fetcher in fetch._fetchers.values():
+        fetcher.stop()
+        for thread in fetcher._threads:
+            thread.join()
+    fetch._fetchers.clear()
     disconnect()
