@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pyproj
 import shapely
 
@@ -218,10 +219,16 @@ def linear_ring(
 def rectangle(
     coordinates: list[Any], crs: Projection | None = None, geodesic: bool | None = None, evenOdd: bool = True
 ) -> shapely.Geometry:
-    _lonlat(crs)
     flat = [number for pair in coordinates for number in (pair if isinstance(pair, list) else [pair])]
     west, south, east, north = flat
-    return shapely.box(west, south, east, north)
+    shape = shapely.box(west, south, east, north)
+    if crs is None or pyproj.CRS(crs.crs).equals(pyproj.CRS("EPSG:4326"), ignore_axis_order=True):
+        return shape
+    # The client writes an export's grid like this: pixels of the projection it has reprojected to.
+    a, b, c, d, e, f = crs.transform
+    to_lonlat = pyproj.Transformer.from_crs(crs.crs, "EPSG:4326", always_xy=True).transform
+    dense = shapely.segmentize(shape, max(east - west, north - south) / 16)
+    return shapely.transform(dense, lambda xy: np.column_stack(to_lonlat(*(xy @ [[a, d], [b, e]] + [c, f]).T)))
 
 
 @function("GeometryConstructors.BBox")
