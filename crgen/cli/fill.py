@@ -43,8 +43,12 @@ def fill(
     s2_scale: Annotated[float, typer.Option(help="Factor from a stack's Sentinel-2 values to reflectance.")] = 1.0,
     chunk: Annotated[int, typer.Option(help="Side of a unit of work in pixels; bounds the memory.")] = 1024,
     workers: Annotated[
-        int | None, typer.Option(help="Threads that read and encode while one computes. (the machine's cores)")
+        int | None,
+        typer.Option(help="Threads that read and encode while one computes, or processes. (the machine's cores)"),
     ] = None,
+    scheduler: Annotated[
+        str, typer.Option(help="Who works: threads, processes, or a dask scheduler at tcp://HOST:PORT.")
+    ] = "threads",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing product.")] = False,
     restart: Annotated[
         bool, typer.Option("--restart", help="Throw away what a stopped run left, where it cannot be gone on with.")
@@ -95,6 +99,7 @@ def fill(
         "workers": workers,
         "overwrite": overwrite,
         "restart": restart,
+        "scheduler": scheduler,
     }
     earth_engine = EarthEngine(
         project=project,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import time
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from crgen.pipeline.cluster import connected, device_of, fill_on, recipe_for
 from crgen.pipeline.earthengine import EarthEngine
 from crgen.pipeline.files import publish, require_space
 from crgen.pipeline.fingerprint import fingerprint_of, short
@@ -71,15 +73,21 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
     start = time.perf_counter()
     work = plan(request, estimate=False)
     scene, paths = work.scene, work.paths
-    fingerprint = fingerprint_of(request, work)
-    with scratch_of(paths, fingerprint, restart=request.restart) as scratch:
+    with contextlib.ExitStack() as stack:
+        client = None if request.scheduler == "threads" else stack.enter_context(connected(request))
+        fingerprint = fingerprint_of(request, work, device_of(client, request) if client else None)
+        scratch = stack.enter_context(scratch_of(paths, fingerprint, restart=request.restart))
         workshop = open_workshop(request, work, PartStore(scratch.folder, short(fingerprint)))
         done = workshop.finished()
         if not done:
             require_space(paths.folder, work.disk // 4, paths.reflectance)
         total = sum(len(chunk.windows) for chunk in work.grid if chunk.at not in done)
-        workshop.run.predictor.on_windows = lambda count: on_windows(count, total)
-        workshop.fill(done, work.workers)
+        if client is None:
+            workshop.run.predictor.on_windows = lambda count: on_windows(count, total)
+            workshop.fill(done, work.workers)
+        else:
+            recipe = recipe_for(request, work, scratch.folder, fingerprint)
+            fill_on(client, recipe, workshop, done, lambda count: on_windows(count, total))
         tally, inputs, blocks = gather(workshop)
         notes = (*scene.notes, *notes_on(tally, scene))
         if done:

@@ -23,8 +23,14 @@ from crgen.pipeline.stack import manifest_of, stack_geobox
 Fingerprint = dict[str, Any]
 
 
-def fingerprint_of(request: FillRequest, work: Plan) -> Fingerprint:
-    """Return, by kind, what decides every byte a run writes; strings, numbers and dicts of them."""
+def fingerprint_of(request: FillRequest, work: Plan, device: str | None = None) -> Fingerprint:
+    """Return, by kind, what decides every byte a run writes; strings, numbers and dicts of them.
+
+    Args:
+        request: what is asked.
+        work: how it was laid out.
+        device: the kind of device, if another process computes.
+    """
     area = work.scene.area
     files = files_identity(Path(request.source)) if request.source not in ("demo", "gee") else []
     settings = settings_of(request, work)
@@ -35,7 +41,7 @@ def fingerprint_of(request: FillRequest, work: Plan) -> Fingerprint:
         "area": _digest(_grid(area.geobox), area.polygon.wkb_hex),
         "settings": settings,
         "inputs": _digest(manifest_of(work.scene.stack), _grid(stack_geobox(work.scene.stack)), files),
-        "device": _device(work.device),
+        "device": device or device_kind(work.device),
         "software": {
             "crgen": f"{version('crgen')} {_code()[:12]}",
             "torch": torch.__version__,
@@ -75,8 +81,8 @@ def files_identity(path: Path) -> list[tuple[str, int, int]]:
     return [(file.relative_to(path).as_posix(), stat.st_size, stat.st_mtime_ns) for file, stat in found]
 
 
-def _device(device: str) -> str:
-    """Return the kind of device: another kind may round otherwise."""
+def device_kind(device: str) -> str:
+    """Return the kind of a device: another kind may round otherwise."""
     if device.startswith("cuda"):
         return f"cuda {torch.cuda.get_device_name(device)}"
     return f"cpu {torch.backends.cpu.get_cpu_capability()}" if device == "cpu" else device

@@ -7,7 +7,9 @@ last batch padded with copies, because a convolution's rounding may change with 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -57,13 +59,16 @@ class WindowInputs:
     """Pixels that need a generated value, ``(y, x)``: windows without any are skipped."""
 
 
+Places = list[tuple[slice, slice]]
+
+
 class Staged(NamedTuple):
     """Inputs ready for the device, and where windows have to be computed."""
 
     box: Box
     tensors: tuple[torch.Tensor, ...]
     """``s1_t1``, ``s2_t1``, ``s1_t2``, ``s2_t2`` over ``box``; in pinned memory where the device is a GPU."""
-    places: list[tuple[slice, slice]]
+    places: Places
     """Windows with a wanted pixel."""
     skipped: int
     """Windows without."""
@@ -116,20 +121,46 @@ class Predictor:
         self.on_windows(staged.skipped)
         if not staged.places:
             return np.zeros((self.planes, *staged.box.shape), np.int64)
-        with self._turn, torch.inference_mode():
+        batches = [staged.places[i : i + self.batch] for i in range(0, len(staged.places), self.batch)]
+        with self._turn:
             inputs = [tensor.to(self.device, non_blocking=True) for tensor in staged.tensors]
             sums = torch.zeros((self.planes, *staged.box.shape), dtype=torch.int64, device=self.device)
-            for start in range(0, len(staged.places), self.batch):
-                some = staged.places[start : start + self.batch]
-                padded = some + [some[-1]] * (self.batch - len(some))
-                windows = (torch.stack([tensor[..., *place] for place in padded]) for tensor in inputs)
-                for place, dn in zip(some, self._forward(*windows), strict=False):
+            for some, made in zip(batches, self._all(inputs, batches), strict=True):
+                for place, dn in zip(some, made, strict=False):
                     sums[..., *place] += dn * self._weights
                 self.on_windows(len(some))
             return np.asarray(sums.cpu().numpy())
 
-    def _forward(self, *windows: torch.Tensor) -> torch.Tensor:
+    def _all(self, inputs: list[torch.Tensor], batches: list[Places]) -> Iterator[torch.Tensor]:
+        """Yield the batches in order: on a CPU, each core computes its own.
+
+        PyTorch's threads share the sums of one batch, so its last bit depends on their number; a batch computed by one
+        thread does not depend on how many others there are.
+        """
+        if self.device != "cpu":
+            yield from (self._forward(inputs, some) for some in batches)
+            return
+        cores = torch.get_num_threads()
+        try:
+            with ThreadPoolExecutor(cores) as lanes:
+                ahead: deque[Future[torch.Tensor]] = deque()
+                for some in batches:
+                    if len(ahead) > cores:
+                        yield ahead.popleft().result()
+                    ahead.append(lanes.submit(self._forward_alone, inputs, some))
+                while ahead:
+                    yield ahead.popleft().result()
+        finally:
+            torch.set_num_threads(cores)
+
+    def _forward_alone(self, inputs: list[torch.Tensor], places: Places) -> torch.Tensor:
+        torch.set_num_threads(1)
+        return self._forward(inputs, places)
+
+    def _forward(self, inputs: list[torch.Tensor], places: Places) -> torch.Tensor:
         """Return a batch of windows as integers, ``(batch, plane, y, x)``."""
-        made = self.model.generator(*windows)
-        dn: torch.Tensor = (made.reflectance.float() * REFLECTANCE_SCALE).round().clamp(1, MAX_DN)
-        return dn.to(torch.int64)
+        padded = places + [places[-1]] * (self.batch - len(places))
+        with torch.inference_mode():
+            made = self.model.generator(*(torch.stack([x[..., *place] for place in padded]) for x in inputs))
+            dn: torch.Tensor = (made.reflectance.float() * REFLECTANCE_SCALE).round().clamp(1, MAX_DN)
+            return dn.to(torch.int64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -63,6 +64,12 @@ class FillRequest:
         for name in ("source", "weights", "crs"):
             if getattr(self, name) == "":
                 raise RequestError(f"{name} is empty; give a value, or leave the option out")
+        if self.scheduler not in ("threads", "processes") and not re.fullmatch(
+            r"(tcp|tls|ws|wss)://.+", self.scheduler
+        ):
+            raise RequestError(
+                f"the scheduler '{self.scheduler}' is not one of threads, processes, or a dask scheduler's tcp://host:port"
+            )
         if self.out is not None and self.out.suffix.lower() not in (".tif", ".tiff"):
             raise RequestError(f"the output '{self.out}' is not a .tif: name the file to make, e.g. result.tif")
 

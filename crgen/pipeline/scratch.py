@@ -84,6 +84,8 @@ def scratch_of(paths: Paths, fingerprint: Fingerprint, *, restart: bool) -> Iter
         finally:
             discard(paths.all)
             if not keep:
+                with contextlib.suppress(OSError):
+                    (folder / RUN).unlink()  # what is left if this is cut short is no run any more
                 shutil.rmtree(folder, ignore_errors=True)
 
 

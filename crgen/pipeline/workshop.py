@@ -60,8 +60,11 @@ class Workshop:
 
     def finished(self) -> frozenset[At]:
         """Return the chunks whose parts are there and whole."""
-        whole = self.store.check
-        return frozenset(c.at for c in self.run.grid if whole(part_name(c.at)) and whole(spills_name(c.at)))
+        return frozenset(chunk.at for chunk in self.run.grid if self.is_finished(chunk.at))
+
+    def is_finished(self, at: At) -> bool:
+        """Return whether a chunk's part is there and whole."""
+        return self.store.check(part_name(at)) and self.store.check(spills_name(at))
 
     def fill(self, done: frozenset[At], workers: int) -> None:
         """Make the parts of all chunks but those ``done``, with ``workers`` threads beside this one, which computes.

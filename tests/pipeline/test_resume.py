@@ -68,7 +68,7 @@ def kill(request: FillRequest, at: int, after: bool) -> bool:
 
 def product_in(folder: Path) -> dict[str, object]:
     """The product's files by name; of the item, all but when it was made."""
-    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    files = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     item = json.loads(files.pop("map.json"))
     del item["properties"]["created"], item["properties"]["crgen:sha256"]
     return files | {"item": item}
@@ -99,6 +99,11 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes_and_finished_chunks_ar
         request = request_for(folder, tiny_weights, workers=workers)
         if not all(kill(request, at, after) for at, after in kills):
             assert product_in(folder) == undisturbed  # it was done before the moment came
+            return
+        if (folder / "map.json").exists() and not (folder / ".map.tif.scratch" / "run.json").exists():
+            assert product_in(folder) == undisturbed  # it was only tidying up
+            with pytest.raises(OutputError, match="exists already"):
+                run(request)
             return
         parts = {path.name for path in folder.glob(".map.tif.scratch/*.part")}
         computed = []

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 from affine import Affine
 from hypothesis import given, settings
@@ -104,6 +105,18 @@ def test_the_same_place_has_the_same_bytes_whatever_the_area_chunks_and_workers(
     at = (slice(row, row + height), slice(col, col + width))
     assert part.reflectance.tobytes() == whole.reflectance[..., *at].tobytes()
     assert part.quality.tobytes() == whole.quality[at].tobytes()
+
+
+@pytest.mark.parametrize("cores", [2, 3])
+def test_the_number_of_cores_does_not_change_a_byte(model, scene, whole, cores) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(cores)
+    try:
+        image, _ = run(model, scene, PLACE, chunk=256)
+        assert torch.get_num_threads() == cores
+    finally:
+        torch.set_num_threads(before)
+    assert image.reflectance.tobytes() == whole.reflectance.tobytes()
 
 
 def test_each_window_is_computed_once_and_none_where_nothing_is_wanted(model, scene) -> None:
