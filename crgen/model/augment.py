@@ -86,8 +86,8 @@ def vary(batch: Batch, bands: tuple[str, ...], rng: torch.Generator) -> tuple[Ba
     """Paint clouds on t1, jitter the radar, drop whole inputs, and choose which clear pixels of t2 are seen.
 
     Returns:
-        The varied batch, and ``s2_t2``: the target where it is shown to the generator, NaN elsewhere. Half of the
-        samples show nothing; the others a cloud-shaped share from 1 to 90 %.
+        The varied batch, and ``s2_t2``: the target where it is shown to the generator, NaN elsewhere. Three of ten
+        samples show nothing; the others a cloud-shaped share from 0.5 to 90 %.
     """
     n, _, height, width = batch.target.shape
     painted_share = uniform((n,), 0.05, 0.7, rng) * (uniform((n,), 0, 1, rng) < 0.5)
@@ -95,8 +95,8 @@ def vary(batch: Batch, bands: tuple[str, ...], rng: torch.Generator) -> tuple[Ba
     s1_t1, s1_t2 = jitter_backscatter(batch.s1_t1, rng), jitter_backscatter(batch.s1_t2, rng)
     for array in (s1_t1, s2_t1):
         array[uniform((n,), 0, 1, rng) < 0.04] = torch.nan
-    share = torch.exp(uniform((n,), math.log(0.01), math.log(0.9), rng))
-    seen = (cloud_opacity(share, height, width, rng) > 0.5) & (uniform((n, 1, 1, 1), 0, 1, rng) < 0.5)
+    share = torch.exp(uniform((n,), math.log(0.005), math.log(0.9), rng))
+    seen = (cloud_opacity(share, height, width, rng) > 0.5) & (uniform((n, 1, 1, 1), 0, 1, rng) < 0.7)
     s2_t2 = torch.where(seen & batch.clear, batch.target, torch.nan)
     return batch._replace(s1_t1=s1_t1, s2_t1=s2_t1, s1_t2=s1_t2), s2_t2
 

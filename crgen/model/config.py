@@ -27,42 +27,54 @@ class GeneratorConfig:
     reflectance_range: tuple[float, float] = (0.0, 1.0)
     """Reflectance mapped to [-1, 1]; values beyond are clipped."""
 
-    form: Literal["gated", "paper"] = "gated"
+    form: Literal["adaptive", "paper"] = "adaptive"
     """``paper``: instance-normalised stems, an image as the bottleneck, tanh output.
-    ``gated``: optical paths keep absolute radiometry, S2 at t1 passes a learned reliability gate,
-    missing pixels are marked, and clear S2 at t2 may be given."""
-    stem: int = 16
-    """Channels of the stems, at full resolution."""
-    width: int = 32
-    """Channels of DownUpBlock and FusionAttention (``gated``: at half resolution)."""
-    down_kernel: int = 3
-    """Kernel of DownUpBlock's strided convolutions."""
+    ``adaptive``: optical paths keep absolute radiometry, S2 at t1 passes a learned reliability gate, missing pixels are
+    marked, and the last layer is solved on the clear pixels of t2."""
+    stem: int = 48
+    """Channels of the stems, at full resolution (``adaptive``: at half)."""
+    width: int = 96
+    """Channels of FusionAttention and what surrounds it, at full resolution (``adaptive``: at a quarter)."""
+    down_kernel: int = 7
+    """``paper``: kernel of DownUpBlock's strided convolutions."""
     attention_axis: Literal["channel", "space"] = "channel"
     """Axis of the L2 norm of queries and keys in FusionAttention."""
-    embed: tuple[int, int, int, int] = (64, 128, 192, 256)
-    """Channels of the Swin tower's four scales."""
-    depths: tuple[int, int, int, int] = (2, 2, 2, 2)
-    """Blocks of the Swin tower's four scales."""
+    embed: tuple[int, ...] = (96, 160, 224)
+    """Channels of the Swin tower's scales, from a quarter of the resolution (``adaptive``: an eighth) downward."""
+    depths: tuple[int, ...] = (2, 2, 2)
+    """Blocks of the Swin tower's scales."""
     head_dim: int = 32
     """Channels of one attention head."""
     window: int = 8
     """Side of the Swin tower's attention windows, in tokens."""
-    decoder: tuple[int, int, int, int] = (192, 128, 96, 48)
+    decoder: tuple[int, ...] = (128, 96, 64)
     """Channels of the decoder, coarsest scale first."""
+    features: int = 24
+    """``adaptive``: features that are regressed on the seen pixels of t2."""
     dropout: float = 0.0
-    """Dropout probability in DownUpBlock and before the output (training only)."""
+    """``paper``: dropout probability in DownUpBlock and before the output (training only)."""
 
     def __post_init__(self) -> None:
         ranges = (*self.db_range, self.reflectance_range)
-        sizes = (self.stem, self.width, self.head_dim, self.window, *self.embed, *self.depths, *self.decoder)
+        sizes = (self.stem, self.width, self.features, self.head_dim, self.window)
+        scales = 3 if self.form == "adaptive" else 4
         if not self.pols or len(set(self.pols)) < len(self.pols) or len(self.db_range) != len(self.pols):
             raise RequestError("a generator needs polarisations, each named once and with its own db_range")
         if not self.bands or len(set(self.bands)) < len(self.bands):
             raise RequestError("a generator needs bands, each named once")
         if any(not low < high for low, high in ranges):
             raise RequestError("db_range and reflectance_range must each go from a lower to a higher value")
-        if min(sizes) < 1 or self.down_kernel < 1 or self.down_kernel % 2 == 0 or not 0 <= self.dropout < 1:
+        if (
+            min(*sizes, *self.embed, *self.depths, *self.decoder) < 1
+            or self.down_kernel < 1
+            or self.down_kernel % 2 == 0
+            or not 0 <= self.dropout < 1
+        ):
             raise RequestError("widths must be at least 1, down_kernel odd, and dropout from 0 to below 1")
+        if {len(self.embed), len(self.depths), len(self.decoder)} != {scales}:
+            raise RequestError(
+                f"a generator of form {self.form} has {scales} scales: give embed, depths, decoder alike"
+            )
         if any(width % self.head_dim for width in self.embed):
             raise RequestError("every width in embed must be a multiple of head_dim")
 
@@ -91,12 +103,13 @@ PRESETS: dict[str, GeneratorConfig] = {
     "base": _BASE,
     "tiny": replace(
         _BASE,
-        stem=4,
-        width=8,
-        embed=(16, 24, 32, 48),
-        depths=(1, 1, 1, 1),
+        stem=12,
+        width=16,
+        embed=(16, 24, 32),
+        depths=(1, 1, 1),
         head_dim=8,
-        decoder=(32, 24, 16, 16),
+        decoder=(24, 16, 16),
+        features=6,
     ),
 }
 

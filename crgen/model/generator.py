@@ -2,7 +2,7 @@
 
 Source: Duan, Belgiu & Stein, ISPRS J. Photogramm. Remote Sens. 236 (2026), doi 10.1016/j.isprsjprs.2026.03.042.
 Here is what its forms share: what they take and return, units, missing pixels. :mod:`crgen.model.paper` follows the
-paper, :mod:`crgen.model.gated` is the default.
+paper, :mod:`crgen.model.adaptive` is the default.
 
 Inputs are in physical units with NaN where data is missing, as in the Stack; the generator normalises by itself.
 """
@@ -25,9 +25,11 @@ class Prediction(NamedTuple):
     reflectance: Tensor
     """Reflectance of the bands at t2, ``(batch, band, y, x)``."""
     reliability: Tensor | None = None
-    """``gated``: how far S2 at t1 is relied on, 0 to 1, ``(batch, 1, y, x)``."""
+    """``adaptive``: how far S2 at t1 is relied on, 0 to 1, ``(batch, 1, y, x)``."""
     variance: Tensor | None = None
     """Variance of the reflectance, of its shape, where the generator predicts one."""
+    prior: Tensor | None = None
+    """``adaptive``: the reflectance before it is regressed on the seen pixels, supervised too."""
     auxiliary: Tensor | None = None
     """``paper``: the bottleneck image as reflectance, supervised like the output."""
 
@@ -112,10 +114,10 @@ class Generator(nn.Module):
 
 def build_generator(config: GeneratorConfig, seed: int | None = None) -> Generator:
     """Return an untrained generator of ``config.form``, its weights drawn from ``seed`` if given."""
-    from crgen.model.gated import GatedGenerator
+    from crgen.model.adaptive import AdaptiveGenerator
     from crgen.model.paper import PaperGenerator
 
-    form = PaperGenerator if config.form == "paper" else GatedGenerator
+    form = PaperGenerator if config.form == "paper" else AdaptiveGenerator
     if seed is None:
         return form(config)
     with torch.random.fork_rng():

@@ -48,12 +48,27 @@ def multi_scale_structure(made: Prediction, truth: Tensor, counts: Tensor) -> Te
     return 1 - ms_ssim(made.reflectance, truth, counts)
 
 
+def prior(made: Prediction, truth: Tensor, counts: Tensor) -> Tensor:
+    """Charbonnier of the image before it is regressed on seen pixels: so that it also stands alone."""
+    if made.prior is None:
+        raise RequestError("the loss 'prior' needs a generator that adapts to the scene")
+    return charbonnier(made._replace(reflectance=made.prior), truth, counts)
+
+
+def log_error(made: Prediction, truth: Tensor, counts: Tensor) -> Tensor:
+    """Logarithm of the mean squared error: PSNR but for a factor, so that no scene outweighs another."""
+    return (masked_mean((made.reflectance - truth).square(), counts) + 1e-5).log()
+
+
 def gaussian(made: Prediction, truth: Tensor, counts: Tensor) -> Tensor:
-    """Negative log-likelihood of the truth under the predicted mean and variance, up to a constant."""
+    """Negative log-likelihood of the truth under the predicted mean and variance, up to a constant.
+
+    Trains the variance alone: the mean is left to the other terms.
+    """
     if made.variance is None:
         raise RequestError("the loss 'gaussian' needs a generator that predicts a variance")
     variance = made.variance.clamp(min=1e-6)
-    return masked_mean(0.5 * (variance.log() + (made.reflectance - truth).square() / variance), counts)
+    return masked_mean(0.5 * (variance.log() + (made.reflectance.detach() - truth).square() / variance), counts)
 
 
 def auxiliary(made: Prediction, truth: Tensor, counts: Tensor) -> Tensor:
@@ -69,6 +84,8 @@ TERMS: dict[str, Term] = {
     "ssim": structure,
     "ms_ssim": multi_scale_structure,
     "cosine": cosine,
+    "log_error": log_error,
+    "prior": prior,
     "gaussian": gaussian,
     "auxiliary": auxiliary,
 }

@@ -151,7 +151,19 @@ def learning_rate(step: int, total: int, recipe: Recipe, peak: float) -> float:
     return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0))))
 
 
-_BASE = Recipe()
+_BASE = Recipe(
+    batch=4,
+    crop=192,
+    losses={
+        "charbonnier": 1.0,
+        "ssim": 0.2,
+        "cosine": 0.1,
+        "log_error": 0.03,
+        "prior": 0.1,
+        "gaussian": 0.01,
+    },
+    ema=0.998,
+)
 
 RECIPES: dict[str, Recipe] = {
     "base": _BASE,

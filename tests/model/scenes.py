@@ -1,14 +1,27 @@
 """Scenes for generators, and generators whose every path carries something."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from crgen.model.config import GeneratorConfig
+from crgen.model.config import GeneratorConfig, preset
 from crgen.model.generator import Generator, build_generator
 
 BANDS12 = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B11", "B12")
+
+TINY_PAPER = replace(
+    preset("tiny"),
+    form="paper",
+    stem=4,
+    width=8,
+    down_kernel=3,
+    embed=(16, 24, 32, 48),
+    depths=(1, 1, 1, 1),
+    decoder=(32, 24, 16, 16),
+)
+"""The paper's form at the size of preset tiny."""
 
 
 class Inputs(NamedTuple):
@@ -32,6 +45,9 @@ def trained(config: GeneratorConfig) -> Generator:
     torch.manual_seed(0)
     generator = build_generator(config).eval().requires_grad_(False)
     generator.get_parameter("fusion.gamma").fill_(0.5)
-    if config.form == "gated":
-        generator.get_parameter("gate.bias").zero_()
+    if config.form == "adaptive":
+        generator.get_parameter("reliability.leave.0.bias").zero_()
+        for name, parameter in generator.named_parameters():
+            if name.endswith("second.weight"):
+                torch.nn.init.kaiming_uniform_(parameter)
     return generator

@@ -7,13 +7,13 @@ import pytest
 from crgen.model.config import preset
 from crgen.model.generator import Generator
 
-from .scenes import inputs, trained
+from .scenes import TINY_PAPER, inputs, trained
 
 
 @pytest.fixture(scope="module")
 def paper() -> Generator:
     """The paper's form at the size of preset tiny."""
-    return trained(replace(preset("tiny"), form="paper"))
+    return trained(TINY_PAPER)
 
 
 def test_the_papers_output_stays_in_the_range_of_reflectance(paper: Generator) -> None:

@@ -23,6 +23,7 @@ from crgen.model.recipe import Optimiser, Recipe
 from crgen.model.train import Trainer, similarity
 
 from .patches import Patches
+from .scenes import TINY_PAPER
 
 TINY = preset("tiny")
 SHORT = Recipe(steps=6, batch=2, crop=32, warmup=2)
@@ -176,7 +177,7 @@ def test_a_checkpoint_in_no_folder_is_one_line(tmp_path: Path) -> None:
 
 
 def test_the_papers_form_trains_its_auxiliary_image_too() -> None:
-    trainer = training(replace(TINY, form="paper"), replace(SHORT, steps=1), Patches())
+    trainer = training(TINY_PAPER, replace(SHORT, steps=1), Patches())
     before = state(trainer.generator)
     trainer.run()
     after = state(trainer.generator)

@@ -10,64 +10,64 @@ from .scenes import Inputs, inputs, trained
 
 
 @pytest.fixture(scope="module")
-def gated() -> Generator:
+def adaptive() -> Generator:
     return trained(preset("tiny"))
 
 
 @pytest.mark.parametrize("variable", ["s1_t1", "s1_t2"])
 @pytest.mark.parametrize(("gain", "offset"), [(1.0, 3.0), (1.0, -4.0), (0.6, -5.0), (1.2, 2.0)])
 def test_calibration_and_stretch_of_the_radar_do_not_matter(
-    gated: Generator, variable: str, gain: float, offset: float
+    adaptive: Generator, variable: str, gain: float, offset: float
 ) -> None:
-    given = inputs(gated.config)
+    given = inputs(adaptive.config)
     stretched = getattr(given, variable) * gain + offset
     assert -25 < stretched.min() < stretched.max() < 0, "nothing is clipped, or the test says nothing"
-    before, after = gated(*given).reflectance, gated(*given._replace(**{variable: stretched})).reflectance
+    before, after = adaptive(*given).reflectance, adaptive(*given._replace(**{variable: stretched})).reflectance
     assert (before - after).abs().max() < 2e-3
-    other = inputs(gated.config, seed=1)
-    unlike = gated(*given._replace(**{variable: getattr(other, variable)})).reflectance
+    other = inputs(adaptive.config, seed=1)
+    unlike = adaptive(*given._replace(**{variable: getattr(other, variable)})).reflectance
     assert (before - unlike).abs().max() > 20 * (before - after).abs().max(), "the radar must matter at all"
 
 
 @pytest.mark.parametrize("variable", Inputs._fields)
 @pytest.mark.parametrize("zero", ["smallest", "middle"])
-def test_a_missing_pixel_is_not_a_dark_pixel(gated: Generator, variable: str, zero: str) -> None:
+def test_a_missing_pixel_is_not_a_dark_pixel(adaptive: Generator, variable: str, zero: str) -> None:
     """Neither the value that scales to -1 nor the one that scales to 0 looks like a pixel that is not there."""
     optical = variable.startswith("s2")
     value = {"smallest": 0.0, "middle": 0.5}[zero] if optical else {"smallest": -25.0, "middle": -12.5}[zero]
-    given = inputs(gated.config)
+    given = inputs(adaptive.config)
     made = []
     for pixel in (value, torch.nan):
         changed = getattr(given, variable).clone()
         changed[..., 10, 10] = pixel
-        made.append(gated(*given._replace(**{variable: changed})).reflectance)
+        made.append(adaptive(*given._replace(**{variable: changed})).reflectance)
     assert (made[0] - made[1]).abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("variable", ["s1_t1", "s1_t2"])
-def test_a_missing_radar_pixel_is_not_an_average_one(gated: Generator, variable: str) -> None:
+def test_a_missing_radar_pixel_is_not_an_average_one(adaptive: Generator, variable: str) -> None:
     """Standardising makes missing pixels the window's mean: only the mask tells them apart."""
-    given = inputs(gated.config)
+    given = inputs(adaptive.config)
     radar = getattr(given, variable).clone()
     radar[..., 10, 10] = torch.nan
-    missing = gated(*given._replace(**{variable: radar})).reflectance
-    average = gated(*given._replace(**{variable: radar.nan_to_num(float(radar.nanmean()))})).reflectance
+    missing = adaptive(*given._replace(**{variable: radar})).reflectance
+    average = adaptive(*given._replace(**{variable: radar.nan_to_num(float(radar.nanmean()))})).reflectance
     assert (missing - average).abs().max() > 1e-4
 
 
 def test_a_closed_gate_lets_nothing_of_the_optical_t1_through() -> None:
     generator = trained(preset("tiny"))
-    generator.get_parameter("gate.bias").fill_(-200.0)
+    generator.get_parameter("reliability.leave.0.bias").fill_(-200.0)
     given, other = inputs(generator.config), inputs(generator.config, seed=3)
     assert torch.equal(generator(*given).reflectance, generator(*given._replace(s2_t1=other.s2_t1)).reflectance)
     assert not torch.equal(generator(*given).reflectance, generator(*given._replace(s1_t1=other.s1_t1)).reflectance)
 
 
-def test_what_is_missing_at_t1_is_not_relied_on(gated: Generator) -> None:
-    given = inputs(gated.config)
+def test_what_is_missing_at_t1_is_not_relied_on(adaptive: Generator) -> None:
+    given = inputs(adaptive.config)
     s2_t1 = given.s2_t1.clone()
     s2_t1[:, 1, 10:20, 20:30] = torch.nan  # one band of three is enough
-    reliability = gated(*given._replace(s2_t1=s2_t1)).reliability
+    reliability = adaptive(*given._replace(s2_t1=s2_t1)).reliability
     assert reliability is not None
     missing = torch.isnan(s2_t1).any(1, keepdim=True)
     assert (reliability[missing] == 0).all()
@@ -75,9 +75,9 @@ def test_what_is_missing_at_t1_is_not_relied_on(gated: Generator) -> None:
     assert reliability.max() < 1
 
 
-def test_nothing_seen_at_t2_is_the_same_as_no_image_of_t2(gated: Generator) -> None:
-    given = inputs(gated.config)
+def test_nothing_seen_at_t2_is_the_same_as_no_image_of_t2(adaptive: Generator) -> None:
+    given = inputs(adaptive.config)
     unseen = torch.full_like(given.s2_t2, torch.nan)
-    nothing, none = gated(*given._replace(s2_t2=unseen)).reflectance, gated(*given[:3]).reflectance
+    nothing, none = adaptive(*given._replace(s2_t2=unseen)).reflectance, adaptive(*given[:3]).reflectance
     assert torch.equal(nothing, none)
-    assert not torch.equal(gated(*given).reflectance, none)
+    assert not torch.equal(adaptive(*given).reflectance, none)

@@ -1,0 +1,201 @@
+"""The default generator (preset ``base``): the paper's order of work, and a last layer solved inside the scene.
+
+As the paper does, it fuses radar and optical of t1 first and then aligns with the radar of t2 by attention, on the way
+into a Swin tower. It departs where the paper's form loses what users need:
+
+- optical paths keep absolute radiometry, radar stems are blind to gain and offset, and missing pixels are marked;
+- S2 at t1 passes a learned reliability per pixel, never an open skip, so clouds are not copied;
+- pixels of t2 that were seen clear decide the scene's radiometry: a ridge regression on local means of the inputs gives
+  a first estimate, the network sees what that leaves, and its own features are regressed on the rest
+  (:mod:`crgen.model.ridge`). Where nothing was seen, the network's prior stands.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from crgen.model.config import GeneratorConfig
+from crgen.model.generator import Generator, Prediction, present, standardise
+from crgen.model.layers import FusionAttention
+from crgen.model.ridge import SceneRidge
+from crgen.model.swin import SwinTower
+
+REACH = (7, 21, 41)
+"""Sides in pixels of the local means among the first estimate's features."""
+NEAR = (7, 31)
+"""Sides in pixels over which residuals of seen pixels are spread to their surroundings."""
+CENTRE = SPREAD = 0.15
+"""Reflectance of a usual land pixel, and its spread: optical values are centred and scaled by them inside."""
+
+
+class Residual(nn.Module):
+    """The input plus two convolutions of it, the second from zero: at first the identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first, self.second = convolution(channels, channels), convolution(channels, channels)
+        nn.init.zeros_(self.second.weight)
+        if self.second.bias is not None:
+            nn.init.zeros_(self.second.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return a map of the input's shape."""
+        y: Tensor = x + self.second(F.silu(self.first(x)))
+        return y
+
+
+def convolution(cin: int, cout: int, stride: int = 1) -> nn.Conv2d:
+    """Return a 3 × 3 convolution."""
+    return nn.Conv2d(cin, cout, 3, stride, padding=1)
+
+
+def down(cin: int, cout: int) -> nn.Sequential:
+    """Return layers that halve height and width."""
+    return nn.Sequential(convolution(cin, cout, 2), nn.SiLU(), Residual(cout))
+
+
+def up(cin: int, cout: int) -> nn.Sequential:
+    """Return layers that double height and width."""
+    return nn.Sequential(nn.Conv2d(cin, 4 * cout, 1), nn.PixelShuffle(2))
+
+
+def join(cin: int, cout: int) -> nn.Sequential:
+    """Return layers that merge concatenated maps."""
+    return nn.Sequential(convolution(cin, cout), nn.SiLU(), Residual(cout))
+
+
+def stem(cin: int, cout: int) -> nn.Sequential:
+    """Return layers that take all pixels to half resolution without losing one."""
+    return nn.Sequential(nn.PixelUnshuffle(2), convolution(4 * cin, cout), nn.SiLU())
+
+
+def local_sum(x: Tensor, side: int) -> Tensor:
+    """Return the mean over ``side`` × ``side`` pixels, counting 0 beyond the border; wide ones at a quarter of the size."""
+    if side > 16:
+        coarse = local_sum(F.avg_pool2d(x, 4), side // 4 | 1)
+        return F.interpolate(coarse, scale_factor=4, mode="bilinear", align_corners=False)
+    rows = F.avg_pool2d(x, (side, 1), 1, (side // 2, 0))
+    return F.avg_pool2d(rows, (1, side), 1, (0, side // 2))
+
+
+def local_mean(x: Tensor, weight: Tensor, side: int) -> Tensor:
+    """Return the weighted mean over ``side`` × ``side`` pixels, near 0 where all weights are."""
+    return local_sum(x * weight, side) / (local_sum(weight, side) + 1e-3)
+
+
+class Reliability(nn.Module):
+    """How far each pixel of S2 at t1 can be relied on, from itself and its surroundings up to 100 px."""
+
+    def __init__(self, cin: int, width: int) -> None:
+        super().__init__()
+        self.enter = stem(cin, width)
+        self.context = nn.Sequential(
+            down(width, 3 * width // 2), down(3 * width // 2, 2 * width), down(2 * width, 2 * width),
+            up(2 * width, 3 * width // 2), nn.SiLU(), up(3 * width // 2, width), nn.SiLU(), up(width, width),
+        )  # fmt: skip
+        self.leave = nn.Sequential(convolution(2 * width, 4), nn.PixelShuffle(2))
+        assert isinstance(last := self.leave[0], nn.Conv2d)
+        assert last.bias is not None
+        nn.init.constant_(last.bias, 2.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return values between 0 and 1, ``(batch, 1, y, x)`` float32."""
+        x = self.enter(x)
+        y: Tensor = self.leave(torch.cat([x, self.context(x)], 1))
+        return torch.sigmoid(y.float())
+
+
+class AdaptiveGenerator(Generator):
+    """The default generator. Predicts a variance too."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__(config)
+        p, b = len(config.pols), len(config.bands)
+        s, w, n = config.stem, config.width, config.features
+        coarse, middle, fine = config.decoder
+        self.reliability = Reliability(b + 1 + p, 2 * s // 3)
+        self.estimate = SceneRidge(2 + (1 + len(REACH)) * (2 * p + b) + 2 * p + p * b, b, learn_mean=True)
+        with torch.no_grad():
+            self.estimate.mean[2 + 2 * p : 2 + 2 * p + b] = torch.eye(b)
+        self.stem_t1 = stem(p + 1 + b + 1, s)
+        self.stem_t2 = stem(p + 1 + 2 * b + 2 + len(NEAR) * (b + 1), s)
+        self.down_t1 = nn.Sequential(down(s, w), Residual(w))
+        self.down_t2 = nn.Sequential(down(s, w), Residual(w))
+        self.fusion = FusionAttention(w, config.attention_axis)
+        self.extended = join(2 * w, w)
+        self.tower = SwinTower(w, config.embed, config.depths, config.head_dim, config.window, patch=2)
+        self.up_16 = up(config.embed[2], coarse)
+        self.join_16 = join(coarse + config.embed[1], coarse)
+        self.up_8 = up(coarse, middle)
+        self.join_8 = join(middle + config.embed[0], middle)
+        self.up_4 = up(middle, w)
+        self.join_4 = join(2 * w, w)
+        self.up_2 = up(w, s)
+        self.join_2 = join(3 * s, fine)
+        self.head = nn.Sequential(convolution(fine, 4 * (n + 3 * b)), nn.PixelShuffle(2))
+        self.adapt = SceneRidge(1 + b + n, b, precision=10.0, learn_mean=False)
+        self.doubt = nn.Sequential(nn.Conv2d(b + 1 + len(NEAR), 16, 1), nn.SiLU(), nn.Conv2d(16, b, 1))
+        assert isinstance(last := self.doubt[2], nn.Conv2d)
+        assert last.bias is not None
+        nn.init.constant_(last.bias, -1.0)
+
+    def generate(self, s1_t1: Tensor, s2_t1: Tensor, s1_t2: Tensor, s2_t2: Tensor) -> Prediction:
+        """See :meth:`Generator.forward`."""
+        radar1, optical1, radar2, seen = (present(x) for x in (s1_t1, s2_t1, s1_t2, s2_t2))
+        r1, r2 = self.blind_backscatter(s1_t1, radar1), self.blind_backscatter(s1_t2, radar2)
+        o1, o2 = self.centred(s2_t1, optical1), self.centred(s2_t2, seen)
+        reliability = self.reliability(torch.cat([o1, optical1, r1], 1)) * optical1
+
+        first, spread = self.estimate(self.features(r1, radar1, r2, radar2, o1, reliability), o2, seen)
+        left = (o2 - first) * seen
+        near = []
+        for side in NEAR:
+            density = local_sum(seen, side)
+            near += [local_sum(left, side) / (density + 0.02), density]
+
+        t1 = self.stem_t1(torch.cat([r1, radar1, o1 * reliability, reliability], 1))
+        t2 = self.stem_t2(torch.cat([r2, radar2, first, left, seen, spread.clamp(max=4), *near], 1))
+        y = self.extended(self.fusion(self.down_t1(t1), self.down_t2(t2)))
+        scale_8, scale_16, scale_32 = self.tower(y)
+        x = self.join_16(torch.cat([self.up_16(scale_32), scale_16], 1))
+        x = self.join_8(torch.cat([self.up_8(x), scale_8], 1))
+        x = self.join_4(torch.cat([self.up_4(x), y], 1))
+        x = self.join_2(torch.cat([self.up_2(x), t1, t2], 1))
+        n, b = self.config.features, len(self.config.bands)
+        features, made, kept, doubt = self.head(x).float().split([n, b, b, b], 1)
+
+        prior = made + torch.sigmoid(kept + 1) * first
+        features = torch.cat([torch.ones_like(seen), first, features], 1)
+        change, spread = self.adapt(features, o2 - prior, seen)
+        deviation = self.doubt(torch.cat([doubt, (spread + 1e-4).log(), *near[1::2]], 1)).float()
+        return Prediction(
+            (prior + change) * SPREAD + CENTRE,
+            reliability=reliability,
+            variance=(SPREAD * F.softplus(deviation)).square() + 1e-6,
+            prior=prior * SPREAD + CENTRE,
+        )
+
+    def blind_backscatter(self, s1: Tensor, here: Tensor) -> Tensor:
+        """Return backscatter with the window's mean and deviation taken out; missing pixels are 0."""
+        return standardise(s1 / 6, here)
+
+    def centred(self, s2: Tensor, here: Tensor) -> Tensor:
+        """Return reflectance, clipped, centred and scaled; missing pixels are 0."""
+        low, high = self.config.reflectance_range
+        return torch.where(here > 0, (s2.clamp(low, high) - CENTRE) / SPREAD, 0.0)
+
+    def features(
+        self, r1: Tensor, radar1: Tensor, r2: Tensor, radar2: Tensor, o1: Tensor, reliability: Tensor
+    ) -> Tensor:
+        """Return what the first estimate is regressed on: the inputs, their local means, and products of these."""
+        inputs = torch.cat([r1, r2, o1], 1)
+        weight = torch.cat([radar1.expand_as(r1), radar2.expand_as(r2), reliability.expand_as(o1)], 1)
+        means = [local_mean(inputs, weight, side) for side in REACH]
+        p = r1.shape[1]
+        radar, radar2_mean, optical = means[0][:, : 2 * p], means[0][:, p : 2 * p], means[0][:, 2 * p :]
+        products = [radar.square() / 2, (radar2_mean[:, :, None] * optical[:, None]).flatten(1, 2) / 2]
+        return torch.cat(
+            [torch.ones_like(reliability), 1 - reliability, r1, r2, o1 * reliability, *means, *products], 1
+        )

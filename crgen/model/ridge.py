@@ -1,0 +1,123 @@
+"""Ridge regression solved inside the scene: what clear pixels of t2 say about the hidden ones, in closed form.
+
+Reflectance is a linear function of per-pixel features, whose coefficients have a normal prior. The pixels of a window
+that were seen give their posterior mean exactly; gradients pass through the solve, so features, prior mean and
+precision are learned for it. Nothing seen leaves the prior mean. The window's solution is then refined for its parts:
+around each tile, once for every scale, the residual is regressed on the same features with the coarser solution as the
+prior mean, so that a part with few seen pixels keeps the coarser one.
+
+Sources: Bertinetto et al., "Meta-learning with differentiable closed-form solvers", ICLR 2019; Harrison et al.,
+"Meta-learning priors for efficient online Bayesian regression" (ALPaCA), WAFR 2018; Fotheringham et al.,
+"Geographically Weighted Regression", 2002, for the local weights.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+TILE = 32
+"""Side in pixels of the tiles that have coefficients of their own; between their centres these are interpolated."""
+
+
+class SceneRidge(nn.Module):
+    """Regress seen pixels of t2 on features, and predict all pixels.
+
+    Args:
+        features: number of features; a constant should be among them.
+        bands: number of bands.
+        scales: deviation in pixels of the Gaussian weight around a tile, coarse to fine; one refinement each.
+        precision: prior precision of every coefficient, in seen pixels, to start learning from.
+        learn_mean: learn a prior mean; else it is 0.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        bands: int,
+        scales: tuple[float, ...] = (64.0, 32.0),
+        precision: float = 30.0,
+        *,
+        learn_mean: bool,
+    ) -> None:
+        super().__init__()
+        self.scales = scales
+        self.log_precision = nn.Parameter(torch.full((features,), precision).log())
+        self.log_local = nn.Parameter(torch.full((len(scales),), 3.0).log())
+        """Precision of each refinement over that of the window's solution."""
+        mean = torch.zeros(features, bands)
+        self.mean = nn.Parameter(mean) if learn_mean else nn.Buffer(mean, persistent=False)
+
+    def forward(self, features: Tensor, target: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the posterior mean of every pixel, and how far its features lie from the seen ones.
+
+        Args:
+            features: ``(batch, feature, y, x)``; height and width multiples of :data:`TILE`.
+            target: what to regress, ``(batch, band, y, x)``; read where ``seen``, finite everywhere.
+            seen: weight of each pixel, 0 or 1, ``(batch, 1, y, x)``.
+
+        Returns:
+            The prediction ``(batch, band, y, x)``, and the variance ``φᵀ(ΦᵀΦ + Λ)⁻¹φ`` of the window's solution in
+            units of the noise, ``(batch, 1, y, x)``. Both float32.
+        """
+        with torch.autocast(features.device.type, enabled=False):
+            features, target, seen = features.float(), target.float(), seen.float()
+            height, width = features.shape[-2:]
+            down, across = height // TILE, width // TILE
+            pixels, weights, values = (_tiles(a) for a in (features, seen, target))
+            weighted = pixels * weights
+            gram, moment = weighted @ pixels.transpose(-1, -2), weighted @ values.transpose(-1, -2)
+            prior = torch.diag(self.log_precision.exp())
+
+            factor = torch.linalg.cholesky(gram.sum(1) + prior)
+            residual = moment.sum(1) - gram.sum(1) @ self.mean
+            window = self.mean + torch.cholesky_solve(residual, factor)
+            whitened = torch.linalg.solve_triangular(factor, features.flatten(2), upper=False)
+            spread = whitened.square().sum(1).unflatten(1, (1, height, width))
+
+            solution = window[:, None].expand_as(moment)
+            for scale, local in zip(self.scales, self.log_local.exp(), strict=True):
+                near = _nearness(down, across, scale, gram.device).expand(gram.shape[0], -1, -1)
+                gram_near = torch.bmm(near, gram.flatten(2)).view_as(gram)
+                residual = torch.bmm(near, moment.flatten(2)).view_as(moment) - gram_near @ solution
+                factor = torch.linalg.cholesky(gram_near + local * prior)
+                solution = solution + torch.cholesky_solve(residual, factor)
+            return _apply(solution.unflatten(1, (down, across)), features), spread
+
+
+def _tiles(x: Tensor) -> Tensor:
+    """``(B, C, H, W)`` → ``(B, tiles, C, TILE²)``."""
+    b, c, h, w = x.shape
+    x = x.view(b, c, h // TILE, TILE, w // TILE, TILE)
+    return x.permute(0, 2, 4, 1, 3, 5).reshape(b, -1, c, TILE * TILE)
+
+
+def _nearness(down: int, across: int, scale: float, device: torch.device) -> Tensor:
+    """Return the Gaussian weights between tile centres, ``(tiles, tiles)``."""
+
+    def axis(n: int) -> Tensor:
+        at = torch.arange(n, device=device, dtype=torch.float32) * TILE
+        return torch.exp(-(at[:, None] - at).square() / (2 * scale**2))
+
+    return torch.kron(axis(down), axis(across))
+
+
+def _apply(coefficients: Tensor, features: Tensor) -> Tensor:
+    """Multiply features by coefficients ``(B, down, across, feature, band)``, bilinear between tile centres."""
+    b, down, across, d, k = coefficients.shape
+    height, width = features.shape[-2:]
+    half = TILE // 2
+    rows = [0, *range(down), down - 1]
+    cols = [0, *range(across), across - 1]
+    framed = coefficients[:, rows][:, :, cols]
+    corners = torch.cat([framed[:, i : i + down + 1, j : j + across + 1] for i in (0, 1) for j in (0, 1)], -1)
+    cells = F.pad(features, (half,) * 4).view(b, d, down + 1, TILE, across + 1, TILE)
+    cells = cells.permute(0, 2, 4, 3, 5, 1).reshape(-1, TILE * TILE, d)
+    values = torch.bmm(cells, corners.reshape(-1, d, 4 * k)).view(-1, TILE, TILE, 4, k)
+    right = (torch.arange(TILE, device=features.device) + 0.5) / TILE
+    share = torch.stack([1 - right, right])
+    blend = torch.einsum("iy,jx->yxij", share, share).flatten(2)
+    image = (values * blend[..., None]).sum(3).view(b, down + 1, across + 1, TILE, TILE, k)
+    image = image.permute(0, 5, 1, 3, 2, 4).reshape(b, k, height + TILE, width + TILE)
+    return image[..., half:-half, half:-half]
