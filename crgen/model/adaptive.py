@@ -51,6 +51,13 @@ def convolution(cin: int, cout: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(cin, cout, 3, stride, padding=1)
 
 
+def biased(layer: nn.Conv2d, bias: float) -> nn.Conv2d:
+    """Return the layer with its bias set."""
+    assert layer.bias is not None
+    nn.init.constant_(layer.bias, bias)
+    return layer
+
+
 def down(cin: int, cout: int) -> nn.Sequential:
     """Return layers that halve height and width."""
     return nn.Sequential(convolution(cin, cout, 2), nn.SiLU(), Residual(cout))
@@ -72,7 +79,7 @@ def stem(cin: int, cout: int) -> nn.Sequential:
 
 
 def local_sum(x: Tensor, side: int) -> Tensor:
-    """Return the mean over ``side`` × ``side`` pixels, counting 0 beyond the border; wide ones at a quarter of the size."""
+    """Return the mean over ``side`` × ``side`` pixels, 0 beyond the border; wide ones at a quarter of the resolution."""
     if side > 16:
         coarse = local_sum(F.avg_pool2d(x, 4), side // 4 | 1)
         return F.interpolate(coarse, scale_factor=4, mode="bilinear", align_corners=False)
@@ -95,10 +102,7 @@ class Reliability(nn.Module):
             down(width, 3 * width // 2), down(3 * width // 2, 2 * width), down(2 * width, 2 * width),
             up(2 * width, 3 * width // 2), nn.SiLU(), up(3 * width // 2, width), nn.SiLU(), up(width, width),
         )  # fmt: skip
-        self.leave = nn.Sequential(convolution(2 * width, 4), nn.PixelShuffle(2))
-        assert isinstance(last := self.leave[0], nn.Conv2d)
-        assert last.bias is not None
-        nn.init.constant_(last.bias, 2.0)
+        self.leave = nn.Sequential(biased(convolution(2 * width, 4), 2.0), nn.PixelShuffle(2))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return values between 0 and 1, ``(batch, 1, y, x)`` float32."""
@@ -136,10 +140,7 @@ class AdaptiveGenerator(Generator):
         self.join_2 = join(3 * s, fine)
         self.head = nn.Sequential(convolution(fine, 4 * (n + 3 * b)), nn.PixelShuffle(2))
         self.adapt = SceneRidge(1 + b + n, b, precision=10.0, learn_mean=False)
-        self.doubt = nn.Sequential(nn.Conv2d(b + 1 + len(NEAR), 16, 1), nn.SiLU(), nn.Conv2d(16, b, 1))
-        assert isinstance(last := self.doubt[2], nn.Conv2d)
-        assert last.bias is not None
-        nn.init.constant_(last.bias, -1.0)
+        self.doubt = nn.Sequential(nn.Conv2d(b + 1 + len(NEAR), 16, 1), nn.SiLU(), biased(nn.Conv2d(16, b, 1), -1.0))
 
     def generate(self, s1_t1: Tensor, s2_t1: Tensor, s1_t2: Tensor, s2_t2: Tensor) -> Prediction:
         """See :meth:`Generator.forward`."""

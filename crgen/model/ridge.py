@@ -74,7 +74,7 @@ class SceneRidge(nn.Module):
             residual = moment.sum(1) - gram.sum(1) @ self.mean
             window = self.mean + torch.cholesky_solve(residual, factor)
             whitened = torch.linalg.solve_triangular(factor, features.flatten(2), upper=False)
-            spread = whitened.square().sum(1).unflatten(1, (1, height, width))
+            spread = whitened.square().sum(1).view(-1, 1, height, width)
 
             solution = window[:, None].expand_as(moment)
             for scale, local in zip(self.scales, self.log_local.exp(), strict=True):
@@ -83,7 +83,7 @@ class SceneRidge(nn.Module):
                 residual = torch.bmm(near, moment.flatten(2)).view_as(moment) - gram_near @ solution
                 factor = torch.linalg.cholesky(gram_near + local * prior)
                 solution = solution + torch.cholesky_solve(residual, factor)
-            return _apply(solution.unflatten(1, (down, across)), features), spread
+            return _apply(solution.view(-1, down, across, *self.mean.shape), features), spread
 
 
 def _tiles(x: Tensor) -> Tensor:

@@ -1,10 +1,7 @@
 """The paper's generator keeps to its formulas."""
 
-from dataclasses import replace
-
 import pytest
 
-from crgen.model.config import preset
 from crgen.model.generator import Generator
 
 from .scenes import TINY_PAPER, inputs, trained
