@@ -79,7 +79,7 @@ def stem(cin: int, cout: int) -> nn.Sequential:
 
 
 def local_sum(x: Tensor, side: int) -> Tensor:
-    """Return the mean over ``side`` × ``side`` pixels, 0 beyond the border; wide ones at a quarter of the resolution."""
+    """Return the mean over ``side`` × ``side`` pixels, 0 beyond the border; wide ones at a quarter of the size."""
     if side > 16:
         coarse = local_sum(F.avg_pool2d(x, 4), side // 4 | 1)
         return F.interpolate(coarse, scale_factor=4, mode="bilinear", align_corners=False)

@@ -120,8 +120,9 @@ def test_variation_hides_the_target_and_never_shows_what_is_not_clear() -> None:
     varied, s2_t2 = vary(batch, data.bands, rng())
     seen = s2_t2.isfinite().all(1, keepdim=True)
     assert not (seen & ~batch.clear).any()
-    assert torch.equal(s2_t2[seen.expand_as(s2_t2)], batch.target[seen.expand_as(s2_t2)])
-    assert 0.3 < float(seen.any(1).any(1).any(1).float().mean()) < 0.7
+    true = ((s2_t2 == batch.target) | ~seen).flatten(1).all(1)
+    assert 0.8 < float(true.float().mean()) < 1, "a little cloud is left in a tenth of what is shown"
+    assert 0.5 < float(seen.any(1).any(1).any(1).float().mean()) < 0.85
     assert torch.equal(varied.target, batch.target)
     dropped = varied.s2_t1.isnan().flatten(1).all(1)
     assert 0 < int(dropped.sum()) < 12

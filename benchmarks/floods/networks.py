@@ -1,0 +1,139 @@
+"""The networks anyone would try first, trained by crgen's own trainer on the same data: a plain U-Net, and pix2pix.
+
+    python -m benchmarks.floods.networks unet|pix2pix DATA OUT.pt [STEPS]
+
+The U-Net sees what `base` sees: radar of both dates, S2 at t1, S2 at t2 where seen, and which pixels are there. pix2pix
+(Isola et al. 2017) is the same U-Net with dropout against a 70 × 70 patch discriminator and 100 × L1.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from crgen.model.config import preset
+from crgen.model.data import Mixture
+from crgen.model.generator import Generator, Prediction, present
+from crgen.model.recipe import RECIPES, Adversary, Optimiser, Recipe, changed
+from crgen.model.train import Trainer
+from crgen.pipeline.datasets import open_data, table_spec
+from crgen.pipeline.training import read_training_file
+
+BASE = Path(__file__).parents[2] / "examples" / "train_base.toml"
+
+
+class Block(nn.Sequential):
+    """Twice convolution, batch norm, ReLU."""
+
+    def __init__(self, cin: int, cout: int) -> None:
+        layers: list[nn.Module] = []
+        for channels in (cin, cout):
+            layers += [nn.Conv2d(channels, cout, 3, padding=1, bias=False), nn.BatchNorm2d(cout), nn.ReLU()]
+        super().__init__(*layers)
+
+
+class UNet(Generator):
+    """A U-Net (Ronneberger et al. 2015) of about the parameters of `base`."""
+
+    def __init__(self, widths: tuple[int, ...] = (24, 48, 96, 192, 320), dropout: float = 0.0) -> None:
+        super().__init__(preset("base"))
+        p, b = len(self.config.pols), len(self.config.bands)
+        self.enter = Block(2 * (p + 1) + 2 * (b + 1), widths[0])
+        self.down = nn.ModuleList(Block(a, c) for a, c in zip(widths[:-1], widths[1:], strict=True))
+        self.up = nn.ModuleList(
+            nn.ConvTranspose2d(a, c, 2, 2) for a, c in zip(widths[:0:-1], widths[-2::-1], strict=True)
+        )
+        self.join = nn.ModuleList(Block(2 * c, c) for c in widths[-2::-1])
+        self.dropout = nn.Dropout2d(dropout)
+        self.head = nn.Conv2d(widths[0], b, 1)
+
+    def generate(self, s1_t1: Tensor, s2_t1: Tensor, s1_t2: Tensor, s2_t2: Tensor) -> Prediction:
+        """See :meth:`Generator.forward`."""
+        inputs = []
+        for image, scale in (
+            (s1_t1, self.scale_backscatter), (s1_t2, self.scale_backscatter),
+            (s2_t1, self.scale_reflectance), (s2_t2, self.scale_reflectance),
+        ):  # fmt: skip
+            here = present(image)
+            inputs += [torch.where(here > 0, scale(image), 0.0), here]
+        x = self.enter(torch.cat(inputs, 1))
+        skips = []
+        for block in self.down:
+            skips.append(x)
+            x = block(F.max_pool2d(x, 2))
+        x = self.dropout(x)
+        for up, join, skip in zip(self.up, self.join, reversed(skips), strict=True):
+            x = join(torch.cat([up(x), skip], 1))
+        return Prediction(self.to_reflectance(torch.tanh(self.head(x).float())))
+
+
+class PatchDiscriminator(nn.Module):
+    """One judgement for every 70 × 70 px patch."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for cin, cout, stride in ((channels, 64, 2), (64, 128, 2), (128, 256, 2), (256, 512, 1)):
+            layers += [nn.Conv2d(cin, cout, 4, stride, 1), nn.LeakyReLU(0.2)]
+            if cin != channels:
+                layers.insert(-1, nn.InstanceNorm2d(cout, affine=True))
+        self.layers = nn.Sequential(*layers, nn.Conv2d(512, 1, 4, 1, 1))
+
+    def forward(self, image: Tensor, condition: Tensor) -> list[Tensor]:
+        """Return one map of scores."""
+        return [self.layers(torch.cat([image, condition], 1))]
+
+
+def recipe(name: str, steps: int) -> Recipe:
+    """Return how a network is trained: as `base`, but for what makes it what it is."""
+    base = changed(RECIPES["base"], {"steps": steps, "precision": "bfloat16"})
+    losses = {k: v for k, v in base.losses.items() if k not in ("prior", "gaussian")}
+    if name == "unet":
+        return replace(base, losses=losses)
+    adam = Optimiser("adam", 2e-4, (0.5, 0.999), 0.0)
+    adversary = Adversary("least squares", weight=1.0, penalty=0.0, optimiser=adam)
+    return replace(base, losses={"l1": 100.0}, optimiser=adam, clip=None, adversary=adversary)
+
+
+def build(name: str) -> UNet:
+    """Return an untrained network."""
+    torch.manual_seed(0)
+    return UNet(dropout=0.5 if name == "pix2pix" else 0.0)
+
+
+def training_data(folder: Path) -> Mixture:
+    """Return the data `base` is trained on."""
+    config = preset("base")
+    tables = read_training_file(BASE, {}).data
+    specs = [table_spec({**table, "path": str(folder / Path(table["path"]).name)}) for table in tables]
+    return Mixture([(open_data(spec, config.pols, config.bands), spec.weight) for spec in specs])
+
+
+def train(name: str, folder: Path, out: Path, steps: int) -> None:
+    """Train a network and save its averaged weights."""
+    generator, how = build(name), recipe(name, steps)
+    channels = 2 * len(generator.config.bands) + 2 * len(generator.config.pols)
+    trainer = Trainer(
+        generator,
+        how,
+        training_data(folder),
+        discriminator=PatchDiscriminator(channels) if how.adversary else None,
+        checkpoint=out.with_suffix(".checkpoint"),
+    )
+
+    def report(step: int, values: dict[str, float]) -> None:
+        if step % 50 == 0:
+            print(step, {k: round(v, 4) for k, v in values.items()}, flush=True)
+
+    torch.save(trainer.run(report).state_dict(), out)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) not in (4, 5):
+        sys.exit(__doc__)
+    train(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]) if len(sys.argv) > 4 else 3200)

@@ -1,0 +1,116 @@
+"""The regression inside the scene: what it solves, what it leaves, and what it says of itself."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from crgen.model.ridge import TILE, SceneRidge
+
+
+def scene(seed: int = 0, features: int = 4, bands: int = 3, side: int = 2 * TILE) -> tuple[Tensor, Tensor, Tensor]:
+    """Random features with a constant, random targets, and a random third of the pixels seen."""
+    rng = torch.Generator().manual_seed(seed)
+    phi = torch.randn(1, features, side, side, generator=rng)
+    phi[:, 0] = 1
+    target = torch.randn(1, bands, side, side, generator=rng)
+    return phi, target, (torch.rand(1, 1, side, side, generator=rng) < 0.3).float()
+
+
+def ridge(scales: tuple[float, ...] = (), *, learn_mean: bool = True, features: int = 4, bands: int = 3) -> SceneRidge:
+    torch.manual_seed(1)
+    solver = SceneRidge(features, bands, scales, learn_mean=learn_mean).requires_grad_(False)
+    solver.log_precision.copy_(torch.randn(features))
+    if learn_mean:
+        solver.mean.copy_(torch.randn(features, bands))
+    return solver
+
+
+@given(st.integers(0, 1000))
+def test_the_window_is_the_posterior_mean_that_numpy_finds(seed: int) -> None:
+    phi, target, seen = scene(seed)
+    solver = ridge()
+    made, spread = solver(phi, target, seen)
+    there = seen[0, 0].bool().numpy()
+    x, y = phi[0].numpy()[:, there].T.astype(np.float64), target[0].numpy()[:, there].T
+    precision = np.diag(np.exp(solver.log_precision.numpy()))
+    mean = solver.mean.numpy()
+    inverse = np.linalg.inv(x.T @ x + precision)
+    coefficients = mean + inverse @ (x.T @ (y - x @ mean))
+    everywhere = phi[0].flatten(1).numpy().T
+    np.testing.assert_allclose(made[0].flatten(1).numpy().T, everywhere @ coefficients, atol=1e-4)
+    expected = np.einsum("ni,ij,nj->n", everywhere, inverse, everywhere)
+    np.testing.assert_allclose(spread.flatten().numpy(), expected, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("scales", [(), (64.0, 32.0)])
+def test_nothing_seen_leaves_the_prior_mean(scales: tuple[float, ...]) -> None:
+    phi, target, seen = scene()
+    solver = ridge(scales)
+    made, _ = solver(phi, target, torch.zeros_like(seen))
+    expected = torch.einsum("ndyx,dk->nkyx", phi, solver.mean)
+    torch.testing.assert_close(made, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_hidden_targets_do_not_matter() -> None:
+    phi, target, seen = scene()
+    other = torch.where(seen > 0, target, target + 5)
+    solver = ridge((64.0, 32.0))
+    assert torch.equal(solver(phi, target, seen)[0], solver(phi, other, seen)[0])
+
+
+def test_a_linear_world_is_recovered_from_a_few_pixels() -> None:
+    phi, _, seen = scene()
+    truth = torch.einsum("ndyx,dk->nkyx", phi, torch.randn(4, 3))
+    few = torch.zeros_like(seen)
+    few[..., :3, :3] = 1
+    solver = SceneRidge(4, 3, precision=1e-4, learn_mean=False)
+    made, _ = solver(phi, truth, few)
+    assert (made - truth).abs().max() < 1e-2
+
+
+def test_parts_of_a_scene_that_differ_get_coefficients_of_their_own() -> None:
+    side = 8 * TILE
+    phi, _, seen = scene(side=side)
+    left = (torch.arange(side) < side // 2).float()
+    truth = phi[:, 1:2] * (2 * left - 1) + left
+    errors = []
+    for scales in ((), (64.0,), (64.0, 32.0)):
+        made, _ = SceneRidge(4, 1, scales, learn_mean=False)(phi, truth, seen)
+        errors.append(float((made - truth).square().mean()))
+    assert errors[2] < 0.7 * errors[1] < 0.2 * errors[0]
+
+
+def test_coefficients_change_without_steps_between_tiles() -> None:
+    """A constant feature shows the coefficients themselves: no jump at a tile's edge is larger than within tiles."""
+    side = 4 * TILE
+    phi = torch.ones(1, 1, side, side)
+    target = torch.linspace(0, 1, side).expand(1, 1, side, side)
+    made, _ = SceneRidge(1, 1, (32.0,), precision=1.0, learn_mean=False)(phi, target, torch.ones(1, 1, side, side))
+    steps = made[0, 0, TILE].diff().detach().abs()
+    edges = steps[TILE - 1 :: TILE]
+    assert edges.max() <= steps.max() + 1e-6
+    assert steps.max() < 3 / side
+
+
+def test_far_from_what_was_seen_the_spread_is_larger() -> None:
+    phi, target, seen = scene()
+    usual, strange = phi.clone(), phi.clone()
+    strange[..., 5, 5] = 30.0
+    solver = ridge()
+    assert solver(strange, target, seen)[1][0, 0, 5, 5] > 10 * solver(usual, target, seen)[1][0, 0, 5, 5]
+    assert solver(phi, target, torch.zeros_like(seen))[1].mean() > 10 * solver(phi, target, seen)[1].mean()
+
+
+def test_gradients_pass_through_the_solve() -> None:
+    phi, target, seen = scene()
+    phi.requires_grad_()
+    solver = SceneRidge(4, 3, learn_mean=True)
+    solver(phi, target, seen)[0].square().sum().backward()
+    assert phi.grad is not None
+    assert phi.grad.isfinite().all()
+    for name, parameter in solver.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 0, name
