@@ -1,1 +1,1 @@
-"""The table of flood scores: what `base` is compared with, on events it never saw. Run `python -m benchmarks.floods`."""
+"""The table of flood scores: `base` and what it is compared with, on events it never saw."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -44,7 +45,7 @@ class UNet(Generator):
         super().__init__(preset("base"))
         p, b = len(self.config.pols), len(self.config.bands)
         self.enter = Block(2 * (p + 1) + 2 * (b + 1), widths[0])
-        self.down = nn.ModuleList(Block(a, c) for a, c in zip(widths[:-1], widths[1:], strict=True))
+        self.down = nn.ModuleList(Block(a, c) for a, c in pairwise(widths))
         self.up = nn.ModuleList(
             nn.ConvTranspose2d(a, c, 2, 2) for a, c in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )
