@@ -22,8 +22,8 @@ from crgen.model.layers import FusionAttention
 from crgen.model.ridge import SceneRidge
 from crgen.model.swin import SwinTower
 
-REACH = (7, 21, 41)
-"""Sides in pixels of the local means among the first estimate's features."""
+REACH = (7, 21)
+"""Sides in pixels of the local means among the first estimate's features; products use the first."""
 NEAR = (7, 31)
 """Sides in pixels over which residuals of seen pixels are spread to their surroundings."""
 CENTRE = SPREAD = 0.15
@@ -120,7 +120,7 @@ class AdaptiveGenerator(Generator):
         s, w, n = config.stem, config.width, config.features
         coarse, middle, fine = config.decoder
         self.reliability = Reliability(b + 1 + p, 2 * s // 3)
-        self.estimate = SceneRidge(2 + (1 + len(REACH)) * (2 * p + b) + 2 * p + p * b, b, learn_mean=True)
+        self.estimate = SceneRidge(2 + (1 + len(REACH)) * (2 * p + b) + 2 * p + b + p * b, b, learn_mean=True)
         with torch.no_grad():
             self.estimate.mean[2 + 2 * p : 2 + 2 * p + b] = torch.eye(b)
         self.stem_t1 = stem(p + 1 + b + 1, s)
@@ -139,7 +139,7 @@ class AdaptiveGenerator(Generator):
         self.up_2 = up(w, s)
         self.join_2 = join(3 * s, fine)
         self.head = nn.Sequential(convolution(fine, 4 * (n + 3 * b)), nn.PixelShuffle(2))
-        self.adapt = SceneRidge(1 + b + n, b, precision=10.0, learn_mean=False)
+        self.adapt = SceneRidge(1 + 2 * b + n, b, precision=10.0, learn_mean=False)
         self.doubt = nn.Sequential(nn.Conv2d(b + 1 + len(NEAR), 16, 1), nn.SiLU(), biased(nn.Conv2d(16, b, 1), -1.0))
 
     def generate(self, s1_t1: Tensor, s2_t1: Tensor, s1_t2: Tensor, s2_t2: Tensor) -> Prediction:
@@ -168,7 +168,7 @@ class AdaptiveGenerator(Generator):
         features, made, kept, doubt = self.head(x).float().split([n, b, b, b], 1)
 
         prior = made + torch.sigmoid(kept + 1) * first
-        features = torch.cat([torch.ones_like(seen), first, features], 1)
+        features = torch.cat([torch.ones_like(seen), first, prior, features], 1)
         change, spread = self.adapt(features, o2 - prior, seen)
         deviation = self.doubt(torch.cat([doubt, (spread + 1e-4).log(), *near[1::2]], 1)).float()
         return Prediction(
@@ -196,7 +196,7 @@ class AdaptiveGenerator(Generator):
         means = [local_mean(inputs, weight, side) for side in REACH]
         p = r1.shape[1]
         radar, radar2_mean, optical = means[0][:, : 2 * p], means[0][:, p : 2 * p], means[0][:, 2 * p :]
-        products = [radar.square() / 2, (radar2_mean[:, :, None] * optical[:, None]).flatten(1, 2) / 2]
-        return torch.cat(
-            [torch.ones_like(reliability), 1 - reliability, r1, r2, o1 * reliability, *means, *products], 1
-        )
+        relied = o1 * reliability
+        products = [radar.square(), relied.square(), (radar2_mean[:, :, None] * optical[:, None]).flatten(1, 2)]
+        halved = [product / 2 for product in products]
+        return torch.cat([torch.ones_like(reliability), 1 - reliability, r1, r2, relied, *means, *halved], 1)

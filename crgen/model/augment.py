@@ -92,7 +92,7 @@ def vary(batch: Batch, bands: tuple[str, ...], rng: torch.Generator) -> tuple[Ba
     """
     n, _, height, width = batch.target.shape
     painted_share = uniform((n,), 0.05, 0.7, rng) * (uniform((n,), 0, 1, rng) < 0.5)
-    s2_t1, _ = paint_clouds(batch.s2_t1, bands, painted_share, rng)
+    s2_t1, opacity = paint_clouds(batch.s2_t1, bands, painted_share, rng)
     s1_t1, s1_t2 = jitter_backscatter(batch.s1_t1, rng), jitter_backscatter(batch.s1_t2, rng)
     for array in (s1_t1, s2_t1):
         array[uniform((n,), 0, 1, rng) < 0.04] = torch.nan
@@ -101,7 +101,8 @@ def vary(batch: Batch, bands: tuple[str, ...], rng: torch.Generator) -> tuple[Ba
     missed = uniform((n,), 0.01, 0.1, rng) * (uniform((n,), 0, 1, rng) < 0.1)
     shown, _ = paint_clouds(batch.target, bands, missed, rng)
     s2_t2 = torch.where(seen & batch.clear, shown, torch.nan)
-    return batch._replace(s1_t1=s1_t1, s2_t1=s2_t1, s1_t2=s1_t2), s2_t2
+    clear_t1 = batch.clear_t1 * (1 - opacity)
+    return batch._replace(s1_t1=s1_t1, s2_t1=s2_t1, s1_t2=s1_t2, clear_t1=clear_t1), s2_t2
 
 
 def leave(batch: Batch, bands: tuple[str, ...], rng: torch.Generator) -> tuple[Batch, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -129,9 +129,23 @@ class Batch(NamedTuple):
     s2_t1: Tensor
     s1_t2: Tensor
     target: Tensor
+    clear_t1: Tensor
+    """How much of the ground S2 at t1 shows, 0 (cloud) to 1, float32; NaN where that is unknown."""
     clear: Tensor
 
 
 def collate(samples: list[Sample]) -> Batch:
     """Stack samples of one size."""
-    return Batch(*(torch.from_numpy(np.stack([getattr(s, name) for s in samples])) for name in Batch._fields))
+
+    def stacked(arrays: list[NDArray[Any]]) -> Tensor:
+        return torch.from_numpy(np.stack(arrays))
+
+    unknown = np.float32(np.nan)
+    return Batch(
+        stacked([s.s1_t1 for s in samples]),
+        stacked([s.s2_t1 for s in samples]),
+        stacked([s.s1_t2 for s in samples]),
+        stacked([s.target for s in samples]),
+        stacked([np.full(s.clear.shape, unknown) if s.clear_t1 is None else np.float32(s.clear_t1) for s in samples]),
+        stacked([s.clear for s in samples]),
+    )

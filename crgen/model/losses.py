@@ -78,6 +78,21 @@ def auxiliary(made: Prediction, truth: Tensor, counts: Tensor) -> Tensor:
     return masked_mean((made.auxiliary - truth).abs(), counts)
 
 
+def reliability_error(reliability: Tensor, clear_t1: Tensor, s2_t1: Tensor) -> Tensor:
+    """Return the cross-entropy between a reliability and how much of the ground S2 at t1 shows, a scalar.
+
+    Args:
+        reliability: ``(batch, 1, y, x)``.
+        clear_t1: see :class:`~crgen.model.data.Batch`; pixels where it is NaN do not count.
+        s2_t1: reflectance at t1; pixels where it is missing do not count.
+    """
+    counts = torch.isfinite(clear_t1) & torch.isfinite(s2_t1).all(1, keepdim=True)
+    share = reliability.float().clamp(1e-6, 1 - 1e-6)
+    truth = torch.nan_to_num(clear_t1)
+    error = -(truth * share.log() + (1 - truth) * (1 - share).log())
+    return torch.where(counts, error, 0.0).sum() / counts.sum().clamp(min=1)
+
+
 TERMS: dict[str, Term] = {
     "l1": l1,
     "charbonnier": charbonnier,

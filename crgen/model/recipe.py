@@ -66,7 +66,7 @@ class Recipe:
     variation: Literal["none", "full"] = "full"
     """How inputs are varied beside crops and turns, see :data:`crgen.model.augment.VARIATIONS`."""
     losses: Mapping[str, float] = field(default_factory=lambda: {"l1": 1.0, "ms_ssim": 0.15, "auxiliary": 0.2})
-    """Weights of the terms of :data:`crgen.model.losses.TERMS`, and of ``perceptual``."""
+    """Weights of the terms of :data:`crgen.model.losses.TERMS`, of ``perceptual`` and of ``reliability``."""
     optimiser: Optimiser = Optimiser()
     schedule: Literal["cosine", "plateau", "constant"] = "cosine"
     """``cosine``: to 1 % of the peak at the last step. ``plateau``: half after 10 epochs without a better mean loss."""
@@ -156,10 +156,11 @@ _BASE = Recipe(
     crop=192,
     losses={
         "charbonnier": 1.0,
-        "ssim": 0.2,
+        "ssim": 0.4,
         "cosine": 0.1,
         "log_error": 0.03,
         "prior": 0.1,
+        "reliability": 0.1,
         "gaussian": 0.01,
     },
     ema=0.998,

@@ -20,6 +20,9 @@ from torch import Tensor, nn
 TILE = 32
 """Side in pixels of the tiles that have coefficients of their own; between their centres these are interpolated."""
 
+PACE = 1e4
+"""Change of a precision when its parameter changes by 1: they must move far at the pace of other weights."""
+
 
 class SceneRidge(nn.Module):
     """Regress seen pixels of t2 on features, and predict all pixels.
@@ -43,9 +46,11 @@ class SceneRidge(nn.Module):
     ) -> None:
         super().__init__()
         self.scales = scales
-        self.log_precision = nn.Parameter(torch.full((features,), precision).log())
-        self.log_local = nn.Parameter(torch.full((len(scales),), 3.0).log())
-        """Precision of each refinement over that of the window's solution."""
+        self.precision, self.local = precision, 3.0
+        self.precision_change = nn.Parameter(torch.zeros(features))
+        self.local_change = nn.Parameter(torch.zeros(len(scales)))
+        """Learned, as powers of :data:`PACE`: the precision of a coefficient over ``precision``, and of each
+        refinement over the window's solution, at first 3."""
         mean = torch.zeros(features, bands)
         self.mean = nn.Parameter(mean) if learn_mean else nn.Buffer(mean, persistent=False)
 
@@ -68,7 +73,7 @@ class SceneRidge(nn.Module):
             pixels, weights, values = (_tiles(a) for a in (features, seen, target))
             weighted = pixels * weights
             gram, moment = weighted @ pixels.transpose(-1, -2), weighted @ values.transpose(-1, -2)
-            prior = torch.diag(self.log_precision.exp())
+            prior = torch.diag(self.precision * PACE**self.precision_change)
 
             factor = torch.linalg.cholesky(gram.sum(1) + prior)
             residual = moment.sum(1) - gram.sum(1) @ self.mean
@@ -77,7 +82,7 @@ class SceneRidge(nn.Module):
             spread = whitened.square().sum(1).view(-1, 1, height, width)
 
             solution = window[:, None].expand_as(moment)
-            for scale, local in zip(self.scales, self.log_local.exp(), strict=True):
+            for scale, local in zip(self.scales, self.local * PACE**self.local_change, strict=True):
                 near = _nearness(down, across, scale, gram.device).expand(gram.shape[0], -1, -1)
                 gram_near = torch.bmm(near, gram.flatten(2)).view_as(gram)
                 residual = torch.bmm(near, moment.flatten(2)).view_as(moment) - gram_near @ solution

@@ -22,7 +22,7 @@ from crgen.model.discriminator import condition_of
 from crgen.model.draw import MIN_CLEAR, Step, Steps, loader
 from crgen.model.generator import Generator, Prediction
 from crgen.model.log import TrainingLog
-from crgen.model.losses import ADVERSARIAL, TERMS, Term, gradient_penalty, score_losses
+from crgen.model.losses import ADVERSARIAL, TERMS, Term, gradient_penalty, reliability_error, score_losses
 from crgen.model.processes import Processes
 from crgen.model.recipe import Optimiser, Recipe, learning_rate
 
@@ -141,8 +141,10 @@ class Trainer:
                 f"the data hold {channels(data)}, "
                 f"the generator takes {'/'.join(config.pols)} and {'/'.join(config.bands)}"
             )
-        if unknown := set(recipe.losses) - set(TERMS) - {"perceptual"}:
-            raise TrainingError(f"there is no loss '{min(unknown)}'; choose from {', '.join(TERMS)}, perceptual")
+        if unknown := set(recipe.losses) - set(TERMS) - {"perceptual", "reliability"}:
+            raise TrainingError(
+                f"there is no loss '{min(unknown)}'; choose from {', '.join(TERMS)}, perceptual, reliability"
+            )
         if (recipe.adversary is None) != (discriminator is None):
             raise TrainingError("a recipe with an adversary needs a discriminator, and one without takes none")
         if ("perceptual" in recipe.losses) != (perceptual is not None):
@@ -186,6 +188,8 @@ class Trainer:
             made = self.generator(batch.s1_t1, batch.s2_t1, batch.s1_t2, s2_t2)
         terms = similarity(made, batch, s2_t2, self.terms)
         weights = dict(self.recipe.losses)
+        if "reliability" in weights and made.reliability is not None:
+            terms["reliability"] = reliability_error(made.reliability, batch.clear_t1, batch.s2_t1)
         adversary = self.recipe.adversary
         if adversary is not None and self.discriminator is not None and self.step >= adversary.start:
             condition = condition_of(self.generator, batch.s1_t1, batch.s2_t1, batch.s1_t2)

@@ -22,7 +22,7 @@ def scene(seed: int = 0, features: int = 4, bands: int = 3, side: int = 2 * TILE
 def ridge(scales: tuple[float, ...] = (), *, learn_mean: bool = True, features: int = 4, bands: int = 3) -> SceneRidge:
     torch.manual_seed(1)
     solver = SceneRidge(features, bands, scales, learn_mean=learn_mean).requires_grad_(False)
-    solver.log_precision.copy_(torch.randn(features))
+    solver.precision_change.copy_(torch.randn(features) / 10)
     if learn_mean:
         solver.mean.copy_(torch.randn(features, bands))
     return solver
@@ -35,7 +35,7 @@ def test_the_window_is_the_posterior_mean_that_numpy_finds(seed: int) -> None:
     made, spread = solver(phi, target, seen)
     there = seen[0, 0].bool().numpy()
     x, y = phi[0].numpy()[:, there].T.astype(np.float64), target[0].numpy()[:, there].T
-    precision = np.diag(np.exp(solver.log_precision.numpy()))
+    precision = np.diag(30 * 1e4 ** solver.precision_change.numpy())
     mean = solver.mean.numpy()
     inverse = np.linalg.inv(x.T @ x + precision)
     coefficients = mean + inverse @ (x.T @ (y - x @ mean))
