@@ -140,12 +140,17 @@ def collate(samples: list[Sample]) -> Batch:
     def stacked(arrays: list[NDArray[Any]]) -> Tensor:
         return torch.from_numpy(np.stack(arrays))
 
-    unknown = np.float32(np.nan)
+    unknown = np.nan
     return Batch(
         stacked([s.s1_t1 for s in samples]),
         stacked([s.s2_t1 for s in samples]),
         stacked([s.s1_t2 for s in samples]),
         stacked([s.target for s in samples]),
-        stacked([np.full(s.clear.shape, unknown) if s.clear_t1 is None else np.float32(s.clear_t1) for s in samples]),
+        stacked(
+            [
+                np.full(s.clear.shape, unknown, np.float32) if s.clear_t1 is None else s.clear_t1.astype(np.float32)
+                for s in samples
+            ]
+        ),
         stacked([s.clear for s in samples]),
     )
