@@ -56,8 +56,8 @@ def prior(made: Prediction, truth: Tensor, counts: Tensor) -> Tensor:
 
 
 def log_error(made: Prediction, truth: Tensor, counts: Tensor) -> Tensor:
-    """Logarithm of the mean squared error: PSNR but for a factor, so that no scene outweighs another."""
-    return (masked_mean((made.reflectance - truth).square(), counts) + 1e-5).log()
+    """Logarithm of the mean squared error over 10⁻⁵: PSNR but for a factor, so that no scene outweighs another."""
+    return (masked_mean((made.reflectance - truth).square(), counts) / 1e-5 + 1).log()
 
 
 def gaussian(made: Prediction, truth: Tensor, counts: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from crgen.errors import RequestError
 from crgen.model.generator import Prediction
-from crgen.model.losses import TERMS, VGG19, Perceptual, gaussian
+from crgen.model.losses import TERMS, VGG19, Perceptual, gaussian, reliability_error
 
 BANDS = ("B11", "B8", "B3")
 
@@ -26,7 +26,9 @@ def test_terms_by_hand() -> None:
     truth = torch.full((1, 2, 16, 16), 0.2)
     made = torch.stack([torch.full((16, 16), 0.2), torch.full((16, 16), 0.5)])[None]
     every = torch.ones(1, 1, 16, 16, dtype=torch.bool)
-    prediction = Prediction(made, variance=torch.full_like(made, 0.01), auxiliary=truth + 0.1)
+    prediction = Prediction(made, variance=torch.full_like(made, 0.01), prior=truth + 0.2, auxiliary=truth + 0.1)
+    assert TERMS["prior"](prediction, truth, every).item() == pytest.approx(0.2, abs=1e-2)
+    assert TERMS["log_error"](prediction, truth, every).item() == pytest.approx(math.log(0.045 / 1e-5 + 1), rel=1e-5)
     assert TERMS["l1"](prediction, truth, every).item() == pytest.approx(0.15)
     assert TERMS["charbonnier"](prediction, truth, every).item() == pytest.approx(0.15, abs=1e-3)
     cosine = (0.2 * 0.2 + 0.2 * 0.5) / (math.hypot(0.2, 0.2) * math.hypot(0.2, 0.5))
@@ -40,7 +42,7 @@ def test_terms_by_hand() -> None:
 def test_pixels_that_do_not_count_give_no_gradient(name: str, pair: tuple[Tensor, Tensor, Tensor]) -> None:
     made, truth, counts = pair
     made.requires_grad_()
-    loss = TERMS[name](Prediction(made, variance=torch.ones_like(made), auxiliary=made), truth, counts)
+    loss = TERMS[name](Prediction(made, variance=made + 0.1, prior=made, auxiliary=made), truth, counts)
     assert loss.shape == (2,)
     loss.sum().backward()
     assert made.grad is not None
@@ -53,7 +55,7 @@ def test_a_perfect_image_has_no_loss_nor_an_undefined_gradient(pair: tuple[Tenso
     _, truth, counts = pair
     made = truth.clone().requires_grad_()
     for name in set(TERMS) - {"gaussian"}:
-        loss = TERMS[name](Prediction(made, auxiliary=made), truth, counts)
+        loss = TERMS[name](Prediction(made, prior=made, auxiliary=made), truth, counts)
         assert loss.abs().max() < 1e-5, name
         (slope,) = torch.autograd.grad(loss.sum(), made)
         assert slope.isfinite().all(), name
@@ -68,6 +70,28 @@ def test_the_likelihood_is_best_at_the_true_variance(pair: tuple[Tensor, Tensor,
     assert losses[1] < min(losses[0], losses[2])
     with pytest.raises(RequestError, match="needs a generator that predicts a variance"):
         gaussian(Prediction(made), truth, counts)
+
+
+def test_the_likelihood_trains_the_variance_alone(pair: tuple[Tensor, Tensor, Tensor]) -> None:
+    made, truth, counts = pair
+    made.requires_grad_()
+    variance = torch.full_like(made, 0.01).requires_grad_()
+    gaussian(Prediction(made, variance=variance), truth, counts).sum().backward()
+    assert made.grad is None
+    assert variance.grad is not None
+
+
+def test_reliability_is_right_where_it_says_how_much_of_the_ground_is_seen() -> None:
+    s2_t1 = torch.rand(1, 3, 8, 8)
+    s2_t1[..., 0] = torch.nan
+    clear = torch.full((1, 1, 8, 8), 1.0)
+    clear[..., 1:4], clear[..., 7] = 0.0, torch.nan
+    best = reliability_error(clear.nan_to_num(0.5), clear, s2_t1)
+    assert best < 1e-4
+    for wrong in (0.5, 0.9):
+        assert reliability_error(torch.full_like(clear, wrong), clear, s2_t1) > best + 0.3
+    elsewhere = torch.where(clear.isnan() | s2_t1.isnan().any(1, keepdim=True), 0.3, clear)
+    assert reliability_error(elsewhere, clear, s2_t1) == best, "unknown and missing pixels do not count"
 
 
 @pytest.fixture(scope="module")

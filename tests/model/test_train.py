@@ -107,7 +107,7 @@ def test_a_loss_that_is_not_a_number_names_its_patches_and_leaves_the_checkpoint
 def test_a_gradient_that_is_not_a_number_never_reaches_the_weights() -> None:
     trainer = training(TINY, SHORT, Patches())
     before = state(trainer.generator)
-    trainer.generator.get_parameter("head.weight").register_hook(lambda gradient: gradient * torch.nan)
+    trainer.generator.get_parameter("head.0.weight").register_hook(lambda gradient: gradient * torch.nan)
     with pytest.raises(TrainingError, match="gradient is not a number at step 0"):
         trainer.run()
     assert same(state(trainer.generator), before)
@@ -190,13 +190,15 @@ def test_the_loss_counts_clear_hidden_pixels_only() -> None:
     s2_t2[:, :, 40:] = batch.target[:, :, 40:]
     hidden = batch.clear & s2_t2.isnan().any(1, keepdim=True)
     made = torch.rand(batch.target.shape, generator=step_rng(1, 1))
-    losses = similarity(Prediction(made, variance=made.square()), batch, s2_t2, TERMS)
+    losses = similarity(Prediction(made, variance=made.square(), prior=made), batch, s2_t2, TERMS)
     elsewhere = torch.where(hidden, made, 9.0)
-    assert similarity(Prediction(elsewhere, variance=elsewhere.square()), batch, s2_t2, TERMS) == losses
-    perfect = similarity(Prediction(batch.target, variance=made), batch, s2_t2, TERMS)
+    assert (
+        similarity(Prediction(elsewhere, variance=elsewhere.square(), prior=elsewhere), batch, s2_t2, TERMS) == losses
+    )
+    perfect = similarity(Prediction(batch.target, variance=made, prior=batch.target), batch, s2_t2, TERMS)
     assert all(perfect[name] < 1e-4 < losses[name] for name in losses if name not in ("gaussian", "auxiliary"))
     nothing = batch._replace(clear=torch.zeros_like(batch.clear))
-    assert not any(similarity(Prediction(made, variance=made), nothing, s2_t2, TERMS).values())
+    assert not any(similarity(Prediction(made, variance=made, prior=made), nothing, s2_t2, TERMS).values())
 
 
 def test_a_sample_without_clear_pixels_does_not_dilute_the_others() -> None:
@@ -231,7 +233,7 @@ def test_a_gradient_beyond_float16_costs_one_step_and_a_smaller_scale() -> None:
     trainer = training(TINY, replace(SHORT, precision="float16", steps=2), Patches())
     before, scale = state(trainer.generator), trainer.scaler.get_scale()
     once = iter([torch.inf, 1.0])
-    trainer.generator.get_parameter("head.weight").register_hook(lambda gradient: gradient * next(once))
+    trainer.generator.get_parameter("head.0.weight").register_hook(lambda gradient: gradient * next(once))
     with pytest.raises(KeyboardInterrupt):
         trainer.run(stop_after(1))
     assert same(state(trainer.generator), before)

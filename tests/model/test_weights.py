@@ -154,11 +154,11 @@ def test_a_card_that_cannot_be_understood_is_refused(
 
 
 def test_tensors_that_do_not_fit_the_card_are_named(altered: Callable[..., Path]) -> None:
-    refused(altered(resign=True, gate__bias=None), "do not fit the card: 'gate.bias' is missing")
+    refused(altered(resign=True, fusion__gamma=None), "do not fit the card: 'fusion.gamma' is missing")
     refused(altered(resign=True, extra__weight=torch.zeros(2)), "'extra.weight' is unknown")
-    refused(altered(resign=True, gate__bias=torch.zeros(2)), "'gate.bias' has shape (2,)", "needs (1,)")
-    refused(altered(resign=True, gate__bias=None, gate__weight=None), "and 1 more")
-    wider = altered(lambda card: card | {"generator": card["generator"] | {"stem": 8}})
+    refused(altered(resign=True, fusion__gamma=torch.zeros(2)), "'fusion.gamma' has shape (2,)", "needs (1,)")
+    refused(altered(resign=True, fusion__query1__bias=None, fusion__query1__weight=None), "and 1 more")
+    wider = altered(lambda card: card | {"generator": card["generator"] | {"stem": 24}})
     refused(wider, "do not fit the card", "more")
 
 
