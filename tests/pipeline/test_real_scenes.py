@@ -8,12 +8,13 @@ import rasterio
 
 import crgen
 from crgen.pipeline.quality import Quality
+from crgen.pipeline.result import Result
 from tests.realdata import REAL_DATA, needs_real_data, real_stacks
 
 pytestmark = needs_real_data
 
 
-def filled(name: str, folder: Path, **days: str) -> tuple[crgen.pipeline.fill.Result, object]:
+def filled(name: str, folder: Path, **days: str) -> tuple[Result, object]:
     stack = real_stacks.PAIRS[name](REAL_DATA)
     crgen.write_stack(stack, folder / f"{name}.zarr")
     return crgen.fill(source=str(folder / f"{name}.zarr"), out=folder / f"{name}.tif", **days), stack
