@@ -99,7 +99,10 @@ def train(
 
 
 def evaluate(
-    data: Annotated[str, typer.Option(help="[KIND:]PATH[,option=value…], e.g. the OMBRIA folder.")],
+    data: Annotated[str | None, typer.Option(help="[KIND:]PATH[,option=value…], e.g. the OMBRIA folder.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Training configuration: score on its validation data instead.")
+    ] = None,
     weights: Annotated[str, typer.Option(help="Name (see 'crgen models') or path of the weights.")] = "base",
     painted: Annotated[
         list[float] | None, typer.Option(help="Share of t1 to paint clouds on; give again for more. [0.3]")
@@ -114,15 +117,24 @@ def evaluate(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
     """Score weights on held-out data beside copying t1, as Markdown tables."""
+    from crgen.errors import RequestError
     from crgen.model.evaluate import Condition
     from crgen.model.weights import load_model
     from crgen.pipeline.datasets import held_out_spec, open_data
     from crgen.pipeline.predict import pick_device
     from crgen.pipeline.scoring import Scoring
+    from crgen.pipeline.training import open_validation, read_training_file
 
+    if (data is None) == (config is None):
+        raise RequestError("scoring needs data: give either --data or --config")
     model = load_model(weights, pick_device(device))
-    config = model.card.config
-    opened = open_data(held_out_spec(data), config.pols, config.bands)
+    channels = model.card.config.pols, model.card.config.bands
+    if data is not None:
+        opened: PatchDataset | None = open_data(held_out_spec(data), *channels)
+    else:
+        opened = open_validation(read_training_file(config, {}), *channels)
+    if opened is None:
+        raise RequestError(f"{config} names no validation data, and its data have no held-out part")
     conditions = [Condition("as it is")]
     conditions += [Condition(f"{share:.0%} cloud painted on t1", painted=share) for share in painted or [0.3]]
     conditions += [Condition(f"{share:.0%} of t2 seen", seen=share) for share in seen or [0.1, 0.3]]

@@ -52,11 +52,6 @@ class Processes:
         dist.all_reduce(flag, dist.ReduceOp.MIN)
         return bool(flag > 0)
 
-    def wait(self) -> None:
-        """Wait for the others."""
-        if self.count > 1:
-            dist.barrier()
-
 
 def join_processes(device: str) -> tuple[Processes, str]:
     """Join the processes that `torchrun` started, if it did; return this one's place and its device."""

@@ -109,10 +109,12 @@ class Trainer:
         self.averaged = deepcopy(self.generator).eval().requires_grad_(False)
         self.best: dict[str, Any] = {"PSNR": -math.inf, "step": 0, "state": None}
         self.optimisers = {"generator": build_optimiser(self.generator, recipe.optimiser)}
+        self.peaks = {"generator": recipe.optimiser.learning_rate}
         self.discriminator = discriminator
         if discriminator is not None and recipe.adversary is not None:
             self.processes.align(discriminator.to(self.device))
             self.optimisers["discriminator"] = build_optimiser(discriminator, recipe.adversary.optimiser)
+            self.peaks["discriminator"] = recipe.adversary.optimiser.learning_rate
         self.plateaus = {
             name: torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=0.5, patience=10)
             for name, optimiser in self.optimisers.items()
@@ -261,8 +263,7 @@ class Trainer:
     def _set_rates(self) -> Values:
         for name, optimiser in self.optimisers.items():
             if name not in self.plateaus:
-                settings = self.recipe.optimiser if name == "generator" else self.recipe.adversary.optimiser  # type: ignore[union-attr]
-                rate = learning_rate(self.step, self.steps, self.recipe, settings.learning_rate)
+                rate = learning_rate(self.step, self.steps, self.recipe, self.peaks[name])
                 for group in optimiser.param_groups:
                     group["lr"] = rate
         return {"learning_rate": self.optimisers["generator"].param_groups[0]["lr"]}
@@ -294,7 +295,6 @@ class Trainer:
                     self.best = {"PSNR": scores["PSNR"], "step": self.step, "state": state}
             if self.checkpoint is not None and (self.step % self.checkpoint_every == 0 or last):
                 write_checkpoint(self.checkpoint, self._identity(), self._state())
-        self.processes.wait()
 
     def _identity(self) -> dict[str, Any]:
         identity = {"config": self.generator.config.to_dict(), "recipe": self.recipe.to_dict(), "origin": self.origin}

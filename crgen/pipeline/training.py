@@ -163,7 +163,7 @@ def prepare(file: TrainingFile) -> Job:
             raise OutputError(f"cannot write {path}: a folder of that name is in the way; choose another name")
 
     data = Mixture([(open_data(spec, config.pols, config.bands), spec.weight) for spec in specs])
-    validation = _validation(file, specs, config)
+    validation = open_validation(file, config.pols, config.bands)
     generator = build_generator(config, recipe.seed)
     origin = start_from(generator, file.start) if file.start else ""
     perceptual = None
@@ -223,16 +223,19 @@ def _config(file: TrainingFile, specs: list[DataSpec]) -> GeneratorConfig:
         raise RequestError(f"generator: {'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from None
 
 
-def _validation(file: TrainingFile, specs: list[DataSpec], config: GeneratorConfig) -> PatchDataset | None:
-    """Open the data to score on: those named, else the held-out parts of those trained on."""
+def open_validation(file: TrainingFile, pols: tuple[str, ...], bands: tuple[str, ...]) -> PatchDataset | None:
+    """Open the data to score on: those named, else the held-out parts of those trained on; None without any.
+
+    Raises:
+        RequestError: if an option does not fit.
+        TrainingError: if the data are missing.
+    """
     named = [table_spec(table) for table in file.validation]
     if not named:
-        parts = [(spec, KINDS[spec.kind].held_out) for spec in specs]
+        parts = [(spec, KINDS[spec.kind].held_out) for spec in map(table_spec, file.data)]
         held_out = [replace(spec, options={**spec.options, **part}) for spec, part in parts if part is not None]
         named = [spec for at, spec in enumerate(held_out) if spec.place not in [s.place for s in held_out[:at]]]
-    if not named:
-        return None
-    return Mixture([(open_data(spec, config.pols, config.bands), 1.0) for spec in named])
+    return Mixture([(open_data(spec, pols, bands), 1.0) for spec in named]) if named else None
 
 
 def _spread(data: PatchDataset, count: int) -> list[Sample]:

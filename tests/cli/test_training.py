@@ -101,6 +101,13 @@ losses = {{ charbonnier = 1.0, ssim = 0.2 }}
     assert card["training"]["losses"] == {"charbonnier": 1.0, "ssim": 0.2}
     assert (card["training"]["steps"], card["training"]["epochs"]) == (1, None)
     assert card["trained_on"].count("OMBRIA") == 2
+    scored = crgen("evaluate", "--config", "run.toml", "--weights", "mixed.safetensors")
+    assert scored.code == 0
+    assert re.search(r"\| as it is \| generator \|.* 1 \|", scored.out), "one validation patch, named by both"
+
+
+def test_scoring_needs_one_kind_of_data(refused, here, tiny_weights):
+    assert "give either --data or --config" in refused(2, "evaluate", "--weights", tiny_weights)
 
 
 def test_the_papers_preset_refuses_to_train_without_vgg_unless_told_to(refused, data):
