@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from crgen.cli import fill, models, pull, scenes, train, verify
+from crgen.cli import doctor, fill, models, pull, scenes, train, verify
 from crgen.cli.console import console
 from crgen.errors import CrgenError
 
@@ -39,6 +39,7 @@ app.command("scenes")(scenes.scenes)
 app.command("pull")(pull.pull)
 app.command("train")(train.train)
 app.command("evaluate")(train.evaluate)
+app.command("doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
 
 

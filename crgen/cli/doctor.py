@@ -1,0 +1,47 @@
+"""`crgen doctor`: what is missing before a map can be made, and how to get it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from crgen.cli.console import console
+from crgen.cli.earthengine import Credentials, Project
+
+ENOUGH = 5e9
+"""Bytes free below which a disk is worth a word."""
+
+
+def doctor(project: Project = None, credentials: Credentials = None) -> None:
+    """Check everything 'crgen fill' needs: Earth Engine, the device to compute on, and room on the disks.
+
+    Exit code 7 if Earth Engine cannot be used; the lines above say what to do.
+    """
+    from crgen.gee.cache import TileCache, default_folder
+    from crgen.gee.doctor import examine
+    from crgen.pipeline.earthengine import EarthEngine
+    from crgen.pipeline.files import free_space, size_text
+    from crgen.pipeline.predict import pick_device
+
+    usable = True
+    for check in examine(EarthEngine(project=project, credentials=credentials).settings):
+        usable &= check.ok
+        _say("ok" if check.ok else "missing", check.name, check.text)
+    device = pick_device("auto")
+    if device == "cpu":
+        _say("slow", "device", "no GPU that PyTorch can use: maps are made on the CPU, some windows a second")
+    else:
+        _say("ok", "device", device)
+    cache = default_folder()
+    for name, folder in (("disk", Path.cwd()), ("tiles", cache)):
+        free = free_space(folder)
+        kept = f", {size_text(TileCache(cache).size())} of tiles kept there" if folder == cache else ""
+        advice = "" if free > ENOUGH else "; little room: free some, or set CRGEN_CACHE to another disk"
+        _say("ok" if free > ENOUGH else "low", name, f"{size_text(free)} free in {folder}{kept}{advice}")
+    if not usable:
+        raise typer.Exit(7)
+
+
+def _say(state: str, name: str, text: str) -> None:
+    console.print(f"{state:8} {name:12} {text}", highlight=False, markup=False)
