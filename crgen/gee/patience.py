@@ -49,6 +49,7 @@ def persist(
     patience: float,
     refuse: Callable[[Fault], CrgenError],
     stopped: threading.Event,
+    advice: str = "what was fetched is kept: run the same command again later",
     on_retry: Callable[[Fault], None] = lambda fault: None,
 ) -> T:
     """Do ``action`` until it succeeds, waiting between attempts.
@@ -60,6 +61,7 @@ def persist(
         patience: seconds of fruitless asking and waiting after which to give up; queueing does not count.
         refuse: turns a fault that no waiting helps into the error for people.
         stopped: set to end the waiting.
+        advice: what to do when patience ends, for the message.
         on_retry: told of each failure that is asked again.
 
     Raises:
@@ -95,7 +97,7 @@ def persist(
         if spent > patience:
             raise SourceError(
                 f"Earth Engine did not deliver {what} in {patience:.0f} s and {attempt} attempts (last: "
-                f"{_status(fault)}{fault.reason}); what was fetched is kept: run the same command again later"
+                f"{_status(fault)}{fault.reason}); {advice}"
             )
         on_retry(fault)
         if stopped.wait(wait):

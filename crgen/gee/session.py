@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from crgen.errors import CrgenError, RequestError
 from crgen.gee.credentials import find_account, find_project
@@ -23,7 +24,7 @@ from crgen.gee.transport import Transport
 
 T = TypeVar("T")
 
-FIRST_PATIENCE = 45.0
+FIRST_PATIENCE = 20.0
 """Seconds until a person hears that the service cannot be reached at all."""
 HIGH_VOLUME = "https://earthengine-highvolume.googleapis.com"
 WORKLOAD = "crgen"
@@ -90,7 +91,12 @@ class Session:
         self.retries: Counter[str] = Counter()
         """Failures that were asked again, by HTTP status (``"429"``) or ``"connection"``."""
         self._retry_lock = threading.Lock()
-        self.call("its list of functions", lambda: self._initialise(account.credentials), patience=FIRST_PATIENCE)
+        self.call(
+            "its list of functions",
+            lambda: self._initialise(account.credentials),
+            patience=FIRST_PATIENCE,
+            advice=f"can {urlsplit(settings.url).netloc} be reached from here? 'crgen doctor' checks what is needed",
+        )
 
     def call(
         self,
@@ -98,6 +104,7 @@ class Session:
         action: Callable[[], T],
         *,
         patience: float | None = None,
+        advice: str = "what was fetched is kept: run the same command again later",
         stopped: threading.Event | None = None,
     ) -> T:
         """Do one request with crgen's patience; the ``ee`` client's own retries are off.
@@ -106,6 +113,7 @@ class Session:
             what: what is asked for, for messages.
             action: calls the ``ee`` client.
             patience: seconds of fruitless asking after which to give up; by default the settings'.
+            advice: what to do then, for the message.
             stopped: set to end the waiting.
 
         Raises:
@@ -119,6 +127,7 @@ class Session:
             patience=min(self.settings.patience, patience or math.inf),
             refuse=self.refuse,
             stopped=stopped or threading.Event(),
+            advice=advice,
             on_retry=self._count_retry,
         )
 

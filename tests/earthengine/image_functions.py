@@ -14,6 +14,7 @@ from tests.earthengine import catalogue
 from tests.earthengine.images import (
     DOUBLE,
     MASK,
+    UINT8,
     Band,
     Computed,
     EarthEngineError,
@@ -83,6 +84,21 @@ def select(input: Image, bandSelectors: list[Any], newNames: list[str] | None = 
         bands += matching
     chosen = replace(input, bands=tuple(bands))
     return chosen if newNames is None else rename(chosen, newNames)
+
+
+@function("Image.visualize")
+def visualize(image: Image, bands: list[str], min: float, max: float) -> Image:
+    """Red, green and blue bytes, or one grey band thrice; what maps show of it is never computed here."""
+    chosen = select(image, bands if len(bands) == 3 else bands * 3)
+
+    def stretched(band: Band) -> Band:
+        def read(grid: Grid) -> Pixels:
+            values, mask = band.read(grid)
+            return np.clip((values - min) / (max - min) * 255, 0, 255), mask
+
+        return replace(band, type=UINT8, compute=read)
+
+    return rename(replace(chosen.map_bands(stretched), id=None), ["vis-red", "vis-green", "vis-blue"])
 
 
 @function("Image.rename")

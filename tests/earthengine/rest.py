@@ -47,6 +47,8 @@ def discovery(url: str) -> bytes:
     for methods in (projects["methods"], projects["resources"]["assets"]["methods"]):
         for name in ("filter", "view"):
             methods["listAssets"]["parameters"][name] = {"type": "string", "location": "query"}
+    maps = projects["resources"]["maps"]["methods"]["create"]
+    maps["parameters"]["workloadTag"] = {"type": "string", "location": "query"}
     return json.dumps(document).encode()
 
 

@@ -140,6 +140,9 @@ class EarthEngineServer:
             return json.dumps({"result": encode(evaluate(body["expression"]))}).encode()
         if endpoint == "image:export":
             return json.dumps(self.exports.start(project, body)).encode()
+        if endpoint == "maps":
+            evaluate(body["expression"])
+            return json.dumps({"name": f"projects/{project}/maps/{key_of(body)}"}).encode()
         raise RefusedError(404, f"The local Earth Engine does not implement {endpoint}.")
 
     @contextmanager

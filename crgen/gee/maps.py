@@ -1,0 +1,142 @@
+"""A map to look at: t1 beside the result, the radar under them, the area and the footprints; for notebooks."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import rasterio
+import shapely
+from odc.geo.geom import Geometry
+from shapely.geometry.base import BaseGeometry
+
+from crgen.gee.images import VALID, optical_image, radar_image
+from crgen.gee.manifest import Manifest, Scene
+from crgen.gee.session import Settings, connect
+
+OPTICAL = (0.0, 4000.0)
+RADAR = (-25.0, 0.0)
+"""Digital numbers and dB that are drawn black and white."""
+COLOURS = {"s1_t1": "#1b6ca8", "s1_t2": "#5aa9e6", "s2_t1": "#d1495b", "s2_t2": "#f29e4c"}
+
+
+class Product(Protocol):
+    """What :func:`crgen.fill` returns."""
+
+    @property
+    def paths(self) -> Any:
+        """Its files; ``paths.item`` is the STAC Item."""
+        ...
+
+
+def preview(source: Manifest | Product | str | Path, *, settings: Settings | None = None) -> Any:
+    """Show a manifest, or a product beside what it was made from, on a geemap map.
+
+    The split control has the optical image of t1 on the left. On the right is the product's reflectance, which needs
+    the extra ``crgen[notebook]``; for a manifest alone it is the optical image of t2, or its radar where there is none.
+    Layers of both radar images, the area and the footprints can be switched on.
+
+    Args:
+        source: a manifest, the path of one or of a product's STAC Item, or what ``crgen.fill`` returned.
+        settings: how to reach Earth Engine; by default as for every command.
+
+    Returns:
+        A ``geemap.Map``.
+
+    Raises:
+        SourceError: if there is no manifest of Earth Engine in it, or Earth Engine cannot be used.
+    """
+    manifest, raster = _read(source)
+    session = connect(settings or Settings.from_environment())
+    import ipyleaflet
+    from geemap import Map
+
+    make: Callable[..., Any] = Map
+
+    def layer(name: str, label: str) -> Any:
+        fetcher = session.call(f"a map of {name}", lambda: _map_id(name, manifest))["tile_fetcher"]
+        return ipyleaflet.TileLayer(url=fetcher.url_format, name=label, attribution="Google Earth Engine", max_zoom=24)
+
+    area = Geometry(manifest.area.polygon, manifest.area.crs).to_crs("EPSG:4326", resolution=1000).geom
+    west, south, east, north = area.bounds
+    shown = make(center=((south + north) / 2, (west + east) / 2), zoom=10, ee_initialize=False)
+    dates = manifest.dates
+    for date in ("t1", "t2"):
+        radar = layer(f"s1_{date}", f"radar {date}, {dates[date]}")
+        radar.visible = False
+        shown.add(radar)
+    left = layer("s2_t1", f"optical t1, {dates['t1']}")
+    right, label = _right(raster, manifest, layer)
+    shown.add(ipyleaflet.SplitMapControl(left_layer=left, right_layer=right))
+    for text, place in ((f"t1, {dates['t1']}", "bottomleft"), (label, "bottomright")):
+        shown.add_html(f"<b>{text}</b>", position=place)
+    for name, scenes in manifest.scenes.items():
+        shown.add(_outline(scenes, name))
+    style = {"color": "black", "weight": 2, "fillOpacity": 0}
+    shown.add(ipyleaflet.GeoJSON(data=_geojson(area), style=style, name=manifest.area.name))
+    shown.fit_bounds([[south, west], [north, east]])
+    return shown
+
+
+def _read(source: Manifest | Product | str | Path) -> tuple[Manifest, Path | None]:
+    """Return the manifest, and the reflectance raster if there is a product."""
+    if isinstance(source, Manifest):
+        return source, None
+    path = Path(source) if isinstance(source, str | Path) else Path(source.paths.item)
+    manifest = Manifest.read(path)
+    asset = json.loads(path.read_text()).get("assets", {}).get("reflectance")
+    return manifest, None if asset is None else path.parent / asset["href"]
+
+
+def _right(raster: Path | None, manifest: Manifest, layer: Any) -> tuple[Any, str]:
+    if raster is not None:
+        if find_spec("localtileserver"):
+            return _raster(raster, manifest), f"result, {manifest.dates['t2']}"
+        warnings.warn(
+            f"{raster.name} is not on the map, which needs pip install 'crgen[notebook]': t2 as acquired is shown",
+            stacklevel=3,
+        )
+    if "s2_t2" in manifest.scenes:
+        return layer("s2_t2", "optical t2"), f"optical t2, {manifest.dates['t2']}"
+    return layer("s1_t2", "radar t2"), f"radar t2, {manifest.dates['t2']}"
+
+
+def _raster(path: Path, manifest: Manifest) -> Any:
+    from geemap.common import get_local_tile_layer
+
+    make: Callable[..., Any] = get_local_tile_layer
+    with rasterio.open(path) as file:
+        scale = 1 if file.scales[0] == 1 else 1 / file.scales[0]
+    low, high = (value * 1e-4 * scale for value in OPTICAL)
+    bands = [1, 2, 3] if len(manifest.bands) >= 3 else [1]
+    return make(str(path), indexes=bands, vmin=low, vmax=high, layer_name="result", quiet=True)
+
+
+def _map_id(name: str, manifest: Manifest) -> Any:
+    scenes = manifest.scenes[name]
+    if name.startswith("s1"):
+        image, bands, (low, high) = radar_image(scenes, manifest.pols), [manifest.pols[0]], RADAR
+    else:
+        shown = list(manifest.bands[:3]) if len(manifest.bands) >= 3 else [manifest.bands[0]]
+        image, bands, (low, high) = optical_image(scenes, manifest.bands), shown, OPTICAL
+    return image.updateMask(image.select([VALID])).getMapId({"bands": bands, "min": low, "max": high})
+
+
+def _outline(scenes: tuple[Scene, ...], name: str) -> Any:
+    import ipyleaflet
+
+    shape = shapely.union_all([shapely.geometry.shape(scene.footprint) for scene in scenes])
+    style = {"color": COLOURS[name], "weight": 1, "fillOpacity": 0}
+    layer = ipyleaflet.GeoJSON(data=_geojson(shape), style=style, name=f"footprints of {name}")
+    layer.visible = False
+    return layer
+
+
+def _geojson(shape: BaseGeometry) -> dict[str, Any]:
+    rounded: BaseGeometry = shapely.transform(shape, lambda xy: np.round(xy, 5))
+    return {"type": "Feature", "properties": {}, "geometry": json.loads(shapely.to_geojson(rounded))}

@@ -1,0 +1,56 @@
+"""The map of a manifest, with the real geemap."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import crgen.gee
+from tests.earthengine.server import EarthEngineServer
+from tests.gee.test_acquire import open_area
+
+
+def layers_of(shown) -> dict[str, object]:
+    return {layer.name: layer for layer in shown.layers}
+
+
+def test_a_manifest_becomes_a_map_with_a_split(service: EarthEngineServer) -> None:
+    import ipyleaflet
+
+    manifest = open_area().manifest
+    shown = crgen.gee.preview(manifest)
+    assert shown is not crgen.gee.preview(manifest), "the name stays a function after its first use"
+    (split,) = (c for c in shown.controls if isinstance(c, ipyleaflet.SplitMapControl))
+    assert split.left_layer.name == "optical t1, 2021-07-10"
+    assert split.right_layer.name == "optical t2"
+    for side in (split.left_layer, split.right_layer):
+        assert "/maps/" in side.url
+        assert "{z}/{x}/{y}" in side.url
+    layers = layers_of(shown)
+    assert {"radar t1, 2021-07-10", "radar t2, 2021-07-22", "footprints of s1_t1", manifest.area.name} <= set(layers)
+    south, west = layers[manifest.area.name].data["geometry"]["coordinates"][0][0][::-1]
+    assert (round(west, 1), round(south, 1)) == (113.6, 34.7)
+    assert not service.tiles, "drawing a map computes nothing yet"
+
+
+def test_without_an_optical_image_of_t2_the_radar_is_on_the_right(service: EarthEngineServer) -> None:
+    import ipyleaflet
+
+    manifest = open_area().manifest
+    radar = {name: scenes for name, scenes in manifest.scenes.items() if name != "s2_t2"}
+    shown = crgen.gee.preview(manifest.model_copy(update={"scenes": radar}))
+    (split,) = (c for c in shown.controls if isinstance(c, ipyleaflet.SplitMapControl))
+    assert split.right_layer.name == "radar t2"
+
+
+def test_a_product_without_the_notebook_extra_says_so(service: EarthEngineServer, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("crgen.gee.maps.find_spec", lambda name: None)
+    manifest = json.loads(open_area().manifest.to_json())
+    item = {"properties": {"crgen:manifest": manifest}, "assets": {"reflectance": {"href": "./flood.tif"}}}
+    (tmp_path / "flood.json").write_text(json.dumps(item))
+    result = SimpleNamespace(paths=SimpleNamespace(item=tmp_path / "flood.json"))
+    with pytest.warns(UserWarning, match=r"flood\.tif is not on the map, which needs pip install 'crgen\[notebook\]'"):
+        crgen.gee.preview(result)
+    with pytest.warns(UserWarning, match=r"flood\.tif is not on the map"):
+        crgen.gee.preview(tmp_path / "flood.json")
