@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,7 +37,7 @@ def preview(source: Manifest | Product | str | Path, *, settings: Settings | Non
     """Show a manifest, or a product beside what it was made from, on a geemap map.
 
     The split control has the optical image of t1 on the left. On the right is the product's reflectance, which needs
-    the extra ``crgen[notebook]``; for a manifest alone it is the optical image of t2, or its radar where there is none.
+    the extra ``crgen[notebook]``; otherwise it is the optical image of t2, or its radar where there is none.
     Layers of both radar images, the area and the footprints can be switched on.
 
     Args:
@@ -94,16 +93,14 @@ def _read(source: Manifest | Product | str | Path) -> tuple[Manifest, Path | Non
 
 
 def _right(raster: Path | None, manifest: Manifest, layer: Any) -> tuple[Any, str]:
-    if raster is not None:
-        if find_spec("localtileserver"):
-            return _raster(raster, manifest), f"result, {manifest.dates['t2']}"
-        warnings.warn(
-            f"{raster.name} is not on the map, which needs pip install 'crgen[notebook]': t2 as acquired is shown",
-            stacklevel=3,
-        )
+    """Return the layer on the right and its label; the label says so if the product cannot be shown."""
+    day = manifest.dates["t2"]
+    if raster is not None and find_spec("localtileserver"):
+        return _raster(raster, manifest), f"result, {day}"
+    missing = "" if raster is None else f"<br>{raster.name} is not shown: it needs pip install 'crgen[notebook]'"
     if "s2_t2" in manifest.scenes:
-        return layer("s2_t2", "optical t2"), f"optical t2, {manifest.dates['t2']}"
-    return layer("s1_t2", "radar t2"), f"radar t2, {manifest.dates['t2']}"
+        return layer("s2_t2", f"optical t2, {day}"), f"optical t2, {day}{missing}"
+    return layer("s1_t2", f"radar t2, {day}"), f"radar t2, {day}{missing}"
 
 
 def _raster(path: Path, manifest: Manifest) -> Any:
