@@ -1,6 +1,7 @@
 """Fixtures around the local Earth Engine, for every test that wants one."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,6 +33,27 @@ def earth_engine(
     mistakes = server.mistakes
     server.reset()
     assert not mistakes, mistakes[0]
+
+
+@pytest.fixture
+def service(
+    earth_engine: "EarthEngineServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator["EarthEngineServer"]:
+    """The same, which crgen was never connected to, with an empty tile cache and short waits."""
+    from crgen.gee import fetch
+    from crgen.gee.session import disconnect
+
+    monkeypatch.setenv("CRGEN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("crgen.gee.patience.FIRST_WAIT", 0.01)
+    disconnect()
+    yield earth_engine
+    # Requests of a test that failed, or of one that ended early, are none of the next one's.
+    for fetcher in fetch._fetchers.values():
+        fetcher.stop()
+        for thread in fetcher._threads:
+            thread.join()
+    fetch._fetchers.clear()
+    disconnect()
 
 
 @pytest.fixture

@@ -109,6 +109,14 @@ class EarthEngineServer:
         with self.lock:
             return [asked for asked in self.requests if asked.endpoint == faults.COMPUTE]
 
+    def wait_until_idle(self) -> None:
+        """Returns when no request is under way: a client that was killed leaves some behind."""
+        while True:
+            with self.lock:
+                if not any(self._running.values()):
+                    return
+            time.sleep(0.01)
+
     def served_twice(self) -> list[str]:
         """Keys of tiles that were answered with pixels more than once."""
         return [
