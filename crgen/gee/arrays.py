@@ -61,7 +61,8 @@ class Pull:
     def read(self, layer: int, row: int, col: int) -> NDArray[np.float32]:
         """Return a tile in the Stack's units, ``(channel, y, x)``; others that follow are fetched meanwhile."""
         number = (row * self.shape[1] + col) * len(self.layers) + layer
-        count = AHEAD * self.settings.concurrency if self.home == HOME else 0
+        # Elsewhere only the other layers of the same place: whoever reads one needs them all.
+        count = AHEAD * self.settings.concurrency if self.home == HOME else len(self.layers) - 1 - layer
         ahead = [self.job(n) for n in range(number + 1, min(number + 1 + count, len(self)))]
         job = self.job(number)
         return job.layer.decode(self.fetcher.get(job, ahead))

@@ -12,7 +12,7 @@ import queue
 import threading
 import uuid
 from collections.abc import Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,12 +26,12 @@ from odc.geo.geobox import GeoBox
 from crgen.errors import SourceError
 from crgen.gee.cache import TileCache
 from crgen.gee.images import Layer
-from crgen.gee.patience import TooMuch
+from crgen.gee.patience import INTERRUPTED, LOOK_UP, Stopped, TooMuch
 from crgen.gee.pixels import Tile, grid_of, read_tile, tile_key
 from crgen.gee.session import Session, Settings, connect
 
 HOME = uuid.uuid4().hex
-"""Names this process. Tiles are fetched ahead only where the stack was opened: dask workers would repeat each other."""
+"""Names this process. Far ahead is fetched only where the stack was opened: dask workers would repeat each other."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Fetcher:
             for other in ahead:
                 self._ask(other, urgent=False)
             if needed is not None:
-                needed.result()
+                _await(needed)
             tile = self.cache.load(job.key)
             if tile is not None:
                 return tile
@@ -217,6 +217,14 @@ class Fetcher:
             if layer.digest not in self._images:
                 self._images[layer.digest] = ee.deserializer.fromJSON(layer.expression)
             return self._images[layer.digest]
+
+
+def _await(future: Future[None]) -> None:
+    """Wait for a tile, or until the process is told to end."""
+    while not wait([future], timeout=LOOK_UP).done:
+        if INTERRUPTED.is_set():
+            raise Stopped
+    future.result()
 
 
 _fetchers: dict[tuple[int, Settings, Path], Fetcher] = {}

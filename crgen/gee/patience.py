@@ -16,6 +16,9 @@ T = TypeVar("T")
 
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 60.0
+INTERRUPTED = threading.Event()
+"""Set when a signal ends the process: whoever waits for Earth Engine then stops within ``LOOK_UP`` seconds."""
+LOOK_UP = 0.25
 
 
 class TooMuch(Exception):  # noqa: N818
@@ -71,7 +74,7 @@ def persist(
     """
     spent, attempt = 0.0, 0
     while True:
-        if stopped.is_set():
+        if stopped.is_set() or INTERRUPTED.is_set():
             raise Stopped
         with gate.slot() as ticket:
             start = time.monotonic()
@@ -100,8 +103,10 @@ def persist(
                 f"{_status(fault)}{fault.reason}); {advice}"
             )
         on_retry(fault)
-        if stopped.wait(wait):
-            raise Stopped
+        until = time.monotonic() + wait
+        while (left := until - time.monotonic()) > 0:
+            if stopped.wait(min(left, LOOK_UP)) or INTERRUPTED.is_set():
+                raise Stopped
 
 
 def _status(fault: Fault) -> str:

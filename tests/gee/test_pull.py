@@ -1,6 +1,10 @@
 """`crgen scenes`, `crgen pull` and `crgen fill` against a local Earth Engine, from the command line to files."""
 
 import json
+import os
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +17,8 @@ from crgen.gee.export import ExportState
 from crgen.gee.images import layers
 from crgen.gee.pixels import Tile, grid_of, read_tile
 from crgen.pipeline.stack import manifest_of
-from tests.cli.conftest import crgen, files_in, here  # noqa: F401
+from tests.cli.conftest import COMMAND, crgen, files_in, here  # noqa: F401
+from tests.earthengine import faults
 from tests.earthengine.server import EarthEngineServer
 
 AREA = "113.56,34.70,113.563,34.703"
@@ -213,3 +218,23 @@ def test_pulls_that_make_no_sense(service: EarthEngineServer, crgen, here: Path,
     assert outcome.code == 2
     assert message in outcome.err
     assert files_in(here) == {}
+
+
+def test_ctrl_c_does_not_wait_for_earth_engine_and_the_next_run_goes_on(
+    service: EarthEngineServer,
+    here: Path,  # noqa: F811
+) -> None:
+    service.add(faults.storm(first=1000, retry_after=120))
+    command = [*COMMAND, "pull", *ASKED, "--out", "stack.zarr"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ)
+    deadline = time.monotonic() + 120
+    while not service.tiles and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "interrupted" in errors.splitlines()[-1]
+    assert files_in(here) == {}
+    service.clear()
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=300)
+    assert done.returncode == 0, done.stderr
