@@ -1,81 +1,79 @@
-"""Windows per second of the bare generator and of the whole `fill`, and peak memory at two sizes, in one run.
+"""Windows per second of the bare generator and of the whole `fill`, and peak memory, in one run.
 
-    python benchmarks/throughput.py [SIDE SIDE ...]     (default 2048 6144 px, demo scene, shipped weights)
+    python benchmarks/throughput.py [SIDE …]     (default 2048 4096 px, shipped weights)
 
-Each `fill` runs in a process of its own, so that its peak memory is its own; the bare generator is measured right
-before and right after it, in the same process, and the mean of both is what it is compared with.
+For each size a local stack and the demo scene. Each `fill` runs in a process of its own, so that its peak memory is its
+own; the bare generator, as PyTorch runs it by itself, is measured right before and right after it in the same process,
+and the mean of both is what it is compared with.
 """
 
+import datetime
 import json
-import resource
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-WEST, NORTH = 730_000, 3_850_000
+from common import DAYS, Timed, apart, peak_mb, report, square, stack_on_disk
 
 
-def one(side: int) -> None:
+def one(source: str, side: int) -> None:
     """Measure one size; prints JSON."""
-    import datetime
-
-    from pyproj import Transformer
-
     from crgen.model.weights import load_model
     from crgen.pipeline.fill import run
     from crgen.pipeline.plan import measure
     from crgen.pipeline.predict import BATCH, Predictor
     from crgen.pipeline.request import FillRequest
+    from crgen.pipeline.workshop import Workshop
 
-    to_lonlat = Transformer.from_crs("EPSG:32649", "EPSG:4326", always_xy=True)
-    corners = [
-        (WEST, NORTH),
-        (WEST + 10 * side, NORTH),
-        (WEST + 10 * side, NORTH - 10 * side),
-        (WEST, NORTH - 10 * side),
-    ]
-    ring = [to_lonlat.transform(x, y) for x, y in [*corners, corners[0]]]
-    with tempfile.TemporaryDirectory() as folder:
-        aoi = Path(folder) / "aoi.geojson"
-        aoi.write_text(json.dumps({"type": "Polygon", "coordinates": [ring]}))
+    timed = Timed()
+    Workshop.fill = timed("chunks", Workshop.fill)
+    Predictor.predict = timed("generator", Predictor.predict)
+    t1, t2 = (datetime.date.fromisoformat(day) for day in DAYS)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if source == "demo":
+            where = {"source": "demo", "aoi": str(square(side, folder)), "crs": "EPSG:32649"}
+        else:
+            where = {"source": str(stack_on_disk(side, folder))}
         predictor = Predictor(load_model(), "cpu", BATCH)
-        before = measure(predictor, batches=4)
-        request = FillRequest(
-            aoi=str(aoi),
-            t1=datetime.date(2021, 7, 10),
-            t2=datetime.date(2021, 7, 22),
-            source="demo",
-            crs="EPSG:32649",
-            out=Path(folder) / "out.tif",
-            generate_all=True,
-        )
-        result = run(request)
-        after = measure(predictor, batches=4)
-    bare = (before + after) / 2
-    whole = result.tally.windows / result.seconds
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    row = {"pixels": result.tally.inside, "windows": result.tally.windows, "bare": bare, "fill": whole, "peak": peak}
+        before = measure(predictor, batches=6)
+        result = run(FillRequest(t1=t1, t2=t2, out=folder / "out.tif", generate_all=True, **where))
+        after = measure(predictor, batches=6)
+    row = {
+        "windows": result.tally.windows,
+        "bare": (before + after) / 2,
+        "fill": result.tally.windows / result.seconds,
+        "device busy": timed.seconds["generator"] / timed.seconds["chunks"],
+        "tail": result.seconds - timed.seconds["chunks"],
+        "peak": peak_mb(),
+    }
     print(json.dumps(row))
 
 
 def main(sides: list[int]) -> None:
-    print("| demo scene | windows | bare generator, windows/s | fill, windows/s | fill ÷ bare | peak memory, MB |")
-    print("|---|---|---|---|---|---|", flush=True)
-    for side in sides:
-        done = subprocess.run(
-            [sys.executable, __file__, "--one", str(side)], capture_output=True, text=True, check=True
-        )
-        row = json.loads(done.stdout.splitlines()[-1])
-        print(
-            f"| {side} × {side} px | {row['windows']} | {row['bare']:.2f} | {row['fill']:.2f} "
-            f"| {row['fill'] / row['bare']:.2f} | {row['peak']:.0f} |",
-            flush=True,
-        )
+    rows, ratios = [], []
+    for source in ("local stack", "demo scene"):
+        for side in sides:
+            row = apart(__file__, source.split()[0], side)
+            ratios.append(row["fill"] / row["bare"])
+            cells = f"{row['bare']:.2f}", f"{row['fill']:.2f}", f"{ratios[-1]:.2f}"
+            rest = f"{100 * row['device busy']:.0f} %", f"{row['tail']:.1f}", f"{row['peak'] / 1e3:.2f}"
+            rows.append((f"{source}, {side} × {side} px", row["windows"], *cells, *rest))
+    header = (
+        "`fill` on CPU",
+        "windows",
+        "bare generator, windows/s",
+        "fill, windows/s",
+        "fill ÷ bare",
+        "generator busy",
+        "s after the last pixel",
+        "peak memory, GB",
+    )
+    report("throughput", header, rows, {"fill ÷ bare": ratios})
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--one"]:
-        one(int(sys.argv[2]))
+        one(sys.argv[2], int(sys.argv[3]))
     else:
-        main([int(side) for side in sys.argv[1:]] or [2048, 6144])
+        main([int(side) for side in sys.argv[1:]] or [2048, 4096])

@@ -43,11 +43,18 @@ def halve(array: NDArray[Any], nodata: float, *, categorical: bool) -> NDArray[A
     valid = [~np.isnan(q) if np.isnan(nodata) else q != nodata for q in quarters]
     if categorical:
         return _majority(quarters, valid, nodata)
-    number = sum(v.astype(np.uint32) for v in valid)
-    wide = np.float64 if array.dtype.kind == "f" else np.uint32
-    total = sum(np.where(v, q, 0).astype(wide) for q, v in zip(quarters, valid, strict=True))
+    integer = array.dtype.kind != "f"
+    total = np.zeros(quarters[0].shape, np.uint32 if integer else np.float64)
+    if all(v.all() for v in valid):
+        for quarter in quarters:
+            total += quarter
+        return ((total + 2) >> 2 if integer else total / 4).astype(array.dtype)
+    number = np.zeros(quarters[0].shape, np.uint8)
+    for quarter, here in zip(quarters, valid, strict=True):
+        np.add(total, quarter, out=total, where=here)
+        number += here
     divisor = np.maximum(number, 1)
-    mean = total / divisor if array.dtype.kind == "f" else (total + divisor // 2) // divisor
+    mean = (total + divisor // 2) // divisor if integer else total / divisor
     return np.where(number > 0, mean, nodata).astype(array.dtype)
 
 

@@ -192,18 +192,29 @@ def encode_tile(profile: RasterProfile, pixels: NDArray[Any]) -> bytes:
 
 def moments_of(array: NDArray[Any], nodata: float) -> tuple[Moments, ...]:
     """Return the moments of each band of ``(band, y, x)``; totals of floats in units of 1 / FIXED_POINT."""
-    moments = []
-    for band in array:
-        valid = band[~np.isnan(band) if np.isnan(nodata) else band != nodata]
-        if not valid.size:
-            moments.append(Moments())
-            continue
-        unit = FIXED_POINT if band.dtype.kind == "f" else 1
-        counted = np.rint(valid.astype(np.float64) * unit).astype(np.int64)
-        high, low = np.divmod(counted, _HALF)  # the sum of whole squares would not fit 64 bits
-        squares = int((high * high).sum()) * _HALF**2 + 2 * int((high * low).sum()) * _HALF + int((low * low).sum())
-        moments.append(Moments(valid.size, float(valid.min()), float(valid.max()), int(counted.sum()), squares))
-    return tuple(moments)
+    return tuple((_float_moments if array.dtype.kind == "f" else _integer_moments)(band, nodata) for band in array)
+
+
+def _integer_moments(band: NDArray[Any], nodata: float) -> Moments:
+    numbers = np.bincount(band.ravel())
+    if 0 <= nodata < len(numbers):
+        numbers[int(nodata)] = 0
+    values = np.flatnonzero(numbers)
+    if not len(values):
+        return Moments()
+    numbers = numbers[values]
+    squares = int((numbers * values * values).sum())
+    return Moments(int(numbers.sum()), float(values[0]), float(values[-1]), int((numbers * values).sum()), squares)
+
+
+def _float_moments(band: NDArray[Any], nodata: float) -> Moments:
+    valid = band[~np.isnan(band) if np.isnan(nodata) else band != nodata]
+    if not valid.size:
+        return Moments()
+    counted = np.rint(valid.astype(np.float64) * FIXED_POINT).astype(np.int64)
+    high, low = np.divmod(counted, _HALF)  # the sum of whole squares would not fit 64 bits
+    squares = int((high * high).sum()) * _HALF**2 + 2 * int((high * low).sum()) * _HALF + int((low * low).sum())
+    return Moments(valid.size, float(valid.min()), float(valid.max()), int(counted.sum()), squares)
 
 
 def _check(profile: RasterProfile, row: int, col: int, array: NDArray[Any]) -> None:

@@ -1,0 +1,184 @@
+"""Large areas: is memory flat, is time linear, is the file what it should be?
+
+    python benchmarks/size.py [SIDE …] [--dtype float32]     (default 5000 10000 20000 px, demo scene)
+
+A STAND-IN takes the generator's place, to make the size affordable: it smooths S2 of t1 over 3 × 3 pixels. Everything
+else is the real run: the demo scene, windows of 256 px, chunks of 2048, parts, overviews, COG. The files of the largest
+size are checked: strict validation, classic or BigTIFF, `crgen verify`, pixels of some places against a run of those
+places alone. What follows for 40,000² px is computed from the rates measured here and by the shipped generator.
+"""
+
+import datetime
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from common import DAYS, Timed, apart, cpu_seconds, peak_mb, report, square, watched
+
+CHUNK = 2048
+
+
+def stand_in():
+    """Return a model that costs almost nothing, named as what it is."""
+    import torch
+
+    from crgen.model.generator import Generator, Prediction
+    from crgen.model.weights import load_model
+
+    real = load_model()
+
+    class StandIn(Generator):
+        def generate(self, s1_t1, s2_t1, s1_t2, s2_t2):
+            known = torch.where(torch.isfinite(s2_t1), s2_t1, 0.1)
+            return Prediction(torch.nn.functional.avg_pool2d(known, 3, 1, 1))
+
+    card = real.card.model_copy(update={"name": "stand-in", "trained_on": "nothing: a stand-in for benchmarks"})
+    return real._replace(generator=StandIn(card.config), card=card)
+
+
+def request_for(aoi: Path, out: Path, dtype: str, **more):
+    from crgen.pipeline.request import FillRequest
+
+    t1, t2 = (datetime.date.fromisoformat(day) for day in DAYS)
+    more = {"chunk": CHUNK, "crs": "EPSG:32649", **more}
+    return FillRequest(aoi=str(aoi), t1=t1, t2=t2, source="demo", out=out, dtype=dtype, generate_all=True, **more)
+
+
+def one(side: int, dtype: str, check: bool) -> None:
+    """Measure one size; prints JSON."""
+    from rio_cogeo.cogeo import cog_validate
+
+    import crgen.pipeline.fill as fill
+    import crgen.pipeline.plan as plan
+    from crgen.pipeline.predict import Predictor
+    from crgen.pipeline.runner import Run
+    from crgen.pipeline.verify import verify
+    from crgen.pipeline.workshop import Workshop
+
+    model, timed = stand_in(), Timed()
+    plan.load_model = lambda *_: model
+    Predictor.predict = timed("stand-in", Predictor.predict)
+    Run.prepare = timed("read", Run.prepare)
+    Workshop.finish = timed("encode", Workshop.finish)
+    Workshop.fill = timed("chunks", Workshop.fill)
+    fill.splice = timed("assemble", fill.splice)
+    with tempfile.TemporaryDirectory() as name, watched() as samples:
+        folder, start = Path(name), time.perf_counter()
+        result = fill.run(request_for(square(side, folder), folder / "out.tif", dtype))
+        seconds, cpu = time.perf_counter() - start, cpu_seconds()
+        row = {
+            "pixels": result.tally.inside,
+            "windows": result.tally.windows,
+            "seconds": seconds,
+            "cpu": cpu,
+            "stages": timed.seconds,
+            "peak": peak_mb(),
+            "held": [max((mb for s, mb in samples if s <= share * seconds), default=0) for share in (0.25, 0.5, 1)],
+            "bytes": result.paths.reflectance.stat().st_size,
+        }
+        if check:
+            header = result.paths.reflectance.open("rb").read(4)
+            row["format"] = {42: "classic", 43: "BigTIFF"}[header[2]]
+            row["valid"] = all(cog_validate(str(p), strict=True)[0] for p in result.paths.all[:2])
+            row["whole"] = not any(checked.problems for checked in verify(result.paths.reflectance))
+            row["same"] = all(_same(result, side, at, folder, dtype) for at in ((0.1, 0.1), (0.5, 0.7), (0.99, 0.99)))
+    print(json.dumps(row))
+
+
+def _same(result, side: int, at: tuple[float, float], folder: Path, dtype: str) -> bool:
+    """Whether a small run of one place has the large run's pixels."""
+    import numpy as np
+    from pyproj import Transformer
+
+    import crgen.pipeline.fill as fill
+
+    data = result.reflectance
+    row, col = (min(max(int(share * side) - 100, 0), side - 200) for share in at)
+    part = data.isel(y=slice(row, row + 200), x=slice(col, col + 200))
+    to_lonlat = Transformer.from_crs("EPSG:32649", "EPSG:4326", always_xy=True)
+    x, y = (part.x.values[[60, 140]], part.y.values[[140, 60]])
+    (west, east), (south, north) = to_lonlat.transform(x, y)
+    again = fill.run(
+        request_for(f"{west},{south},{east},{north}", folder / f"place_{row}.tif", dtype, chunk=512, overwrite=True)
+    ).reflectance
+    large = data.sel(x=again.x, y=again.y, method="nearest")
+    return bool(np.array_equal(large.values, again.values))
+
+
+def bare_rate() -> float:
+    """Return windows per second of the shipped generator, by itself, on this machine."""
+    from crgen.model.weights import load_model
+    from crgen.pipeline.plan import measure
+    from crgen.pipeline.predict import BATCH, Predictor
+
+    return measure(Predictor(load_model(), "cpu", BATCH), batches=6)
+
+
+def main(sides: list[int], dtype: str) -> None:
+    rows, measured = [], []
+    for side in sides:
+        row = apart(__file__, side, dtype, int(side == max(sides)))
+        measured.append(row)
+        held = " / ".join(f"{mb / 1e3:.2f}" for mb in row["held"])
+        mega = row["pixels"] / 1e6
+        rows.append(
+            (
+                f"{side} × {side} px, stand-in for the generator",
+                f"{row['seconds']:.0f}",
+                f"{row['seconds'] / mega:.3f}",
+                held,
+                f"{row['stages']['assemble']:.1f}",
+                f"{row['bytes'] / 1e9:.2f}",
+            )
+        )
+        print("| " + " | ".join(rows[-1]) + " |", flush=True)
+    header = (
+        "demo scene",
+        "s in all",
+        "s per million pixels",
+        "most memory in a quarter / half / all of the time, GB",
+        "s to assemble",
+        "file, GB",
+    )
+    last = measured[-1]
+    rate = bare_rate()
+    plan = plan_for(40_000, last, rate)
+    report(
+        "size", header, rows, {"checks": {k: last.get(k) for k in ("format", "valid", "whole", "same")}, "plan": plan}
+    )
+    print(
+        f"\nThe largest file: {last['format']}, strictly valid: {last['valid']}, verified whole: {last['whole']}, "
+        f"pixels equal to runs of places alone: {last['same']}."
+    )
+    print("\nPlan for 40,000 × 40,000 px from these rates:\n" + "\n".join(f"- {line}" for line in plan))
+
+
+def plan_for(side: int, row: dict, rate: float) -> list[str]:
+    """Say what a larger area would take, from what was measured."""
+    pixels = side * side
+    windows = (side // 128 + 1) ** 2
+    mega, stages = pixels / 1e6, row["stages"]
+    per_mega = {name: stages[name] / (row["pixels"] / 1e6) for name in stages}
+    codec = per_mega["read"] + per_mega["encode"]
+    size = row["bytes"] / row["pixels"] * pixels
+    return [
+        f"{windows:,} windows of 256² px: {windows / rate / 3600:.1f} h of the shipped generator on this machine at "
+        f"{rate:.1f} windows/s, {windows / 1000 / 60:.1f} min at 1,000 windows/s",
+        f"reading the demo scene and encoding: {mega * codec / 3600:.2f} thread-hours "
+        f"({per_mega['read']:.2f} + {per_mega['encode']:.2f} thread-seconds per million pixels)",
+        f"to keep pace with 1,000 windows/s: {mega * codec / (windows / 1000):.0f} threads for this source",
+        f"assembling: {mega * per_mega['assemble']:.0f} s after the last pixel",
+        f"file about {size / 1e9:.1f} GB ({'BigTIFF' if size > 2**32 else 'classic'}), scratch about twice that; "
+        f"memory as measured here, {row['peak'] / 1e3:.1f} GB: it does not grow with the area",
+    ]
+
+
+if __name__ == "__main__":
+    words = sys.argv[1:]
+    if words[:1] == ["--one"]:
+        one(int(words[1]), words[2], words[3] == "1")
+    else:
+        kind = words.pop(words.index("--dtype") + 1) if "--dtype" in words else "uint16"
+        main([int(w) for w in words if w != "--dtype"] or [5000, 10_000, 20_000], kind)
