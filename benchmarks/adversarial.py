@@ -31,7 +31,10 @@ from crgen.model.train import Trainer
 from crgen.pipeline.ombria import BANDS, POLS, Ombria
 
 STEPS, EVERY = 300, 50
-CONFIG = replace(preset("tiny"), form="paper", width=12, stem=8)
+CONFIG = replace(
+    preset("paper", pols=POLS, bands=BANDS), width=8, down_kernel=3, embed=(16, 24, 32, 48), depths=(1, 1, 1, 1),
+    head_dim=8, decoder=(32, 24, 16, 16), dropout=0.0,
+)  # fmt: skip
 PLAIN = Recipe(
     steps=STEPS, batch=4, crop=64, variation="none", losses={"cosine": 1.0, "ms_ssim": 1.0, "auxiliary": 1.0},
     optimiser=RECIPES["paper"].optimiser, schedule="constant", warmup=0, clip=None, ema=0.0, validate_every=EVERY,

@@ -8,15 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from crgen.errors import TrainingError
-from crgen.model.config import preset
 from crgen.model.discriminator import build_discriminator
 from crgen.model.generator import build_generator
 from crgen.model.recipe import Adversary, Optimiser, Recipe
 from crgen.model.train import Trainer
 
 from .patches import Patches
+from .scenes import TINY_PAPER
 
-PAPER = replace(preset("tiny"), form="paper")
 ADVERSARY = Adversary(widths=(4, 8, 12), optimiser=Optimiser("adam", 1e-3, (0.0, 0.99), 1e-5))
 RECIPE = Recipe(
     steps=4, batch=2, crop=32, variation="none", losses={"l1": 1.0, "auxiliary": 0.5}, warmup=0, adversary=ADVERSARY
@@ -24,7 +23,7 @@ RECIPE = Recipe(
 
 
 def training(recipe: Recipe, path: Path | None = None, discriminator: nn.Module | None = None) -> Trainer:
-    generator = build_generator(PAPER, recipe.seed)
+    generator = build_generator(TINY_PAPER, recipe.seed)
     if discriminator is None and recipe.adversary is not None:
         discriminator = build_discriminator(generator, recipe.adversary, recipe.seed)
     return Trainer(generator, recipe, Patches(), discriminator=discriminator, checkpoint=path, checkpoint_every=1)
@@ -143,7 +142,7 @@ def test_a_discriminator_whose_loss_is_not_a_number_stops_the_run() -> None:
 
 
 def test_a_recipe_and_its_networks_must_agree() -> None:
-    generator, data = build_generator(PAPER, 0), Patches()
+    generator, data = build_generator(TINY_PAPER, 0), Patches()
     discriminator = build_discriminator(generator, ADVERSARY, 0)
     with pytest.raises(TrainingError, match="needs a discriminator"):
         Trainer(generator, RECIPE, data)
