@@ -105,7 +105,7 @@ def run_exports(pull: Pull, manifest: Manifest, destination: Destination, path: 
         SourceError: if Earth Engine refuses.
         OutputError: if the state cannot be kept; what it does not remember is not started twice all the same.
     """
-    session = connect(pull.settings)
+    session = connect(pull.settings.standard)
     if path.exists():
         state = ExportState.read(path)
         if state.destination != destination:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ class Layer:
         """What a pixel counts against the limit of a request: its bytes and a mask byte per band."""
         return self.dtype.itemsize + len(self.bands)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the expression."""
         return hashlib.sha256(self.expression.encode()).hexdigest()

@@ -51,7 +51,7 @@ def preview(source: Manifest | Product | str | Path, *, settings: Settings | Non
         SourceError: if there is no manifest of Earth Engine in it, or Earth Engine cannot be used.
     """
     manifest, raster = _read(source)
-    session = connect(settings or Settings.from_environment())
+    session = connect((settings or Settings.from_environment()).standard)
     import ipyleaflet
     from geemap import Map
 

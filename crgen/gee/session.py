@@ -11,7 +11,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -27,6 +27,8 @@ T = TypeVar("T")
 FIRST_PATIENCE = 20.0
 """Seconds until a person hears that the service cannot be reached at all."""
 HIGH_VOLUME = "https://earthengine-highvolume.googleapis.com"
+STANDARD = "https://earthengine.googleapis.com"
+"""For exports and maps: the high-volume endpoint is made for many small requests of programs."""
 WORKLOAD = "crgen"
 """Workload tag of every request: what crgen used can be told apart in the project's monitoring."""
 
@@ -71,7 +73,12 @@ class Settings:
     @property
     def is_google(self) -> bool:
         """Whether requests go to Google."""
-        return self.url == HIGH_VOLUME
+        return self.url in (HIGH_VOLUME, STANDARD)
+
+    @property
+    def standard(self) -> Settings:
+        """The same at Google's standard endpoint, which serves exports and maps."""
+        return replace(self, url=STANDARD) if self.is_google else self
 
 
 class Session:

@@ -11,7 +11,7 @@ import pytest
 
 from crgen.errors import RequestError, SourceError
 from crgen.gee.credentials import find_account, find_project
-from crgen.gee.session import HIGH_VOLUME, WORKLOAD, Settings, connect
+from crgen.gee.session import HIGH_VOLUME, STANDARD, WORKLOAD, Settings, connect
 from tests.cli.conftest import crgen, here  # noqa: F401
 from tests.earthengine import faults
 from tests.earthengine.server import EarthEngineServer
@@ -109,6 +109,8 @@ def test_a_bad_key_is_refused_without_showing_it(tmp_path: Path, content: str, m
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CRGEN_EE_URL", raising=False)
     assert Settings.from_environment().url == HIGH_VOLUME
+    assert Settings.from_environment().standard.url == STANDARD
+    assert Settings(url="http://127.0.0.1:1").standard.url == "http://127.0.0.1:1"
     monkeypatch.setenv("CRGEN_EE_CONCURRENCY", "7")
     assert Settings.from_environment(project="p") == Settings(project="p", concurrency=7)
     monkeypatch.setenv("CRGEN_EE_PATIENCE", "soon")
