@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -62,7 +63,8 @@ class Pull:
         """Return a tile in the Stack's units, ``(channel, y, x)``; others that follow are fetched meanwhile."""
         number = (row * self.shape[1] + col) * len(self.layers) + layer
         # Elsewhere only the other layers of the same place: whoever reads one needs them all.
-        count = AHEAD * self.settings.concurrency if self.home == HOME else len(self.layers) - 1 - layer
+        alone = self.home == HOME and not _in_dask_worker()
+        count = AHEAD * self.settings.concurrency if alone else len(self.layers) - 1 - layer
         ahead = [self.job(n) for n in range(number + 1, min(number + 1 + count, len(self)))]
         job = self.job(number)
         return job.layer.decode(self.fetcher.get(job, ahead))
@@ -130,6 +132,18 @@ def open_pull(
         notes += (f"{', '.join(changed)} is computed in another way than when the manifest was made",)
     pull = Pull(made, geobox, tile_side(made, largest), settings, folder)
     return pull, manifest.model_copy(update={"expressions": digests, "notes": notes})
+
+
+def _in_dask_worker() -> bool:
+    """Say whether this thread works for a dask.distributed worker, which has neighbours."""
+    distributed = sys.modules.get("distributed")
+    if distributed is None:
+        return False
+    try:
+        distributed.get_worker()
+    except ValueError:
+        return False
+    return True
 
 
 def _block(pull: Pull, layer: int, block_info: Any = None) -> NDArray[np.float32]:

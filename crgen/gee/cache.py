@@ -6,11 +6,14 @@ name, brought to the disk and renamed, and begins with the digest of its content
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crgen.errors import OutputError
+
+try:
+    import fcntl
+except ImportError:  # Windows: processes may fetch a tile twice there
+    fcntl = None  # type: ignore[assignment]
 
 MAGIC = b"crgen tile 1\n"
 DIGEST = hashlib.sha256().digest_size
@@ -75,6 +83,23 @@ class TileCache:
         """Say whether this tile was found too much for one request."""
         return self._path(key).with_suffix(".split").exists()
 
+    @contextmanager
+    def claim(self, key: str, until: Callable[[], bool]) -> Iterator[None]:
+        """Hold the right to fetch a tile, of all processes of this machine; a killed one loses it.
+
+        Args:
+            key: the tile.
+            until: asked now and then while another process holds it; True ends the waiting, without the right.
+        """
+        path = self._path(key).with_suffix(".lock")
+        descriptor = _locked(path, until) if fcntl else None
+        try:
+            yield
+        finally:
+            if descriptor is not None:
+                path.unlink(missing_ok=True)
+                os.close(descriptor)
+
     def remove(self, key: str) -> None:
         """Forget a tile."""
         self._path(key).unlink(missing_ok=True)
@@ -87,7 +112,7 @@ class TileCache:
         """Remove what was written more than ``days`` ago, and what killed runs left half-written a day ago."""
         now = time.time()
         for path, _, written in self._files():
-            if written < now - 86400 * (1 if path.suffix == ".partial" else days):
+            if written < now - 86400 * (1 if path.suffix in (".partial", ".lock") else days):
                 path.unlink(missing_ok=True)
 
     def _files(self) -> list[tuple[Path, int, float]]:
@@ -121,3 +146,26 @@ class TileCache:
                 f"cannot keep fetched tiles in {self.folder}: {error.strerror}; free some space, or set CRGEN_CACHE to "
                 "another folder"
             ) from error
+
+
+def _locked(path: Path, until: Callable[[], bool]) -> int | None:
+    """Return the descriptor of a lock file that is held; None if ``until`` said so, or there can be none here."""
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+        except OSError:
+            return None  # storing the tile will say what is wrong with the folder
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever held it has removed the file: the lock must be on the one that stands there now.
+            if path.exists() and os.fstat(descriptor).st_ino == path.stat().st_ino:
+                return descriptor
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES, errno.ENOENT):
+                os.close(descriptor)
+                return None  # a file system without locks
+        os.close(descriptor)
+        if until():
+            return None
+        time.sleep(0.05)

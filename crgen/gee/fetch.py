@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +146,9 @@ class Fetcher:
                     continue  # queued twice, and another thread was first
                 future.set_running_or_notify_cancel()
             try:
-                self._fetch(connect(self._settings), job)
+                with self.cache.claim(job.key, partial(self._is_idle, job.key)):
+                    if job.key not in self.cache:
+                        self._fetch(connect(self._settings), job)
             except BaseException as error:
                 with self._lock:
                     del self._under_way[job.key]
@@ -168,6 +170,10 @@ class Fetcher:
                 if job is not None and not future.running() and not future.done():
                     del self._under_way[job.key]
                     future.set_exception(error)
+
+    def _is_idle(self, key: str) -> bool:
+        """Say whether there is nothing left to do for a tile."""
+        return self._stopped.is_set() or INTERRUPTED.is_set() or key in self.cache
 
     def _fetch(self, session: Session, job: Job) -> None:
         """Bring one tile into the cache, in parts if it must be."""

@@ -1,6 +1,7 @@
 """Tiles on disk: whole or absent, whatever happened to the file."""
 
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -78,3 +79,22 @@ def test_old_tiles_and_leftovers_of_killed_runs_go(tmp_path: Path) -> None:
 def test_the_folder_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CRGEN_CACHE", str(tmp_path))
     assert default_folder() == tmp_path / "earthengine"
+
+
+def test_one_process_at_a_time_fetches_a_tile(tmp_path: Path) -> None:
+    cache, order = TileCache(tmp_path), []
+
+    def fetch(name: str) -> None:
+        with TileCache(tmp_path).claim(KEY, lambda: KEY in cache):
+            if KEY not in cache:
+                order.append(name)
+                time.sleep(0.1)
+                cache.store(KEY, TILE)
+
+    threads = [threading.Thread(target=fetch, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(order) == 1
+    assert [p.suffix for p in files_below(tmp_path)] == [".tile"]
