@@ -22,7 +22,7 @@ from crgen.model.generator import build_generator
 from crgen.model.log import TrainingLog
 from crgen.model.losses import Perceptual
 from crgen.model.processes import join_processes
-from crgen.model.recipe import RECIPES, Recipe, changed
+from crgen.model.recipe import RECIPES, Recipe, changed, merged
 from crgen.model.train import Trainer
 from crgen.model.weights import start_from
 from crgen.pipeline.datasets import KINDS, DataSpec, open_data, table_spec
@@ -83,27 +83,14 @@ def read_training_file(path: Path | None, flags: Mapping[str, Any]) -> TrainingF
             raise RequestError(f"cannot read configuration {path}: {error.strerror}") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise RequestError(f"configuration {path} is not TOML: {error}") from None
-    recipe = merged(fields.get("recipe", {}), flags.get("recipe", {}))
-    fields |= {name: value for name, value in flags.items() if value is not None}
+    fields |= {name: value for name, value in flags.items() if value is not None and name != "recipe"}
     try:
-        return TrainingFile.model_validate({**fields, "recipe": recipe})
+        file = TrainingFile.model_validate(fields)
+        return file.model_copy(update={"recipe": merged(file.recipe, flags.get("recipe", {}))})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise RequestError(f"{path or 'the options'}: {where}: {first['msg']}") from None
-
-
-def merged(old: Any, new: Mapping[str, Any]) -> Any:
-    """Return a table with another laid over it, tables within it alike; ``steps`` and ``epochs`` exclude each other."""
-    if not isinstance(old, Mapping):
-        return old
-    result = dict(old)
-    for name, value in new.items():
-        inner = result.get(name)
-        result[name] = merged(inner, value) if isinstance(value, Mapping) and isinstance(inner, Mapping) else value
-    if "steps" in new:
-        result.pop("epochs", None)
-    return result
 
 
 @dataclass

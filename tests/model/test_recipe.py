@@ -14,7 +14,7 @@ from crgen.model.recipe import RECIPES, Recipe, changed, learning_rate
 def test_every_preset_has_a_recipe_of_known_parts() -> None:
     assert set(RECIPES) == set(PRESETS)
     for recipe in RECIPES.values():
-        assert set(recipe.losses) <= {*TERMS, "perceptual"}
+        assert set(recipe.losses) <= {*TERMS, "perceptual", "reliability"}
         assert recipe.adversary is None or recipe.adversary.pair in ADVERSARIAL
         assert json.loads(json.dumps(recipe.to_dict()))["batch"] == recipe.batch
 
@@ -24,9 +24,8 @@ def test_the_papers_recipe_is_what_the_paper_reports() -> None:
     assert (paper.epochs, paper.batch, paper.schedule) == (200, 8, "plateau")
     assert {paper.losses[name] for name in ("perceptual", "cosine", "ms_ssim")} == {1.0}
     assert paper.adversary is not None
-    for optimiser in (paper.optimiser, paper.adversary.optimiser):
-        assert (optimiser.name, optimiser.learning_rate, optimiser.betas) == ("adam", 1e-3, (0.9, 0.999))
-    assert paper.adversary.optimiser.weight_decay == 1e-5
+    assert (paper.optimiser.name, paper.optimiser.betas) == ("adam", (0.9, 0.999))
+    assert (paper.adversary.optimiser.name, paper.adversary.optimiser.weight_decay) == ("adam", 1e-5)
     assert paper.total_steps(4424) == 200 * 553
 
 
@@ -35,6 +34,9 @@ def test_a_recipe_changes_field_by_field() -> None:
     assert (recipe.steps, recipe.epochs, recipe.losses) == (10, None, {"l1": 2.0})
     assert recipe.adversary is not None
     assert (recipe.adversary.weight, recipe.adversary.optimiser.weight_decay) == (0.1, 1e-5)
+    deeper = changed(RECIPES["paper"], {"adversary": {"optimiser": {"learning_rate": 1e-4}}}).adversary
+    assert deeper is not None
+    assert (deeper.optimiser.name, deeper.optimiser.learning_rate, deeper.weight) == ("adam", 1e-4, 0.05)
     assert changed(recipe, {"adversary": None}).adversary is None
     assert changed(recipe, {}) == recipe
 
