@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from crgen.gee.session import Settings, connect
 map_blocks: Callable[..., da.Array] = da.map_blocks
 
 AHEAD = 2
-"""Tiles fetched ahead, in multiples of the concurrency."""
+"""Tiles fetched ahead in either direction, in multiples of the concurrency."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,19 @@ class Pull:
         return Job(self.layers[layer], self.geobox, tile)
 
     def read(self, layer: int, row: int, col: int) -> NDArray[np.float32]:
-        """Return a tile in the Stack's units, ``(channel, y, x)``; others that follow are fetched meanwhile."""
+        """Return a tile in the Stack's units, ``(channel, y, x)``; its neighbours are fetched meanwhile.
+
+        Neighbours in both directions: ``to_zarr`` reads from the last tile to the first, one variable at a time.
+        """
         number = (row * self.shape[1] + col) * len(self.layers) + layer
         # Elsewhere only the other layers of the same place: whoever reads one needs them all.
         alone = self.home == HOME and not _in_dask_worker()
-        count = AHEAD * self.settings.concurrency if alone else len(self.layers) - 1 - layer
-        ahead = [self.job(n) for n in range(number + 1, min(number + 1 + count, len(self)))]
+        window = AHEAD * self.settings.concurrency if alone else None
+        first, last = number - layer, number - layer + len(self.layers) - 1
+        if window is not None:
+            first, last = max(0, number - window), min(len(self) - 1, number + window)
+        pairs = zip_longest(range(number + 1, last + 1), range(number - 1, first - 1, -1))
+        ahead = [self.job(n) for pair in pairs for n in pair if n is not None]
         job = self.job(number)
         return job.layer.decode(self.fetcher.get(job, ahead))
 

@@ -17,9 +17,14 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=0.0, help="seconds every tile takes at least")
     parser.add_argument("--concurrency", type=int, default=40, help="tiles at a time before 429")
     parser.add_argument("--per-minute", type=int, default=None, help="requests a minute before 429")
+    parser.add_argument("--flat", action="store_true", help="fill every tile with its middle pixel")
     options = parser.parse_args()
     with EarthEngineServer(
-        port=options.port, latency=options.latency, concurrency=options.concurrency, per_minute=options.per_minute
+        port=options.port,
+        latency=options.latency,
+        concurrency=options.concurrency,
+        per_minute=options.per_minute,
+        flat=options.flat,
     ) as server:
         print(server.url, flush=True)
         threading.Event().wait()

@@ -29,7 +29,8 @@ class EarthEngineServer:
 
     ``latency``: seconds every computePixels takes at least. ``concurrency``: requests at a time on one endpoint beyond
     which 429 is sent, with ``Retry-After: retry_after``. ``per_minute``: requests in 60 s beyond which 429 is sent.
-    ``require_token``: refuse requests without an access token from ``service_account``.
+    ``flat``: fill every tile with its middle pixel, for benchmarks. ``require_token``: refuse requests without an
+    access token from ``service_account``.
     """
 
     def __init__(
@@ -40,9 +41,11 @@ class EarthEngineServer:
         concurrency: int = 40,
         per_minute: int | None = None,
         retry_after: float | str | None = 1,
+        flat: bool = False,
         require_token: bool = False,
     ) -> None:
         self._settings = {
+            "flat": flat,
             "latency": latency,
             "concurrency": concurrency,
             "per_minute": per_minute,
@@ -97,7 +100,7 @@ class EarthEngineServer:
             self.tokens = Tokens(self.url, self._require_token)
 
     def change(self, **settings: Any) -> None:
-        """Changes ``latency``, ``concurrency``, ``per_minute`` or ``retry_after``."""
+        """Changes ``latency``, ``concurrency``, ``per_minute``, ``retry_after`` or ``flat``."""
         unknown = settings.keys() - self._settings.keys()
         if unknown:
             raise ValueError(f"there is no setting {sorted(unknown)[0]}")
@@ -143,7 +146,7 @@ class EarthEngineServer:
     def answer(self, endpoint: str, project: str, body: Mapping[str, Any]) -> bytes:
         """The body of a POST request's answer."""
         if endpoint == faults.COMPUTE:
-            return pixels.compute(body)
+            return pixels.compute(body, self.flat)
         if endpoint == "value:compute":
             return json.dumps({"result": encode(evaluate(body["expression"]))}).encode()
         if endpoint == "image:export":

@@ -91,6 +91,18 @@ def test_tiles_of_any_size_hold_the_same_pixels(service: EarthEngineServer, tmp_
         np.testing.assert_array_equal(array.values, whole[name].values)
 
 
+@pytest.mark.parametrize("block", [(0, 0), (-1, -1), (1, 1)])
+def test_whichever_tile_is_read_its_neighbours_are_fetched_meanwhile(
+    service: EarthEngineServer, monkeypatch: pytest.MonkeyPatch, block: tuple[int, int]
+) -> None:
+    """Writers read in any order: ``to_zarr`` begins with the last tile."""
+    monkeypatch.setattr("crgen.pipeline.earthengine.open_pull.__kwdefaults__", {"largest": 64})
+    monkeypatch.setenv("CRGEN_EE_CONCURRENCY", "8")
+    service.change(latency=2.0)
+    open_area().stack["s2_t1"].data.blocks[:, block[0], block[1]].compute()
+    assert service.max_concurrency["image:computePixels"] == 8
+
+
 def test_a_manifest_repeats_the_run(service: EarthEngineServer, tmp_path: Path) -> None:
     first = open_area()
     path = tmp_path / "run.json"

@@ -1,0 +1,176 @@
+"""Fetching from Earth Engine, measured against a local server with a fixed latency, in four tables.
+
+    python benchmarks/earthengine.py [SIDE SIDE ...]     (default 4096 8192 px)
+
+Requests: of the area of the CRGenNet paper (112–116°E, 33–36.5°N), against a reader that asks for one band at a time.
+Throughput: `crgen pull` against latency × requests ÷ concurrency. Memory: the peak of each of these pulls, each in a
+process of its own. Repeats: `crgen pull` killed half-way and run again.
+
+The server runs in a process of its own on the same machine, takes at least ``LATENCY`` seconds for a tile whose pixels
+cost it little, and sends it whole (5 MB of radar, 11 MB of optical). What real Earth Engine takes is not measured here.
+"""
+
+import argparse
+import json
+import math
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import requests
+
+ROOT = Path(__file__).parents[1]
+LATENCY = 4.0
+"""Seconds; a tile of 1024² px takes Earth Engine several."""
+CONCURRENCY = 32
+PAPER = "112,33,116,36.5"
+DATES = ("2021-07-10", "2021-07-22")
+WEST, NORTH = 560_000, 3_960_000
+
+
+@contextmanager
+def service(latency: float) -> Iterator[str]:
+    """A local Earth Engine; yields its URL."""
+    command = [sys.executable, "-m", "tests.earthengine", "--flat", "--latency", str(latency)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.kill()
+
+
+def counters(url: str) -> dict[str, Any]:
+    """What the server was asked."""
+    return requests.get(f"{url}/control/counters", timeout=60).json()
+
+
+def environment(url: str, folder: Path) -> dict[str, str]:
+    """Variables that point crgen at the server, with a tile cache of its own."""
+    return {
+        **os.environ,
+        "CRGEN_EE_URL": url,
+        "CRGEN_CACHE": str(folder / "cache"),
+        "CRGEN_EE_CONCURRENCY": str(CONCURRENCY),
+        "EE_PROJECT_ID": "benchmark",
+        "PYTHONPATH": str(ROOT),
+    }
+
+
+def square(side: int) -> str:
+    """An area of about ``side`` pixels squared in UTM 49, as west,south,east,north in degrees."""
+    from pyproj import Transformer
+
+    to_lonlat = Transformer.from_crs("EPSG:32649", "EPSG:4326", always_xy=True)
+    west, south, east, north = to_lonlat.transform_bounds(WEST, NORTH - 10 * side, WEST + 10 * side, NORTH)
+    return f"{west},{south},{east},{north}"
+
+
+def ask(aoi: str, out: Path) -> Any:
+    """The request of a pull of the shipped weights' bands."""
+    import datetime
+
+    from crgen.pipeline.earthengine import EarthEngine
+    from crgen.pipeline.pull import PullRequest
+
+    t1, t2 = map(datetime.date.fromisoformat, DATES)
+    return PullRequest(out, aoi=aoi, t1=t1, t2=t2, crs="EPSG:32649", earth_engine=EarthEngine(min_coverage=0.5))
+
+
+def one(side: int, folder: Path) -> None:
+    """Pull one square; prints JSON."""
+    from crgen.pipeline.pull import run_pull
+
+    start = time.monotonic()
+    plan = run_pull(ask(square(side), folder / "stack.zarr"))
+    seconds = time.monotonic() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    print(json.dumps({"requests": plan.requests, "bytes": plan.pull.bytes, "seconds": seconds, "peak": peak}))
+
+
+def start(side: int, url: str, folder: Path) -> subprocess.Popen[str]:
+    words = [sys.executable, __file__, "--one", str(side), str(folder)]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment(url, folder))
+
+
+def paper() -> None:
+    """Requests for the paper's area; no pixel is fetched."""
+    from crgen.pipeline.pull import plan_pull
+
+    with service(0) as url, tempfile.TemporaryDirectory() as folder:
+        os.environ |= environment(url, Path(folder))
+        plan = plan_pull(ask(PAPER, Path(folder) / "stack.zarr"))
+    rows, columns = plan.pull.shape
+    single = rows * columns * sum(layer.channels + 1 for layer in plan.pull.layers)
+    height, width = plan.pull.geobox.shape
+    print("| area | tiles | requests | one band per request | ratio |")
+    print("|---|---|---|---|---|")
+    print(
+        f"| {width} × {height} px, {len(plan.pull.layers)} variables | {rows * columns} of {plan.pull.side}² px "
+        f"| {plan.requests} | {single} | {single / plan.requests:.1f} |",
+        flush=True,
+    )
+
+
+def throughput(sides: list[int]) -> None:
+    """Pulls of several sizes: seconds against the ideal, and peak memory."""
+    print("\n| area | requests | MB | ideal, s | pull, s | ideal ÷ pull | most at once | peak memory, MB |")
+    print("|---|---|---|---|---|---|---|---|")
+    for side in sides:
+        with service(LATENCY) as url, tempfile.TemporaryDirectory() as folder:
+            with start(side, url, Path(folder)) as run:
+                out, _ = run.communicate()
+            row, seen = json.loads(out.splitlines()[-1]), counters(url)
+        ideal = LATENCY * row["requests"] / CONCURRENCY
+        assert seen["tiles"] == row["requests"], seen
+        print(
+            f"| {side} × {side} px | {row['requests']} | {row['bytes'] / 1e6:.0f} | {ideal:.1f} | {row['seconds']:.1f} "
+            f"| {ideal / row['seconds']:.2f} | {seen['max_concurrency']['image:computePixels']} | {row['peak']:.0f} |",
+            flush=True,
+        )
+
+
+def repeats(side: int) -> None:
+    """A pull that is killed half-way, and run again."""
+    with service(1.0) as url, tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        total = math.inf
+        with start(side, url, folder) as run:
+            while (kept := len(list(folder.rglob("*.tile")))) < total / 2:
+                assert run.poll() is None
+                total = min(total, max(12, counters(url)["tiles"]))
+                time.sleep(0.05)
+            run.send_signal(signal.SIGKILL)
+        kept = len(list(folder.rglob("*.tile")))
+        time.sleep(2.0)  # the server finishes what nobody waits for any more
+        before = counters(url)["tiles"]
+        with start(side, url, folder) as run:
+            run.communicate()
+        assert run.returncode == 0
+        second = counters(url)["tiles"] - before
+        every = len(list(folder.rglob("*.tile")))
+    print("\n| killed with | asked again by the next run | of which were kept already |")
+    print("|---|---|---|")
+    print(f"| {kept} of {every} tiles | {second} | {second - (every - kept)} |")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sides", nargs="*", type=int, default=[4096, 8192])
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        one(int(options.one[0]), Path(options.one[1]))
+    else:
+        paper()
+        throughput(options.sides)
+        repeats(options.sides[0])
