@@ -38,7 +38,7 @@ def pull(
         Literal["drive", "gcs"] | None,
         typer.Option(help="Have Earth Engine export GeoTIFFs in batch instead; run again to see how it goes."),
     ] = None,
-    to: Annotated[str, typer.Option(help="The Drive folder, or bucket[/path] of Cloud Storage.")] = "crgen",
+    to: Annotated[str, typer.Option(help="The Drive folder, or BUCKET or BUCKET/FOLDER of Cloud Storage.")] = "crgen",
     exported: Annotated[
         Path | None, typer.Option(help="Folder into which finished exports were downloaded: make OUT from it.")
     ] = None,

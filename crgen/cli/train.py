@@ -25,7 +25,7 @@ def train(
     ] = None,
     data: Data = None,
     out: Annotated[Path | None, typer.Option(help="Weights file to make, NAME.safetensors.")] = None,
-    preset: Annotated[str | None, typer.Option(help="base, tiny or paper. [base]")] = None,
+    preset: Annotated[str | None, typer.Option(help="base, tiny or paper. (base)")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of the optimiser.")] = None,
     batch: Annotated[int | None, typer.Option(help="Crops in a step, over all processes.")] = None,
     crop: Annotated[int | None, typer.Option(help="Side of a crop in pixels, a multiple of 32.")] = None,
@@ -38,21 +38,21 @@ def train(
     ] = None,
     perceptual: Annotated[
         str | None,
-        typer.Option(help="VGG-19 of the perceptual loss: torchvision, a file, or none (without it). [torchvision]"),
+        typer.Option(help="VGG-19 of the perceptual loss: torchvision, a file, or none (without it). (torchvision)"),
     ] = None,
     start: Annotated[str | None, typer.Option(help="Weights to start from, by name or path.")] = None,
     validate_every: Annotated[int | None, typer.Option(help="Steps between scores on the validation data.")] = None,
     keep_best: Annotated[
-        bool | None, typer.Option("--keep-best/--keep-last", help="Which averaged weights to save. [last]")
+        bool | None, typer.Option("--keep-best/--keep-last", help="Which averaged weights to save. (last)")
     ] = None,
     checkpoint: Annotated[
         Path | None,
-        typer.Option(help="Where to save the state to resume from. [NAME.checkpoint.pt beside OUT]"),
+        typer.Option(help="Where to save the state to resume from. (NAME.checkpoint.pt beside OUT)"),
     ] = None,
-    log: Annotated[Path | None, typer.Option(help="Folder of losses and pictures. [NAME.log beside OUT]")] = None,
+    log: Annotated[Path | None, typer.Option(help="Folder of losses and pictures. (NAME.log beside OUT)")] = None,
     tensorboard: Annotated[bool | None, typer.Option("--tensorboard", help="Also log for TensorBoard.")] = None,
-    picture_every: Annotated[int | None, typer.Option(help="Steps between sample pictures. [an epoch]")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes that prepare batches. [0; on a GPU 8]")] = None,
+    picture_every: Annotated[int | None, typer.Option(help="Steps between sample pictures. (an epoch)")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that prepare batches. (0; on a GPU 8)")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
 ) -> None:
     """Train a generator; run the same command again to resume.
@@ -105,10 +105,10 @@ def evaluate(
     ] = None,
     weights: Annotated[str, typer.Option(help="Name (see 'crgen models') or path of the weights.")] = "base",
     painted: Annotated[
-        list[float] | None, typer.Option(help="Share of t1 to paint clouds on; give again for more. [0.3]")
+        list[float] | None, typer.Option(help="Share of t1 to paint clouds on; give again for more. (0.3)")
     ] = None,
     seen: Annotated[
-        list[float] | None, typer.Option(help="Share of t2 to show; give again for more. [0.1, 0.3]")
+        list[float] | None, typer.Option(help="Share of t2 to show; give again for more. (0.1, 0.3)")
     ] = None,
     fid: Annotated[Path | None, typer.Option(help="Inception network (TorchScript): also compute FID.")] = None,
     out: Annotated[

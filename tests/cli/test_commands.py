@@ -160,3 +160,17 @@ def test_output_to_a_full_device_is_one_line(tmp_path):
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("error: No space left on device")
+
+
+@pytest.mark.parametrize(
+    "command", ["fill", "verify", "scenes", "pull", "doctor", "train", "evaluate", "models", "models show"]
+)
+def test_every_command_explains_itself(crgen, command):
+    outcome = crgen(*command.split(), "--help")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert f"crgen {command} " in " ".join(outcome.out.split())
+
+
+def test_defaults_in_brackets_are_no_markup(crgen):
+    assert "[KIND:]PATH" in crgen("train", "--help").out
+    assert "BUCKET" in crgen("pull", "--help").out
