@@ -1,6 +1,6 @@
 """Fetching from Earth Engine, measured against a local server with a fixed latency, in four tables.
 
-    python benchmarks/earthengine.py [SIDE SIDE ...]     (default 4096 8192 px)
+    python benchmarks/earthengine.py [SIDE SIDE ...]     (default 4096 12288 px)
 
 Requests: of the area of the CRGenNet paper (112–116°E, 33–36.5°N), against a reader that asks for one band at a time.
 Throughput: `crgen pull` against latency × requests ÷ concurrency. Memory: the peak of each of these pulls, each in a
@@ -165,7 +165,7 @@ def repeats(side: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sides", nargs="*", type=int, default=[4096, 8192])
+    parser.add_argument("sides", nargs="*", type=int, default=[4096, 12288])
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
