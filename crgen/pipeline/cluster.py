@@ -215,10 +215,13 @@ def _mark(computed: Computed | None) -> None:
 
 
 def _finish(recipe: Recipe, at: At, computed: Computed | None, marks: list[None]) -> int:
-    """Compose a chunk and write its part; return its windows."""
+    """Compose a chunk and write its part; return its windows.
+
+    A worker may have died after writing the part and before saying so: then it is there.
+    """
     workshop = _open(recipe)
     chunk = workshop.run.grid[at]
-    if computed is not None:
+    if computed is not None and not workshop.is_finished(at):
         workshop.finish(chunk, computed, [workshop.spilled(other, i) for i, other in before(chunk)])
     return len(chunk.windows)
 

@@ -6,6 +6,7 @@ meets it, and so that a pixel depends on its place and never on the window it is
 
 from __future__ import annotations
 
+import uuid
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -87,6 +88,7 @@ def to_dask(layer: Layer, chunk: int) -> da.Array:
     blocks: da.Array = da.map_blocks(  # type: ignore[no-untyped-call]
         _read_block,
         layer,
+        name=f"layer-{uuid.uuid4().hex}",  # dask would read every pixel to find a name by itself
         chunks=((count,), rows, columns),
         dtype=np.float32,
         meta=np.empty((0, 0, 0), np.float32),

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from crgen.cli import main
+from crgen.gee.patience import INTERRUPTED
 
 AREA = "113.50,34.70,113.503,34.703"
 DATES = ("--t1", "2021-07-10", "--t2", "2021-07-22")
@@ -44,6 +45,7 @@ def crgen(monkeypatch, capfd):
         return Outcome(left.value.code, *capfd.readouterr())
 
     yield run
+    INTERRUPTED.clear()  # main ends the process; here it goes on
     for number, handler in handlers.items():
         signal.signal(number, handler)
 

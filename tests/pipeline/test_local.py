@@ -291,6 +291,16 @@ def test_a_broken_folder_is_told_in_one_line(folder, case):
     assert "\n" not in str(refusal.value)
 
 
+def test_opening_reads_no_more_than_a_sample(tmp_path, monkeypatch):
+    monkeypatch.setattr("crgen.pipeline.local_write.CHUNK", 16)
+    monkeypatch.setattr("crgen.pipeline.local.SAMPLE", 4)
+    path = write_stack(make_stack(), tmp_path / "stack.zarr")
+    (path / "s1_t1" / "0.0.0").write_bytes(b"?")
+    stack = open_stack(path)
+    with pytest.raises(StackError, match="damaged"):
+        stack.s1_t1.compute()
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_truncated_stack_is_told_in_one_line_when_opened_or_read(tmp_path, name):
     path = write_stack(make_stack(), tmp_path / name)
