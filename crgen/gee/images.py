@@ -79,7 +79,11 @@ def layers(manifest: Manifest) -> list[Layer]:
     made = []
     for name, scenes in manifest.scenes.items():
         radar = name.startswith("s1")
-        image = radar_image(scenes, manifest.pols) if radar else optical_image(scenes, manifest.bands)
+        if radar:
+            others = [held for other, held in manifest.scenes.items() if other.startswith("s1") and other != name]
+            image = radar_image(scenes, manifest.pols, others)
+        else:
+            image = optical_image(scenes, manifest.bands)
         made.append(Layer(name, image.serialize(for_cloud_api=True), bands_of(name, manifest)))
     return made
 
@@ -91,11 +95,19 @@ def bands_of(variable: str, manifest: Manifest) -> tuple[tuple[str, str], ...]:
     return (*((band, "u2") for band in manifest.bands), (CLEAR, "f4"), (VALID, "u1"))
 
 
-def radar_image(scenes: Sequence[Scene], pols: Sequence[str]) -> Any:
+def radar_image(scenes: Sequence[Scene], pols: Sequence[str], others: Sequence[Sequence[Scene]] = ()) -> Any:
     """Return backscatter in dB and ``valid``: border noise masked, scenes mosaicked, the first on top.
 
     ``S1_GRD`` comes in dB, thermal noise removed, calibrated and terrain-corrected on a grid of each scene's own;
     resampling is bilinear, so that t1 and t2 lie on each other to a fraction of a pixel.
+
+    Of several orbits, each shows only where it has pixels at every date: else, where one is missing at one date (swaths
+    shift by hundreds of metres, slices get lost), another would show there, and geometry would look like change.
+
+    Args:
+        scenes: of one date.
+        pols: polarisations, the bands.
+        others: the scenes of each other date.
     """
     import ee
 
@@ -104,7 +116,18 @@ def radar_image(scenes: Sequence[Scene], pols: Sequence[str]) -> Any:
         nearest = _whole(asset.select(list(pols)).updateMask(asset.select(["VV"]).gte(BORDER)))
         return _flagged(_whole(nearest.resample("bilinear")).unmask(nearest, False))
 
-    image = _mosaic([one(scene) for scene in scenes])
+    def of_orbit(orbit: tuple[int, str]) -> Any:
+        image, *elsewhere = (
+            _stacked([one(scene) for scene in date if scene.geometry == orbit])
+            for date in (scenes, *others)
+            if any(scene.geometry == orbit for scene in date)
+        )
+        for other in elsewhere:
+            image = image.updateMask(other.select([VALID]).mask())
+        return image
+
+    orbits = list(dict.fromkeys(scene.geometry for scene in scenes))
+    image = _mosaic([one(scene) for scene in scenes] if len(orbits) == 1 else [of_orbit(orbit) for orbit in orbits])
     return image.select(list(pols)).toFloat().addBands(image.select([VALID]).toByte())
 
 
@@ -147,8 +170,13 @@ def _flagged(image: Any) -> Any:
     return image.addBands(ee.Image.constant(1).rename([VALID])).updateMask(image.mask().reduce(ee.Reducer.min()))
 
 
-def _mosaic(images: Sequence[Any]) -> Any:
-    """Lay images over each other, the first on top, 0 where there is none."""
+def _stacked(images: Sequence[Any]) -> Any:
+    """Lay images over each other, the first on top, masked where there is none."""
     import ee
 
-    return ee.ImageCollection.fromImages(list(reversed(images))).mosaic().unmask(0, False)
+    return ee.ImageCollection.fromImages(list(reversed(images))).mosaic()
+
+
+def _mosaic(images: Sequence[Any]) -> Any:
+    """Lay images over each other, the first on top, 0 where there is none."""
+    return _stacked(images).unmask(0, False)

@@ -55,6 +55,11 @@ class Scene(_Frozen):
     footprint: dict[str, Any]
     """GeoJSON, longitude and latitude."""
 
+    @property
+    def geometry(self) -> tuple[int, str]:
+        """Relative orbit and direction: from where the ground was looked at."""
+        return self.relative_orbit, self.direction
+
 
 class Grid(_Frozen):
     """An area of interest on its grid."""

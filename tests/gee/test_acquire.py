@@ -65,6 +65,27 @@ def test_the_stack_holds_the_ground_in_its_own_units_at_its_own_place(service: E
     assert len(service.tiles) == 4, "one request per acquisition, with all its bands"
 
 
+def test_every_pixel_is_looked_at_from_the_same_orbit_at_both_dates(service: EarthEngineServer) -> None:
+    # Orbit 113 lies on top and lacks pixels at t1 alone, where 40, which is needed in the east, has them at both dates.
+    days = {"t1": datetime.date(2021, 7, 9), "t2": datetime.date(2021, 7, 21)}
+    channels = Channels(("VV",), ("B3",), 10.0, margin=0)
+    acquired = acquire(EarthEngine(), channels, aoi="114.0,34.6100,114.8,34.6101", crs=None, **days)
+    scenes = acquired.manifest.scenes
+    assert [list(dict.fromkeys(s.relative_orbit for s in scenes[name])) for name in ("s1_t1", "s1_t2")] == [
+        [113, 40]
+    ] * 2
+    stack = acquired.stack[["s1_t1", "s1_t2"]].compute(scheduler="threads", num_workers=4)
+    lon, lat = lonlat(stack_geobox(stack))
+    level = (lat > 34.602) & (lat < 34.618)
+    gap, beside = level & (lon > 114.021) & (lon < 114.039), level & (lon > 114.041) & (lon < 114.1)
+    for where, orbit in ((gap, 40), (beside, 113), (lon > 114.75, 40)):
+        for name in ("s1_t1", "s1_t2"):
+            time = next(s.time for s in scenes[name] if s.relative_orbit == orbit)
+            off = stack[name].sel(pol="VV").values - ground.backscatter(lon, lat, "VV", time)
+            # The next orbit's pass is a day later: 0.02 dB more.
+            assert abs(off[where].mean()) < 0.005, (name, orbit)
+
+
 def test_what_was_fetched_is_not_asked_for_again(service: EarthEngineServer) -> None:
     first = open_area().stack.compute()
     count = len(service.tiles)
