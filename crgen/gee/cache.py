@@ -13,7 +13,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ class TileCache:
         body = memoryview(content)[head:]
         if content[: len(MAGIC)] == MAGIC and content[len(MAGIC) : head] == hashlib.sha256(body).digest():
             return np.asarray(np.load(io.BytesIO(body), allow_pickle=False))
-        path.unlink(missing_ok=True)
+        _forget(path)
         return None
 
     def store(self, key: str, tile: NDArray[Any]) -> None:
@@ -90,9 +90,15 @@ class TileCache:
         Args:
             key: the tile.
             until: asked now and then while another process holds it; True ends the waiting, without the right.
+
+        Raises:
+            OutputError: if the folder cannot be written: better known before a tile is asked for.
         """
         path = self._path(key).with_suffix(".lock")
-        descriptor = _locked(path, until) if fcntl else None
+        try:
+            descriptor = _locked(path, until) if fcntl else None
+        except OSError as error:
+            raise self._unwritable(error) from error
         try:
             yield
         finally:
@@ -113,7 +119,7 @@ class TileCache:
         now = time.time()
         for path, _, written in self._files():
             if written < now - 86400 * (1 if path.suffix in (".partial", ".lock") else days):
-                path.unlink(missing_ok=True)
+                _forget(path)
 
     def _files(self) -> list[tuple[Path, int, float]]:
         found = []
@@ -142,20 +148,31 @@ class TileCache:
         except OSError as error:
             if partial is not None:
                 partial.unlink(missing_ok=True)
-            raise OutputError(
-                f"cannot keep fetched tiles in {self.folder}: {error.strerror}; free some space, or set CRGEN_CACHE to "
-                "another folder"
-            ) from error
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> OutputError:
+        remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make it writable"
+        return OutputError(
+            f"cannot keep fetched tiles in {self.folder}: {error.strerror}; {remedy}, or set CRGEN_CACHE to "
+            "another folder"
+        )
+
+
+def _forget(path: Path) -> None:
+    """Remove a file, if this process may: a folder that can only be read still serves what it holds."""
+    with suppress(OSError):
+        path.unlink()
 
 
 def _locked(path: Path, until: Callable[[], bool]) -> int | None:
-    """Return the descriptor of a lock file that is held; None if ``until`` said so, or there can be none here."""
+    """Return the descriptor of a lock file that is held; None if ``until`` said so, or there can be none here.
+
+    Raises:
+        OSError: if there can be no file.
+    """
     while True:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
-        except OSError:
-            return None  # storing the tile will say what is wrong with the folder
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Whoever held it has removed the file: the lock must be on the one that stands there now.

@@ -62,6 +62,29 @@ def test_a_failed_write_leaves_nothing_and_says_where(tmp_path: Path, monkeypatc
     assert not files_below(tmp_path)
 
 
+def test_a_folder_that_cannot_be_written_is_told_before_a_tile_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder can be here")
+    claim = TileCache(tmp_path / "file" / "tiles").claim(KEY, lambda: False)
+    with pytest.raises(OutputError, match="make it writable, or set CRGEN_CACHE"), claim:
+        raise AssertionError("asked all the same")
+
+
+def test_old_tiles_in_a_folder_that_can_only_be_read_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = TileCache(tmp_path)
+    cache.store(KEY, TILE)
+    (path,) = files_below(tmp_path)
+    os.utime(path, (0, 0))
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    cache.prune()
+    assert cache.load(KEY) is not None
+    path.write_bytes(b"damaged")
+    assert cache.load(KEY) is None
+
+
 def test_old_tiles_and_leftovers_of_killed_runs_go(tmp_path: Path) -> None:
     cache = TileCache(tmp_path)
     cache.store(KEY, TILE)
