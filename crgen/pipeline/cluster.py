@@ -48,8 +48,15 @@ class Recipe:
     """Cores for computing, of each worker; 0 to leave that to PyTorch."""
 
 
-def recipe_for(request: FillRequest, work: Plan, folder: Path, fingerprint: Fingerprint) -> Recipe:
+def recipe_for(request: FillRequest, work: Plan, folder: Path, fingerprint: Fingerprint, workers: int) -> Recipe:
     """Return the recipe of a run.
+
+    Args:
+        request: what is asked.
+        work: the plan.
+        folder: the run's scratch folder.
+        fingerprint: of the run.
+        workers: processes there are, which share what Earth Engine answers at once.
 
     Raises:
         OutputError: if the manifest of its scenes cannot be written into ``folder``.
@@ -67,7 +74,7 @@ def recipe_for(request: FillRequest, work: Plan, folder: Path, fingerprint: Fing
             manifest.write_text(json.dumps(manifest_of(work.scene.stack)))
         except OSError as error:
             raise OutputError(f"cannot write {manifest}: {error.strerror}; choose another --out") from error
-        frozen = replace(request.earth_engine, manifest=manifest)
+        frozen = replace(request.earth_engine, manifest=manifest, processes=max(1, workers))
         request = replace(request, aoi=None, t1=None, t2=None, crs=None, earth_engine=frozen)
     local = request.scheduler == "processes"
     cores = max(1, (os.cpu_count() or 1) // process_count(request)) if local else 0

@@ -7,7 +7,7 @@ import datetime
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,8 @@ class EarthEngine:
     """A manifest, or a product's STAC Item, whose scenes to use again."""
     keep_tiles: bool = True
     """Keep fetched tiles on disk for later runs, not only during this one."""
+    processes: int = 1
+    """Processes that ask at the same time, and share what one may ask at once."""
 
     def __post_init__(self) -> None:
         if not (0 <= self.search_days <= 366 and 0 <= self.observed_days <= 366):
@@ -63,7 +65,8 @@ class EarthEngine:
     def settings(self) -> Settings:
         """How to reach the service."""
         credentials = None if self.credentials is None else str(self.credentials)
-        return Settings.from_environment(project=self.project, credentials=credentials)
+        settings = Settings.from_environment(project=self.project, credentials=credentials)
+        return replace(settings, concurrency=max(1, settings.concurrency // self.processes))
 
 
 @dataclass(frozen=True)

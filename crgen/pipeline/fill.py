@@ -86,7 +86,7 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
             workshop.run.predictor.on_windows = lambda count: on_windows(count, total)
             workshop.fill(done, work.workers)
         else:
-            recipe = recipe_for(request, work, scratch.folder, fingerprint)
+            recipe = recipe_for(request, work, scratch.folder, fingerprint, len(client.nthreads()))
             fill_on(client, recipe, workshop, done, lambda count: on_windows(count, total))
         tally, inputs, blocks = gather(workshop)
         notes = (*scene.notes, *notes_on(tally, scene))

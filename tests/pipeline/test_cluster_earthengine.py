@@ -1,12 +1,46 @@
-"""Processes open Earth Engine by the frozen manifest of the run they join."""
+"""Processes open Earth Engine by the frozen manifest of the run they join, and share its limit."""
 
 from pathlib import Path
 
 import pytest
 
+from crgen.pipeline.cluster import recipe_for
+from crgen.pipeline.earthengine import EarthEngine
 from crgen.pipeline.fill import run
 from crgen.pipeline.request import FillRequest, parse_date
 from tests.pipeline.test_resume import product_in
+
+
+def test_processes_share_what_may_be_asked_at_once(service, tiny_weights: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("CRGEN_EE_CONCURRENCY", "4")
+    service.change(latency=0.3, concurrency=4)
+    request = FillRequest(
+        aoi="113.50,34.70,113.508,34.707",
+        t1=parse_date("2021-07-10", "t1"),
+        t2=parse_date("2021-07-22", "t2"),
+        weights=str(tiny_weights),
+        chunk=64,
+        out=tmp_path / "map.tif",
+        scheduler="processes",
+        workers=2,
+    )
+    recipes = []
+
+    def watched(*asked):
+        recipes.append(recipe_for(*asked))
+        return recipes[0]
+
+    monkeypatch.setattr("crgen.pipeline.fill.recipe_for", watched)
+    run(request)
+    assert recipes[0].request.earth_engine.settings.concurrency == 2
+    assert 1 <= service.max_concurrency["image:computePixels"] <= 4
+    assert all(tile.status == 200 for tile in service.tiles), "nobody was refused"
+
+
+@pytest.mark.parametrize(("most", "processes", "each"), [("32", 1, 32), ("32", 5, 6), ("32", 100, 1)])
+def test_the_share_of_a_process(monkeypatch, most, processes, each):
+    monkeypatch.setenv("CRGEN_EE_CONCURRENCY", most)
+    assert EarthEngine(processes=processes).settings.concurrency == each
 
 
 @pytest.mark.usefixtures("service")
