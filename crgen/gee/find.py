@@ -10,8 +10,9 @@ from pyproj import Transformer
 
 from crgen.gee.catalogue import search
 from crgen.gee.manifest import Grid
-from crgen.gee.scenes import NEARBY_DAYS, Choice, Rules, Wanted, choose, require_coverage, shortfall, stretches
+from crgen.gee.scenes import Choice, Rules, Wanted, choose, stretches
 from crgen.gee.session import Settings, connect
+from crgen.gee.shortfall import NEARBY_DAYS, require_coverage, shortfall
 
 
 def find_scenes(

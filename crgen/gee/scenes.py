@@ -17,17 +17,16 @@ the cheapest lies on top: the generator bears cloud, but a near, clear look is w
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, timedelta
 
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from crgen.errors import StackError
-from crgen.gee.catalogue import Asset, Catalogue, as_geojson, projected
+from crgen.gee.catalogue import Catalogue, as_geojson
 from crgen.gee.manifest import ASSETS, CLOUD_SCORE, Grid, Manifest, Scene
+from crgen.gee.passes import Pass, passes_over
 
 WORTHWHILE = 0.01
 """Share of the area that one more pass must add."""
@@ -36,8 +35,6 @@ SLIVER = 0.0001
 CLOUD_DAYS = 10.0
 """Days apart that a fully clouded pass counts as."""
 UNKNOWN_CLOUD = 0.5
-OVERPASS = timedelta(minutes=30)
-"""Time between scenes from which they are of different passes; an orbit takes 100 minutes."""
 
 
 @dataclass(frozen=True)
@@ -65,28 +62,6 @@ class Wanted:
     def days_from(self, day: date) -> int:
         """Return whole days between."""
         return abs((day - self.day).days)
-
-
-@dataclass(frozen=True)
-class Pass:
-    """The scenes of one overpass."""
-
-    scenes: tuple[Asset, ...]
-    shape: BaseGeometry
-    """What it covers of the area, in the grid's CRS."""
-    coverage: float
-    clear: float | None
-    """Share without cloud of what it covers, by the scenes' metadata."""
-
-    @property
-    def first(self) -> Asset:
-        """The earliest scene; all agree in platform, orbit and direction."""
-        return self.scenes[0]
-
-    @property
-    def orbit(self) -> tuple[int, str]:
-        """Relative orbit and direction: what must agree between dates."""
-        return self.first.relative_orbit, self.first.direction
 
 
 @dataclass
@@ -135,15 +110,15 @@ def choose(
             there are used, but not counted.
 
     Returns:
-        A choice whose coverage may fall short: see :func:`require_coverage`.
+        A choice whose coverage may fall short: see :func:`~crgen.gee.shortfall.require_coverage`.
     """
     outline = area.polygon
     candidates: list[Candidate] = []
     taken: dict[str, list[Candidate]] = {}
     west, south, east, north = outline.bounds
     reach = shapely.box(west - margin, south - margin, east + margin, north + margin)
-    radar = _passes(catalogue.radar, outline, area.crs, pols, reach)
-    optical = _passes(catalogue.optical, outline, area.crs, bands, reach)
+    radar = passes_over(catalogue.radar, outline, area.crs, pols, reach)
+    optical = passes_over(catalogue.optical, outline, area.crs, bands, reach)
     by_date = {w.name: _near(radar, f"s1_{w.name}", w, wanted, rules.search_days) for w in wanted}
     candidates += [c for found in by_date.values() for c in found]
     taken |= _take_orbits(by_date, outline)
@@ -182,114 +157,9 @@ def cost(candidate: Candidate) -> tuple[float, float, str]:
     return candidate.days_apart + CLOUD_DAYS * cloud, -candidate.overpass.coverage, candidate.overpass.first.id
 
 
-def shortfall(choice: Choice, rules: Rules) -> list[str]:
-    """Return the variables that cover too little of the area; the optical image of a date to map may be missing."""
-    needed = [f"{sensor}_{w.name}" for w in choice.wanted for sensor in ("s1", "s2") if sensor == "s1" or not w.mapped]
-    share = choice.manifest.coverage
-    return [name for name in needed if share.get(name, 0.0) < rules.min_coverage or share.get(name, 0.0) == 0]
-
-
-def require_coverage(choice: Choice, rules: Rules, nearby: Catalogue) -> None:
-    """Refuse a choice that leaves too much of the area without radar, or without an optical image of t1.
-
-    Args:
-        choice: what was chosen.
-        rules: ``min_coverage`` says how much is too much.
-        nearby: acquisitions of a longer time, to name alternatives from.
-
-    Raises:
-        StackError: naming the variable, what there is, and the nearest alternatives.
-    """
-    manifest = choice.manifest
-    short = shortfall(choice, rules)
-    if not short:
-        return
-    fitting = {name: [c for c in choice.candidates if c.variable == name and c.fits] for name in short}
-    variable = next((name for name in short if not fitting[name]), short[0])
-    sensor, name = variable.split("_")
-    w = next(w for w in choice.wanted if w.name == name)
-    mission = {"s1": "Sentinel-1", "s2": "Sentinel-2"}[sensor]
-    share = manifest.coverage.get(variable, 0.0)
-    period = f"within {rules.search_days} days of {w.name} ({w.day})"
-    change = f"change --{w.name}, or raise --search-days"
-    if share > 0:
-        what = f"{mission} covers only {_percent(share)} of the area {period}"
-        advice = f"Accept it with --min-coverage {math.floor(100 * share) / 100:g}, {change}"
-    elif fitting[variable]:
-        orbits = {f"{c.overpass.first.relative_orbit} {c.overpass.first.direction.lower()}" for c in fitting[variable]}
-        what = f"no orbit of {mission} looks at the area near every date; {period} only {', '.join(sorted(orbits))} do"
-        advice = "Change a date, or raise --search-days"
-    else:
-        reasons = sorted({c.why for c in choice.candidates if c.variable == variable and c.why})
-        what = f"there is no usable {mission} acquisition {period}" + (
-            f" ({'; '.join(reasons[:3])})" if reasons else ""
-        )
-        advice = change[0].upper() + change[1:]
-    passes = _passes(nearby.radar if sensor == "s1" else nearby.optical, manifest.area.polygon, manifest.area.crs)
-    if not passes:
-        raise StackError(f"{what}, and none within {NEARBY_DAYS} days: {_rare(w.day, sensor)}")
-    passes.sort(key=lambda p: (w.days_from(p.first.day), -p.coverage))
-    raise StackError(f"{what}. Nearest: {', '.join(map(_brief, passes[:4]))}. {advice}")
-
-
-NEARBY_DAYS = 45
-"""Days from a date within which alternatives are looked for."""
-
-
 def stretches(wanted: Iterable[Wanted], days: int) -> list[tuple[date, date]]:
     """Return the days within ``days`` of each date."""
     return [(w.day - timedelta(days), w.day + timedelta(days)) for w in wanted]
-
-
-def _passes(
-    assets: Iterable[Asset],
-    outline: BaseGeometry,
-    crs: str,
-    channels: Sequence[str] = (),
-    reach: BaseGeometry | None = None,
-) -> list[Pass]:
-    """Return the passes that touch the area, earliest first; scenes that lack a channel are left out of theirs.
-
-    A pass of such scenes alone is kept, to be told of. Scenes that touch only ``reach`` are in their pass.
-    """
-    groups: list[list[Asset]] = []
-    for asset in sorted(assets, key=lambda a: (a.platform, a.relative_orbit, a.orbit, a.time, a.id)):
-        if not (groups and _same_pass(groups[-1][-1], asset)):
-            groups.append([])
-        groups[-1].append(_checked(asset, channels))
-    passes = []
-    for members in groups:
-        shapes = [projected(a.footprint, crs) for a in members]
-        near = [
-            (a, s) for a, s in zip(members, shapes, strict=True) if s.intersects(outline if reach is None else reach)
-        ]
-        fit = [(a, s.intersection(outline)) for a, s in near if not a.unfit or all(b.unfit for b, _ in near)]
-        union = shapely.union_all([s for _, s in fit])
-        if union.area == 0:
-            continue
-        known = [(1 - a.cloudy, s.area) for a, s in fit if a.cloudy is not None and s.area > 0]
-        clear = sum(c * n for c, n in known) / sum(n for _, n in known) if known else None
-        passes.append(Pass(tuple(a for a, _ in fit), union, min(1.0, union.area / outline.area), clear))
-    return sorted(passes, key=lambda p: (p.first.time, p.first.id))
-
-
-def _same_pass(a: Asset, b: Asset) -> bool:
-    together = (a.platform, a.relative_orbit, a.orbit, a.direction) == (
-        b.platform,
-        b.relative_orbit,
-        b.orbit,
-        b.direction,
-    )
-    return together and b.time - a.time < OVERPASS
-
-
-def _checked(asset: Asset, channels: Sequence[str]) -> Asset:
-    """Return the asset, marked unfit if it lacks a channel."""
-    lacking = [c for c in channels if c not in asset.bands]
-    if asset.unfit or not lacking:
-        return asset
-    held = [b for b in asset.bands if b in ("VV", "VH", "HH", "HV")]
-    return replace(asset, unfit=f"holds {'/'.join(held)} only" if held else f"lacks {', '.join(lacking)}")
 
 
 def _near(passes: Iterable[Pass], variable: str, w: Wanted, wanted: Sequence[Wanted], days: int) -> list[Candidate]:
@@ -399,6 +269,8 @@ def _notes(taken: Mapping[str, Sequence[Candidate]], wanted: Sequence[Wanted], s
             if days:
                 claim = ", and counts as observed then" if w.mapped and chosen is optical else ""
                 notes.append(f"the {mission} of {w.name} ({w.day}) is of {', '.join(d for _, d in days)}{claim}")
+        if w.mapped and not optical:
+            notes.append(f"there is no optical image of {w.name} ({w.day}): nothing of it can be observed")
         unscored = [a.index for c in optical for a in c.overpass.scenes if a.index not in scored]
         if unscored:
             consequence = "so nothing of them counts as clear" if w.mapped else "so their clouds are not marked"
@@ -406,21 +278,3 @@ def _notes(taken: Mapping[str, Sequence[Candidate]], wanted: Sequence[Wanted], s
                 f"no Cloud Score+ for {len(unscored)} scenes of s2_{w.name} (e.g. {unscored[0]}), {consequence}"
             )
     return notes
-
-
-def _brief(overpass: Pass) -> str:
-    first = overpass.first
-    clear = "" if overpass.clear is None else f", {_percent(overpass.clear)} clear"
-    unfit = f", {first.unfit}" if first.unfit else ""
-    share = _percent(overpass.coverage)
-    return f"{first.day} ({first.platform} orbit {first.relative_orbit}, {share} of the area{clear}{unfit})"
-
-
-def _rare(day: date, sensor: str) -> str:
-    if sensor == "s2" and day < date(2018, 12, 15):
-        return "surface reflectance starts in March 2017 and is sparse before December 2018; choose a later date"
-    return "at sea and near the poles the missions seldom look; is the area where you mean it to be?"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %" if share >= 0.995 or share < 0.005 else f"{100 * share:.1f} %"

@@ -24,7 +24,8 @@ from crgen.gee.catalogue import (
 )
 from crgen.gee.find import lonlat_bounds
 from crgen.gee.manifest import Grid, Manifest
-from crgen.gee.scenes import Choice, Rules, Wanted, choose, require_coverage, shortfall
+from crgen.gee.scenes import Choice, Rules, Wanted, choose
+from crgen.gee.shortfall import require_coverage, shortfall
 
 # One degree by one degree on the equator, in a metric CRS in which a degree is a degree anywhere.
 CRS = "EPSG:32631"
@@ -163,6 +164,12 @@ def test_only_the_day_itself_counts_as_observed_unless_asked() -> None:
     choice = chosen(*PAIR, next_day, rules=Rules(observed_days=1))
     assert taken(choice, "s2_t2") == [next_day.id]
     assert any("counts as observed then" in note for note in choice.manifest.notes)
+
+
+def test_that_nothing_of_the_date_to_map_was_seen_is_said() -> None:
+    notes = chosen(*PAIR, optical(T1), optical(T2 - timedelta(1))).manifest.notes
+    assert f"there is no optical image of t2 ({T2}): nothing of it can be observed" in notes
+    assert not any("nothing of it" in n for n in chosen(*PAIR, optical(T1), optical(T2)).manifest.notes)
 
 
 def test_a_scene_without_the_bands_is_left_out_and_its_pass_goes_on() -> None:
