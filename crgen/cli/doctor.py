@@ -16,12 +16,13 @@ ENOUGH = 5e9
 def doctor(project: Project = None, credentials: Credentials = None) -> None:
     """Check everything 'crgen fill' needs: Earth Engine, the device to compute on, and room on the disks.
 
-    Exit code 7 if Earth Engine cannot be used; the lines above say what to do.
+    Exit code 7 if Earth Engine cannot be used or its tiles cannot be kept; the lines above say what to do.
     """
+    from crgen.errors import OutputError
     from crgen.gee.cache import TileCache, default_folder
     from crgen.gee.doctor import examine
     from crgen.pipeline.earthengine import EarthEngine
-    from crgen.pipeline.files import free_space, size_text
+    from crgen.pipeline.files import check_writable, free_space, size_text
     from crgen.pipeline.predict import pick_device
 
     usable = True
@@ -35,6 +36,13 @@ def doctor(project: Project = None, credentials: Credentials = None) -> None:
         _say("ok", "device", device)
     cache = default_folder()
     for name, folder in (("disk", Path.cwd()), ("tiles", cache)):
+        try:
+            check_writable(folder)
+        except OutputError as error:
+            usable &= folder != cache
+            advice = ", with CRGEN_CACHE" if folder == cache else ""
+            _say("missing", name, f"{error}{advice}")
+            continue
         free = free_space(folder)
         kept = f", {size_text(TileCache(cache).size())} of tiles kept there" if folder == cache else ""
         advice = "" if free > ENOUGH else "; little room: free some, or set CRGEN_CACHE to another disk"

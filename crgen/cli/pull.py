@@ -114,6 +114,7 @@ def _tell(plan) -> None:  # type: ignore[no-untyped-def]
     manifest = plan.acquired.manifest
     for name, share in manifest.coverage.items():
         days = ", ".join(dict.fromkeys(scene.time.date().isoformat() for scene in manifest.scenes.get(name, ())))
-        console.print(f"{name:8} {100 * share:.1f} % of the area  {days}", highlight=False, markup=False)
+        text = f"{100 * share:.1f} % of the area  {days}" if share else "none"
+        console.print(f"{name:8} {text}", highlight=False, markup=False)
     for text in (*plan.acquired.area.notes, *manifest.notes):
         note(text)

@@ -60,10 +60,12 @@ def scenes(
     area, choice = scenes_for(
         options, channels, aoi=aoi, t1=parse_date(t1, "t1"), t2=parse_date(t2, "t2"), crs=crs, strict=False
     )
-    for line in table([HEAD, *(row(candidate) for candidate in choice.candidates)]):
-        console.print(line, highlight=False, markup=False)
+    if choice.candidates:
+        room = console.width if console.is_terminal else None
+        for line in table([HEAD, *(row(candidate) for candidate in choice.candidates)], room):
+            console.print(line, highlight=False, markup=False)
     for name, share in choice.manifest.coverage.items():
-        text = f"{name}: {100 * share:.1f} % of the area"
+        text = f"{name}: {100 * share:.1f} % of the area" if share else f"{name}: none"
         if clear := [s.clear for s in choice.manifest.scenes.get(name, ()) if s.clear is not None]:
             text += f", {100 * sum(clear) / len(clear):.0f} % clear by the scenes' metadata"
         console.print(text, highlight=False, markup=False)
@@ -97,7 +99,14 @@ def row(candidate: Candidate) -> tuple[str, ...]:
     )
 
 
-def table(rows: list[tuple[str, ...]]) -> list[str]:
-    """Return rows of cells as aligned lines."""
+def table(rows: list[tuple[str, ...]], room: int | None = None) -> list[str]:
+    """Return rows of cells as aligned lines; a last cell for which ``room`` columns are too few has its own line."""
     widths = [max(len(cells[i]) for cells in rows) for i in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip() for cells in rows]
+    lines = []
+    for cells in rows:
+        line = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+        if room is not None and len(line) > room and cells[-1]:
+            lines.append("  ".join(c.ljust(width) for c, width in zip(cells[:-1], widths, strict=False)).rstrip())
+            line = " " * (widths[0] + 2) + cells[-1]
+        lines.append(line)
+    return lines

@@ -66,10 +66,12 @@ def _draw(place: Axes, name: str, choice: Choice, area: BaseGeometry, view: tupl
         for part in _parts(shape):
             place.fill(*part.exterior.xy, color=colour, alpha=0.18, linewidth=0)
         _outline(place, shape, color=colour, linewidth=1.8, label=f"{number + 1}. {_label(candidate)}")
-    place.plot([], [], color=MUTED, linestyle=(0, (4, 3)), linewidth=0.9, label=_left(len(candidates) - len(taken)))
+    if left := len(candidates) - len(taken):
+        place.plot([], [], color=MUTED, linestyle=(0, (4, 3)), linewidth=0.9, label=f"{left} not taken")
     _outline(place, area, color="black", linewidth=2.0, label=manifest.area.name)
-    share = 100 * manifest.coverage.get(name, 0.0)
-    place.set_title(f"{date} {TITLES[sensor]}, {manifest.dates[date]}: {share:.1f} % of the area", fontsize=10)
+    share = manifest.coverage.get(name, 0.0)
+    what = f"{100 * share:.1f} % of the area" if share else "none"
+    place.set_title(f"{date} {TITLES[sensor]}, {manifest.dates[date]}: {what}", fontsize=10)
     west, south, east, north = view
     place.set_xlim(west, east)
     place.set_ylim(south, north)
@@ -100,10 +102,6 @@ def _label(candidate: Candidate) -> str:
     first = candidate.overpass.first
     clear = "" if candidate.overpass.clear is None else f", {100 * candidate.overpass.clear:.0f} % clear"
     return f"{first.platform} {first.day:%d %b}, orbit {first.relative_orbit} {first.direction.lower()}{clear}"
-
-
-def _left(count: int) -> str:
-    return f"{count} not taken"
 
 
 def _footprint(candidate: Candidate) -> BaseGeometry:

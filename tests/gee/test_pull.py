@@ -13,6 +13,7 @@ import rasterio
 from affine import Affine
 
 import crgen as package
+from crgen.cli.scenes import table
 from crgen.gee.export import ExportState
 from crgen.gee.images import layers
 from crgen.gee.pixels import Tile, grid_of, read_tile
@@ -97,6 +98,20 @@ def test_scenes_prints_all_candidates_and_makes_picture_and_manifest(
     outcome = crgen("pull", "--manifest", "choice.json", "--out", "stack.zarr", "--dry-run")
     assert outcome.code == 0, outcome.err
     assert crgen("pull", "--manifest", "choice.json", *DATES, "--out", "stack.zarr").code == 2
+
+
+def test_reasons_have_a_line_of_their_own_where_columns_are_few() -> None:
+    rows = [("for", "day", "why not"), ("s1_t1", "2021-07-09", ""), ("s1_t1", "2021-07-12", "adds nothing")]
+    assert table(rows, 80) == ["for    day         why not", "s1_t1  2021-07-09", "s1_t1  2021-07-12  adds nothing"]
+    assert table(rows, 28)[1:] == ["s1_t1  2021-07-09", "s1_t1  2021-07-12", "       adds nothing"]
+
+
+def test_an_area_at_sea_gets_a_picture_without_footprints(service: EarthEngineServer, crgen, here: Path) -> None:  # noqa: F811
+    outcome = crgen("scenes", "--aoi", "150,-40,150.01,-39.99", *DATES, "--picture", "sea.png")
+    assert outcome.code == 4
+    assert outcome.out.splitlines() == [f"{name}: none" for name in ("s1_t1", "s1_t2", "s2_t1", "s2_t2")]
+    assert "at sea and near the poles" in outcome.err.splitlines()[-1]
+    assert set(files_in(here)) == {"sea.png"}
 
 
 def test_a_picture_is_drawn_even_of_too_little(service: EarthEngineServer, crgen, here: Path) -> None:  # noqa: F811

@@ -185,6 +185,16 @@ def test_doctor_finds_all_well(service: EarthEngineServer, crgen, here: Path) ->
     assert "missing" not in states.values()
 
 
+def test_doctor_finds_that_tiles_cannot_be_kept(service: EarthEngineServer, crgen, here: Path, monkeypatch) -> None:  # noqa: F811
+    (here / "file").write_text("no folder can be here")
+    monkeypatch.setenv("CRGEN_CACHE", str(here / "file" / "cache"))
+    outcome = crgen("doctor")
+    assert outcome.code == 7
+    (line,) = (line for line in outcome.out.splitlines() if " tiles " in line)
+    assert line.startswith("missing")
+    assert "choose another folder, with CRGEN_CACHE" in line
+
+
 @pytest.mark.parametrize(
     ("wording", "fix"),
     [
