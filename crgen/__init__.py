@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from crgen.pipeline.pull import pull
 
 __all__ = ["fill", "load_model", "open_stack", "pull", "write_stack"]
+
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+"""MKL, which solves PyTorch's linear systems on a CPU, otherwise rounds by where in memory a matrix happens to lie: on
+some processors a pixel would then depend on its window's place in a batch. Read when MKL is first used."""
 
 _HOMES = {
     "fill": "crgen.pipeline.fill",

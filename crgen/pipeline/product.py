@@ -21,8 +21,8 @@ from crgen.pipeline.scene import Scene
 from crgen.pipeline.stac import ProductFile, build_item, write_item
 from crgen.pipeline.stack import manifest_of
 
-PUBLISHING = "publishing.json"
-"""In the scratch folder: the files about to be published."""
+RUN, PUBLISHING = "run.json", "publishing.json"
+"""In the scratch folder: which run it belongs to, and the files about to be published."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,12 @@ class Paths:
 
     @property
     def interrupted(self) -> dict[str, str]:
-        """Names and SHA-256 of the files that a run was about to publish when it was stopped."""
+        """Names and SHA-256 of the files that a run was about to publish when it was stopped.
+
+        None once the run is over and only its folder was left.
+        """
+        if not (self.scratch / RUN).exists():
+            return {}
         try:
             held: dict[str, str] = json.loads((self.scratch / PUBLISHING).read_text())
         except (OSError, ValueError):

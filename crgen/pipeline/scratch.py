@@ -21,9 +21,9 @@ from filelock import FileLock, Timeout
 from crgen.errors import AreaError, OutputError, RequestError, StackError
 from crgen.pipeline.files import discard, file_sha256, sync
 from crgen.pipeline.fingerprint import Fingerprint, difference
-from crgen.pipeline.product import PUBLISHING, Paths
+from crgen.pipeline.product import PUBLISHING, RUN, Paths
 
-RUN, LOCK = "run.json", "lock"
+LOCK = "lock"
 HOPELESS = (AreaError, RequestError, StackError)
 """Errors that running the same command again would only repeat."""
 
