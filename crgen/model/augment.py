@@ -1,4 +1,4 @@
-"""Training-time variation: painted clouds with shadows, hidden targets, radar gain and speckle, dihedral flips.
+"""Training-time variation: tinted ground, clouds and shadows, hidden targets, radar gain and speckle, dihedral flips.
 
 Every random draw comes from a :class:`torch.Generator`, so a training step can be repeated exactly.
 """
@@ -16,6 +16,10 @@ from crgen.model.data import Batch
 
 CLOUD_COLOUR = {"B11": 0.7, "B12": 0.55, "B9": 0.6}
 """Reflectance of a cloud relative to its visible bands, for bands where it differs from 1."""
+
+
+LAND = 0.15
+"""Reflectance of a usual land pixel, about which contrast is varied."""
 
 
 def uniform(shape: tuple[int, ...], low: float, high: float, rng: torch.Generator) -> Tensor:
@@ -76,6 +80,24 @@ def jitter_backscatter(s1: Tensor, rng: torch.Generator, *, gain: float = 0.25, 
     return (s1 + 12) * uniform(shape, 1 - gain, 1 + gain, rng) - 12 + uniform(shape, -offset, offset, rng) + speckle
 
 
+def tint(images: list[Tensor], rng: torch.Generator) -> list[Tensor]:
+    """Give half of the samples another ground: one random gain per band, brightness and contrast for all ``images``.
+
+    What the network makes of a colour must then come from the sample itself, not from the land it was trained on.
+
+    Args:
+        images: reflectance ``(n, band, y, x)`` of the same samples; NaN stays NaN.
+        rng: source of randomness.
+    """
+    n, bands = images[0].shape[:2]
+    some = (uniform((n, 1, 1, 1), 0, 1, rng) < 0.5).float()
+    contrast = torch.exp(0.2 * some * torch.randn(n, 1, 1, 1, generator=rng))
+    brightness = 0.2 * torch.randn(n, 1, 1, 1, generator=rng)
+    gain = torch.exp(some * (brightness + 0.25 * torch.randn(n, bands, 1, 1, generator=rng)))
+    changed = [(LAND * (image.clamp(min=0) / LAND) ** contrast * gain).clamp(max=1) for image in images]
+    return [torch.where(some > 0, new, old) for new, old in zip(changed, images, strict=True)]
+
+
 def dihedral(arrays: list[Tensor], which: int) -> list[Tensor]:
     """Apply one of the eight symmetries of the square to every array's last two axes."""
     turned = [torch.rot90(a, which % 4, (-2, -1)) for a in arrays]
@@ -83,7 +105,7 @@ def dihedral(arrays: list[Tensor], which: int) -> list[Tensor]:
 
 
 def vary(batch: Batch, bands: tuple[str, ...], rng: torch.Generator) -> tuple[Batch, Tensor]:
-    """Paint clouds on t1, jitter the radar, drop whole inputs, and choose which clear pixels of t2 are seen.
+    """Tint the ground, cloud t1, jitter the radar, drop whole inputs, and choose which clear pixels of t2 are seen.
 
     Returns:
         The varied batch, and ``s2_t2``: the target where it is shown to the generator, NaN elsewhere. Three of ten
@@ -92,17 +114,18 @@ def vary(batch: Batch, bands: tuple[str, ...], rng: torch.Generator) -> tuple[Ba
     """
     n, _, height, width = batch.target.shape
     painted_share = uniform((n,), 0.05, 0.7, rng) * (uniform((n,), 0, 1, rng) < 0.5)
-    s2_t1, opacity = paint_clouds(batch.s2_t1, bands, painted_share, rng)
+    ground_t1, target = tint([batch.s2_t1, batch.target], rng)
+    s2_t1, opacity = paint_clouds(ground_t1, bands, painted_share, rng)
     s1_t1, s1_t2 = jitter_backscatter(batch.s1_t1, rng), jitter_backscatter(batch.s1_t2, rng)
     for array in (s1_t1, s2_t1):
         array[uniform((n,), 0, 1, rng) < 0.04] = torch.nan
     share = torch.exp(uniform((n,), math.log(0.005), math.log(0.9), rng))
     seen = (cloud_opacity(share, height, width, rng) > 0.5) & (uniform((n, 1, 1, 1), 0, 1, rng) < 0.7)
     missed = uniform((n,), 0.01, 0.1, rng) * (uniform((n,), 0, 1, rng) < 0.1)
-    shown, _ = paint_clouds(batch.target, bands, missed, rng)
+    shown, _ = paint_clouds(target, bands, missed, rng)
     s2_t2 = torch.where(seen & batch.clear, shown, torch.nan)
     clear_t1 = batch.clear_t1 * (1 - opacity)
-    return batch._replace(s1_t1=s1_t1, s2_t1=s2_t1, s1_t2=s1_t2, clear_t1=clear_t1), s2_t2
+    return Batch(s1_t1, s2_t1, s1_t2, target, clear_t1, batch.clear), s2_t2
 
 
 def leave(batch: Batch, bands: tuple[str, ...], rng: torch.Generator) -> tuple[Batch, Tensor]:

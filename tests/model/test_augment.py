@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from crgen.model.augment import cloud_opacity, dihedral, fractal_field, jitter_backscatter, paint_clouds, vary
+from crgen.model.augment import cloud_opacity, dihedral, fractal_field, jitter_backscatter, paint_clouds, tint, vary
 from crgen.model.data import collate
 
 from .patches import Patches
@@ -95,6 +95,21 @@ def test_jitter_is_a_gain_an_offset_and_speckle_in_db() -> None:
     assert 2 < offset.abs().max() < 3.1
 
 
+def test_another_ground_is_the_same_function_of_colour_at_both_dates() -> None:
+    before = land(64)
+    after = before.flip(-1)
+    before[3, :, 5, 5] = torch.nan
+    tinted, alike = tint([before, after], rng())
+    changed = (tinted != before).flatten(1).sum(1) > 9
+    assert 0.3 < float(changed.float().mean()) < 0.7
+    assert torch.equal(alike.flip(-1).nan_to_num()[4:], tinted[4:]), "what did not change, does not change"
+    assert torch.equal(tinted.isnan(), before.isnan())
+    assert float(tinted.nan_to_num().min()) >= 0
+    assert float(tinted.nan_to_num().max()) <= 1
+    order = before[changed][0, 0].flatten().argsort()
+    assert (tinted[changed][0, 0].flatten()[order].diff() >= 0).all(), "brighter ground stays brighter"
+
+
 def test_fractal_fields_are_uniform_and_smooth() -> None:
     field = fractal_field(2, 64, 64, rng())
     assert torch.equal(field.flatten(1).sort(1).values[0], torch.arange(64 * 64) / (64 * 64 - 1))
@@ -120,10 +135,11 @@ def test_variation_hides_the_target_and_never_shows_what_is_not_clear() -> None:
     varied, s2_t2 = vary(batch, data.bands, rng())
     seen = s2_t2.isfinite().all(1, keepdim=True)
     assert not (seen & ~batch.clear).any()
-    true = ((s2_t2 == batch.target) | ~seen).flatten(1).all(1)
+    true = ((s2_t2 == varied.target) | ~seen).flatten(1).all(1)
     assert 0.8 < float(true.float().mean()) < 1, "a little cloud is left in a tenth of what is shown"
     assert 0.5 < float(seen.any(1).any(1).any(1).float().mean()) < 0.85
-    assert torch.equal(varied.target, batch.target)
+    tinted = (varied.target != batch.target).flatten(1).any(1)
+    assert 0.3 < float(tinted.float().mean()) < 0.7
     dropped = varied.s2_t1.isnan().flatten(1).all(1)
     assert 0 < int(dropped.sum()) < 12
     assert not varied.s1_t2.isnan().any()
