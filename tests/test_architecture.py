@@ -10,9 +10,20 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "crgen"
 
 FORBIDDEN = {
-    "model": ("crgen.pipeline", "crgen.gee", "crgen.cli", "ee", "geemap", "rasterio", "rioxarray", "xarray"),
-    "gee": ("crgen.pipeline", "crgen.model", "crgen.cli"),
-    "pipeline": ("crgen.cli", "ee", "geemap", "typer"),
+    "model": (
+        "crgen.pipeline",
+        "crgen.gee",
+        "crgen.batch",
+        "crgen.cli",
+        "ee",
+        "geemap",
+        "rasterio",
+        "rioxarray",
+        "xarray",
+    ),
+    "gee": ("crgen.pipeline", "crgen.model", "crgen.batch", "crgen.cli"),
+    "pipeline": ("crgen.batch", "crgen.cli", "ee", "geemap", "typer"),
+    "batch": ("crgen.cli", "crgen.gee", "crgen.model", "ee", "geemap", "typer"),
     "cli": ("ee", "geemap"),
 }
 

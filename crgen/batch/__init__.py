@@ -1,0 +1,1 @@
+"""Scheduled jobs: areas that are watched, and every new acquisition turned into a product once."""

@@ -1,0 +1,106 @@
+"""Real products, made once and copied under other names and dates; a real S3 server."""
+
+import contextlib
+import datetime
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import crgen
+from crgen.pipeline.product import Paths
+from crgen.pipeline.stac import seal_of
+
+AREA = "113.50,34.70,113.503,34.703"
+MakeProduct = Callable[..., Paths]
+
+
+@pytest.fixture(scope="session")
+def one_product(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Paths:
+    out = tmp_path_factory.mktemp("made") / "map.tif"
+    crgen.fill(aoi=AREA, t1="2021-07-10", t2="2021-07-22", source="demo", out=out, weights=str(tiny_weights))
+    return Paths(out)
+
+
+@pytest.fixture
+def make_product(one_product: Paths) -> MakeProduct:
+    """Put a whole product into a folder, with a name, a day t2 and a time of making of its own."""
+
+    def make(folder: Path, name: str = "map", t2: str = "2021-07-22", created: str = "2021-07-22T12:00:00Z") -> Paths:
+        paths = Paths(folder / f"{name}.tif")
+        folder.mkdir(parents=True, exist_ok=True)
+        for source, target in zip(one_product.all[:-1], paths.all[:-1], strict=True):
+            shutil.copyfile(source, target)
+        item = json.loads(one_product.item.read_text())
+        item["id"] = name
+        properties = item["properties"]
+        properties |= {"created": created, "crgen:t2": t2, "crgen:sha256": "0" * 64}
+        properties |= {"start_datetime": f"{t2}T00:00:00Z", "end_datetime": f"{t2}T23:59:59Z"}
+        for asset, path in zip(item["assets"].values(), paths.all[:-1], strict=True):
+            asset["href"] = f"./{path.name}"
+        text = json.dumps(item, indent=2)
+        paths.item.write_text(text.replace("0" * 64, seal_of(text.encode())))
+        return paths
+
+    return make
+
+
+@pytest.fixture
+def unfinished() -> Callable[[Paths], None]:
+    """Leave what a stopped run leaves beside a product."""
+
+    def leave(paths: Paths) -> None:
+        paths.scratch.mkdir()
+        began = datetime.datetime.now(datetime.UTC).isoformat()
+        (paths.scratch / "run.json").write_text(json.dumps({"fingerprint": {}, "created": began}))
+
+    return leave
+
+
+class S3:
+    """An S3 server whose buckets are the folders of a folder."""
+
+    KEY, SECRET = "crgentest", "notasecret"
+
+    def __init__(self, root: Path, address: str) -> None:
+        self.root = root
+        self.address = address
+
+    @property
+    def options(self) -> dict[str, object]:
+        return self.options_at(self.address)
+
+    def options_at(self, address: str) -> dict[str, object]:
+        """What a client needs to be told to come to ``address``."""
+        return {
+            "endpoint": f"http://{address}",
+            "region": "us-east-1",
+            "access_key_id": self.KEY,
+            "secret_access_key": self.SECRET,
+            "client_options": {"allow_http": True},
+            "retry_config": {"max_retries": 0, "retry_timeout": datetime.timedelta(seconds=20)},
+        }
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """`rclone serve s3`, over HTTP, with signed requests."""
+    rclone = shutil.which("rclone", path=str(Path(sys.executable).parent)) or shutil.which("rclone")
+    if rclone is None:
+        pytest.skip("rclone, whose S3 server is asked, is not installed")
+    root = tmp_path_factory.mktemp("s3")
+    (root / "maps").mkdir()
+    serve = (rclone, "serve", "s3", "--addr", "127.0.0.1:0", "--dir-cache-time", "0s")
+    command = (*serve, "--auth-key", f"{S3.KEY},{S3.SECRET}", str(root))
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        lines = iter(server.stderr.readline, "")
+        address = next(found[1] for line in lines if (found := re.search(r"server on \[http://([^/]+)/", line)))
+        with contextlib.ExitStack() as stack:
+            stack.callback(server.terminate)
+            yield S3(root, address)
