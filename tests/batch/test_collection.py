@@ -1,0 +1,147 @@
+"""The collection and the page list every product of a folder, whoever writes them, and nothing that is not whole."""
+
+import json
+import multiprocessing
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pystac
+import pytest
+
+from crgen.batch.collection import update_collection
+from crgen.batch.index import write_index
+from crgen.errors import OutputError
+
+
+class Page(HTMLParser):
+    """What a page shows and links to."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.tags: list[str] = []
+        self.headings: list[str] = []
+        self.text = ""
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.links += [value for name, value in attrs if name in ("href", "src")]
+
+    def handle_data(self, data):
+        self.text += data
+        if self.tags[-1:] == ["h2"] and data.strip():
+            self.headings.append(data)
+
+
+def local(page: Page) -> list[str]:
+    """The files that a page links to, from a disk without any network."""
+    links = [urlsplit(link) for link in page.links if not link.startswith("geo:")]
+    assert not any(link.scheme or link.netloc or link.query or link.fragment for link in links)
+    return [unquote(link.path) for link in links]
+
+
+@pytest.fixture
+def folder(make_product, tmp_path):
+    """Products of two jobs, beside files that are none."""
+    make_product(tmp_path / "beira", "old", t2="2021-07-10")
+    make_product(tmp_path / "beira", "new", t2="2021-08-03")
+    make_product(tmp_path / "zhengzhou", "mid", t2="2021-07-22")
+    (tmp_path / "beira" / "other.json").write_text('{"type": "FeatureCollection"}')
+    (tmp_path / "beira" / "broken.json").write_text("{")
+    hidden = make_product(tmp_path / ".trash", "gone")
+    assert hidden.item.exists()
+    return tmp_path
+
+
+def test_the_collection_links_to_every_item(folder):
+    path = update_collection(folder)
+    collection = pystac.Collection.from_file(str(path))
+
+    collection.validate()
+    items = list(collection.get_items())
+    assert [item.id for item in items] == ["new", "mid", "old"]
+    for item in items:
+        assert Path(item.assets["reflectance"].get_absolute_href()).exists()
+    west, south, east, north = collection.extent.spatial.bboxes[0]
+    assert west <= 113.5 < east <= 113.51
+    assert south <= 34.7 < north <= 34.71
+    start, end = collection.extent.temporal.intervals[0]
+    assert (start.date().isoformat(), end.date().isoformat()) == ("2021-07-10", "2021-08-03")
+    assert collection.summaries.to_dict()["crgen:weights"] == ["tiny"]
+
+
+def test_the_page_shows_the_newest_first_and_links_to_what_is_there(folder):
+    update_collection(folder)
+    page = Page(write_index(folder))
+
+    assert page.headings == ["new", "mid", "old"]
+    assert not {"script", "link", "iframe"} & set(page.tags)
+    files = local(page)
+    assert len(set(files)) == 1 + 3 * 4
+    assert all((folder / file).is_file() for file in files)
+    counts = json.loads((folder / "beira" / "new.json").read_text())["properties"]["crgen:counts"]
+    made = sum(counts.values()) - counts["nodata"]
+    assert f"generated {100 * counts['generated'] / made:.1f} %" in page.text
+
+
+def test_names_that_html_and_urls_would_misread_are_shown_as_they_are(make_product, tmp_path):
+    make_product(tmp_path / "a&b #1", "<script>100% übel?")
+    update_collection(tmp_path)
+    page = Page(write_index(tmp_path))
+    assert page.headings == ["<script>100% übel?"]
+    assert "script" not in page.tags
+    assert all((tmp_path / file).is_file() for file in local(page))
+
+
+def test_an_empty_folder_has_an_empty_page(tmp_path):
+    pystac.Collection.from_file(str(update_collection(tmp_path / "new"))).validate()
+    assert "0 products" in Page(write_index(tmp_path / "new")).text
+
+
+def test_a_product_that_went_while_the_page_was_made_is_left_out(folder):
+    update_collection(folder)
+    (folder / "beira" / "new.json").unlink()
+    assert Page(write_index(folder)).headings == ["mid", "old"]
+
+
+def test_a_page_needs_a_collection(tmp_path):
+    with pytest.raises(OutputError, match="cannot read the collection"):
+        write_index(tmp_path)
+
+
+def test_a_product_is_never_overwritten_by_the_collection(make_product, tmp_path):
+    paths = make_product(tmp_path, "collection")
+    content = paths.item.read_bytes()
+    with pytest.raises(OutputError, match="product named 'collection'"):
+        update_collection(tmp_path)
+    assert paths.item.read_bytes() == content
+
+
+def test_writers_at_once_lose_no_product(make_product, tmp_path):
+    def finish_one_by_one(name: str) -> None:
+        for n in range(3):
+            (tmp_path / name / f"{n}.hidden").rename(tmp_path / name / f"{n}.json")
+            update_collection(tmp_path)
+            write_index(tmp_path)
+
+    for name in ("a", "b", "c"):
+        for n in range(3):
+            item = make_product(tmp_path / name, str(n)).item
+            item.rename(item.with_suffix(".hidden"))
+    fork = multiprocessing.get_context("fork")
+    writers = [fork.Process(target=finish_one_by_one, args=(name,)) for name in ("a", "b", "c")]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        while writer.is_alive():
+            writer.join(0.01)
+            for file in ("collection.json", "index.html"):
+                if (tmp_path / file).exists():
+                    assert (tmp_path / file).read_text().rstrip().endswith(("}", "</html>"))
+    assert [writer.exitcode for writer in writers] == [0, 0, 0]
+    links = json.loads((tmp_path / "collection.json").read_text())["links"]
+    assert sum(link["rel"] == "item" for link in links) == 9
+    assert len(Page(tmp_path / "index.html").headings) == 9
+    assert not list(tmp_path.glob(".*.partial"))
