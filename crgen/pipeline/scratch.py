@@ -163,3 +163,23 @@ def _write_json(path: Path, content: Any) -> None:
         os.fsync(file.fileno())
     temporary.replace(path)
     sync(path.parent)
+
+
+@contextlib.contextmanager
+def at_rest(paths: Paths) -> Iterator[bool]:
+    """Hold off runs of a product, so that its files can be taken away.
+
+    Yields:
+        False if a run works on the product, or has left something to go on with: then nothing is held.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            resting = not (paths.scratch / RUN).exists()
+            if resting:
+                stack.enter_context(_locked(paths))
+                resting = not (paths.scratch / RUN).exists()
+        except OutputError:
+            resting = False
+        if resting:
+            stack.callback(shutil.rmtree, paths.scratch, ignore_errors=True)
+        yield resting
