@@ -6,9 +6,19 @@ Every message says what is wrong, in which input, and what to do. The command li
 
 
 class CrgenError(Exception):
-    """Base of every error crgen raises on purpose."""
+    """Base of every error crgen raises on purpose.
+
+    Args:
+        message: one line.
+        transient: whether the same request may well succeed later though nobody changes anything: the service was
+            busy, the disk full.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str = "", *, transient: bool = False) -> None:
+        super().__init__(message)
+        self.transient = transient
 
 
 class AreaError(CrgenError):

@@ -137,7 +137,7 @@ def explain(fault: Fault, project: str | None, account: str) -> SourceError:
         text = f"Earth Engine does not know what was asked for: {message}; is --project {shown} spelt right? {who}"
     else:
         text = f"Earth Engine refused the request: {message} {who}"
-    return SourceError(redact(text))
+    return SourceError(redact(text), transient=bool(USED_UP.search(message)))
 
 
 def _first_line(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date, timedelta
 
 import numpy as np
 import shapely
@@ -10,6 +11,7 @@ from pyproj import Transformer
 
 from crgen.gee.catalogue import search
 from crgen.gee.manifest import Grid
+from crgen.gee.passes import passes_over
 from crgen.gee.scenes import Choice, Rules, Wanted, choose, stretches
 from crgen.gee.session import Settings, connect
 from crgen.gee.shortfall import NEARBY_DAYS, require_coverage, shortfall
@@ -49,6 +51,46 @@ def find_scenes(
     if strict:
         refuse_shortfall(settings, choice, rules)
     return choice
+
+
+def newest_pass(
+    settings: Settings,
+    area: Grid,
+    *,
+    pols: Sequence[str],
+    rules: Rules,
+    until: date,
+    within_days: int,
+) -> date | None:
+    """Return the day of the newest Sentinel-1 pass over an area, with one request; None if there is none.
+
+    It is the newest that covers ``rules.min_coverage`` of the area by itself. If none does, the area is wider than a
+    swath: then it is the newest that covers it together with the passes of the ``rules.search_days`` before.
+
+    Args:
+        settings: how to reach Earth Engine.
+        area: the area of interest.
+        pols: polarisations needed.
+        rules: what makes an acquisition eligible.
+        until: the last day to look at, UTC.
+        within_days: how far back to look.
+
+    Raises:
+        SourceError: if Earth Engine cannot be asked.
+    """
+    stretch = (until - timedelta(within_days), until)
+    found = search(connect(settings), lonlat_bounds(area), [stretch], optical=False)
+    passes = [p for p in passes_over(found.radar, area.polygon, area.crs, pols) if not p.first.unfit]
+    newest_first = sorted(passes, key=lambda p: p.first.time, reverse=True)
+    for overpass in newest_first:
+        if overpass.coverage >= rules.min_coverage:
+            return overpass.first.day
+    for overpass in newest_first:
+        day = overpass.first.day
+        near = [p.shape for p in passes if 0 <= (day - p.first.day).days <= rules.search_days]
+        if shapely.union_all(near).area >= rules.min_coverage * area.polygon.area:
+            return day
+    return None
 
 
 def refuse_shortfall(settings: Settings, choice: Choice, rules: Rules) -> None:

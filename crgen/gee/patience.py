@@ -100,7 +100,8 @@ def persist(
         if spent > patience:
             raise SourceError(
                 f"Earth Engine did not deliver {what} in {patience:.0f} s and {attempt} attempts (last: "
-                f"{_status(fault)}{fault.reason}); {advice}"
+                f"{_status(fault)}{fault.reason}); {advice}",
+                transient=True,
             )
         on_retry(fault)
         until = time.monotonic() + wait

@@ -17,7 +17,7 @@ from shapely.geometry import MultiPolygon, Polygon
 from crgen.errors import RequestError, StackError
 from crgen.gee.arrays import Pull, open_pull
 from crgen.gee.cache import TileCache, default_folder
-from crgen.gee.find import find_scenes
+from crgen.gee.find import find_scenes, newest_pass
 from crgen.gee.manifest import Grid, Manifest
 from crgen.gee.scenes import Choice, Rules, Wanted
 from crgen.gee.session import Settings
@@ -195,6 +195,35 @@ def scenes_for(
         strict=strict,
     )
     return area, choice
+
+
+def newest_acquisition(
+    options: EarthEngine,
+    channels: Channels,
+    *,
+    aoi: str,
+    crs: str | None,
+    until: datetime.date,
+    within_days: int,
+) -> datetime.date | None:
+    """Return the day of the newest Sentinel-1 acquisition that serves an area; None if there is none.
+
+    Args:
+        options: how to ask.
+        channels: what to open.
+        aoi: the area, as :func:`~crgen.pipeline.area.read_area` takes it.
+        crs: grid; None for the area's UTM zone.
+        until: the last day to look at, UTC.
+        within_days: how far back to look.
+
+    Raises:
+        CrgenError: of the kind that fits what is wrong.
+    """
+    area = read_area(aoi, crs=crs, resolution=channels.resolution)
+    grid = Grid.of(area.name, area.geobox, area.polygon)
+    return newest_pass(
+        options.settings, grid, pols=channels.pols, rules=options.rules, until=until, within_days=within_days
+    )
 
 
 def area_of(manifest: Manifest) -> Area:

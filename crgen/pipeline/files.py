@@ -108,7 +108,8 @@ def require_space(folder: Path, nbytes: int, what: Path) -> None:
     if free < nbytes:
         raise OutputError(
             f"cannot write {what}: the disk of {folder} is full ({size_text(nbytes)} more needed, "
-            f"{size_text(free)} free); free some space there or choose another folder"
+            f"{size_text(free)} free); free some space there or choose another folder",
+            transient=True,
         )
 
 
@@ -134,3 +135,18 @@ def file_sha256(path: Path) -> str:
 
 def _nearest_existing(folder: Path) -> Path:
     return next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+
+
+def files_identity(path: Path) -> list[tuple[str, int, int]]:
+    """Return name, size and time of change of a file, or of every file below a folder; nothing if there is none."""
+    if path.is_file():
+        files = [path]
+    else:
+        files = sorted(Path(folder, name) for folder, _, names in os.walk(path) for name in names)
+    found = ((file, file.stat()) for file in files)
+    return [(file.relative_to(path).as_posix(), stat.st_size, stat.st_mtime_ns) for file, stat in found]
+
+
+def stack_files(source: str) -> list[tuple[str, int, int]]:
+    """Return :func:`files_identity` of a local stack; nothing for the sources ``gee`` and ``demo``."""
+    return [] if source in ("gee", "demo") else files_identity(Path(source))

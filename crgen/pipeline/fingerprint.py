@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
@@ -16,6 +15,7 @@ import rasterio
 import torch
 
 import crgen
+from crgen.pipeline.files import stack_files
 from crgen.pipeline.plan import Plan, settings_of
 from crgen.pipeline.request import FillRequest
 from crgen.pipeline.stack import manifest_of, stack_geobox
@@ -32,7 +32,6 @@ def fingerprint_of(request: FillRequest, work: Plan, device: str | None = None) 
         device: the kind of device, if another process computes.
     """
     area = work.scene.area
-    files = files_identity(Path(request.source)) if request.source not in ("demo", "gee") else []
     settings = settings_of(request, work)
     for covered in ("aoi", "source", "weights", "crs", "device"):  # by the digests below
         del settings[covered]
@@ -40,7 +39,7 @@ def fingerprint_of(request: FillRequest, work: Plan, device: str | None = None) 
         "weights": work.model.sha256,
         "area": _digest(_grid(area.geobox), area.polygon.wkb_hex),
         "settings": settings,
-        "inputs": _digest(manifest_of(work.scene.stack), _grid(stack_geobox(work.scene.stack)), files),
+        "inputs": _digest(manifest_of(work.scene.stack), _grid(stack_geobox(work.scene.stack)), stack_files(request.source)),
         "device": device or device_kind(work.device),
         "software": {
             "crgen": f"{version('crgen')} {_code()[:12]}",
@@ -49,6 +48,25 @@ def fingerprint_of(request: FillRequest, work: Plan, device: str | None = None) 
             "GDAL": rasterio.__gdal_version__,
         },
     }
+
+
+def identity_of(request: FillRequest, work: Plan) -> str:
+    """Return one name for what a product shows: its acquisitions, area, dates, weights and settings.
+
+    Unlike a fingerprint it does not tell by what it was computed: a map is not due again because crgen, a library or
+    the machine changed. Of an Earth Engine manifest only the assets count.
+    """
+    settings = settings_of(request, work)
+    for immaterial in ("aoi", "source", "weights", "crs", "device", "batch", "chunk"):
+        del settings[immaterial]
+    manifest = manifest_of(work.scene.stack)
+    if manifest.get("source") == "gee":
+        scenes = {name: [(s["id"], s["score"]) for s in held] for name, held in manifest["scenes"].items()}
+        inputs: list[Any] = [scenes]
+    else:
+        inputs = [manifest, _grid(stack_geobox(work.scene.stack)), stack_files(request.source)]
+    area = work.scene.area
+    return _digest(work.model.sha256, _grid(area.geobox), area.polygon.wkb_hex, settings, inputs)
 
 
 def short(fingerprint: Fingerprint) -> str:
@@ -69,16 +87,6 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
             return f"another device: it was {before}, now it is {now}"
         return {"weights": "other weights", "inputs": "other inputs", "area": "another area"}.get(name, f"other {name}")
     return None
-
-
-def files_identity(path: Path) -> list[tuple[str, int, int]]:
-    """Return name, size and time of change of a file, or of every file below a folder; nothing if there is none."""
-    if path.is_file():
-        files = [path]
-    else:
-        files = sorted(Path(folder, name) for folder, _, names in os.walk(path) for name in names)
-    found = ((file, file.stat()) for file in files)
-    return [(file.relative_to(path).as_posix(), stat.st_size, stat.st_mtime_ns) for file, stat in found]
 
 
 def device_kind(device: str) -> str:

@@ -112,7 +112,8 @@ def _locked(paths: Paths) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise OutputError(
-            f"another run is making {paths.reflectance} at this moment; wait for it, or give another --out"
+            f"another run is making {paths.reflectance} at this moment; wait for it, or give another --out",
+            transient=True,
         ) from None
     except OSError as error:
         raise OutputError(f"cannot write {paths.reflectance}: {error.strerror}; choose another --out") from error
