@@ -17,13 +17,13 @@ from typing import Annotated
 
 import typer
 
-from crgen.cli import doctor, fill, models, pull, scenes, train, verify
+from crgen.cli import batch, doctor, fill, models, pull, scenes, train, verify
 from crgen.cli.console import console
 from crgen.errors import CrgenError
 
 EXIT_CODES = """
 Exit codes: 0 done · 1 unexpected error · 2 bad request or option · 3 area · 4 imagery · 5 weights · 6 output ·
-7 source · 8 training · 130 interrupted (Ctrl-C) · 143 terminated.
+7 source · 8 training · 9 batch: some jobs failed · 10 batch: all that were due failed · 130 interrupted (Ctrl-C) · 143 terminated.
 """
 
 app = typer.Typer(
@@ -41,6 +41,7 @@ app.command("train")(train.train)
 app.command("evaluate")(train.evaluate)
 app.command("doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
+app.add_typer(batch.app, name="batch")
 
 
 def _show_version(asked: bool) -> None:

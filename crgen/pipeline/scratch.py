@@ -59,8 +59,8 @@ def scratch_of(paths: Paths, fingerprint: Fingerprint, *, restart: bool) -> Iter
         restart: throw away what another run left.
 
     Raises:
-        OutputError: if another process works on the same product, an unfinished run of other inputs, weights or
-            settings is in the way, or the folder cannot be made.
+        OutputError: if another process works on the same product, or the folder cannot be made.
+        OtherRun: if an unfinished run of other inputs, weights or settings is in the way.
     """
     new = [path for path in (paths.folder, *paths.folder.parents) if not path.exists()]
     folder = paths.scratch
@@ -69,9 +69,9 @@ def scratch_of(paths: Paths, fingerprint: Fingerprint, *, restart: bool) -> Iter
         try:
             created = _claim(folder, paths, fingerprint, restart)
             yield Scratch(folder, created)
-        except _Refused as refused:
+        except OtherRun:
             keep = True
-            raise OutputError(str(refused)) from None
+            raise
         except BaseException as error:
             parts = len(list(folder.glob("*.part"))) if folder.is_dir() else 0
             keep = parts > 0 and not isinstance(error, HOPELESS)
@@ -89,8 +89,8 @@ def scratch_of(paths: Paths, fingerprint: Fingerprint, *, restart: bool) -> Iter
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-class _Refused(Exception):  # noqa: N818
-    """Somebody else's work is in the folder."""
+class OtherRun(OutputError):
+    """An unfinished run of other inputs, weights, settings or software is in the way."""
 
 
 @contextlib.contextmanager
@@ -129,7 +129,7 @@ def _claim(folder: Path, paths: Paths, fingerprint: Fingerprint, restart: bool) 
         held = _held(folder)
         if held is not None and not restart:
             if other := difference(held["fingerprint"], fingerprint):
-                raise _Refused(
+                raise OtherRun(
                     f"{folder} holds an unfinished run of {paths.reflectance.name} with {other}; "
                     "repeat that run's command to finish it, or add --restart to throw it away and begin anew"
                 )

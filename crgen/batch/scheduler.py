@@ -1,0 +1,277 @@
+"""The scheduler: takes jobs that are due, runs each in a process of its own, keeps their leases, notes what became of them."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import multiprocessing
+import os
+import platform
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+from crgen.batch.clock import Observer, utc
+from crgen.batch.failures import died
+from crgen.batch.jobs import Job, JobsFile, read_jobs
+from crgen.batch.ledger import Claim, Late, Ledger, due
+from crgen.batch.outcome import Failed, Found, Nothing, Order, Outcome, Stopped, Waiting
+from crgen.batch.state import State, beat
+from crgen.errors import CrgenError
+
+GRACE = 30.0
+"""Seconds jobs have to stop before they are killed; what they finished is kept either way."""
+TICK = 5.0
+"""Seconds between looks at the state, at most."""
+
+Tell = Callable[..., None]
+"""Told of what happens: ``tell("done", job="beira", …)``."""
+
+_processes = multiprocessing.get_context("forkserver")
+# The libraries of a job are loaded once, not by every job.
+_processes.set_forkserver_preload(["__main__", "crgen.batch.worker"])
+
+
+@dataclass
+class _Running:
+    claim: Claim
+    process: ForkServerProcess
+    connection: Connection
+    log: Path
+    outcome: Outcome | None = None
+    lost: bool = False
+
+
+@dataclass
+class Summary:
+    """What became of the jobs that a scheduler took up."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    """By status: done, nothing (no new acquisition), waiting, retry, failed, late, lost."""
+
+    @property
+    def failures(self) -> int:
+        """Jobs that were due and are not done."""
+        return self.counts["retry"] + self.counts["failed"] + self.counts["late"]
+
+
+class Scheduler:
+    """Runs the jobs of a file.
+
+    Args:
+        path: the jobs file.
+        tell: told of what happens.
+        poll: seconds between looks for new acquisitions; None to leave once nothing is due.
+
+    Raises:
+        CrgenError: if the file or the state cannot be used.
+    """
+
+    def __init__(self, path: Path, *, tell: Tell, poll: float | None = None) -> None:
+        self.path, self.tell, self.poll = path, tell, poll
+        self.machine = platform.node() or "localhost"
+        self.name = f"{self.machine}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self.summary = Summary()
+        self._running: dict[str, _Running] = {}
+        self._looked: dict[str, float] = {}
+        self._read = self._stamp()
+        self._take_up(read_jobs(path))
+        self.state = State(self.file.state.url)
+        self.lease = self.file.state.lease.total_seconds()
+        self.observer = Observer(self.lease)
+        self.ledger = Ledger(self.state, self.name, self.machine, self.observer)
+        self._warm = False
+        self._renewed = time.monotonic()
+
+    def run(self) -> Summary:
+        """Work until nothing is due, or until stopped.
+
+        Raises:
+            CrgenError: if the state cannot be used any more.
+        """
+        try:
+            while True:
+                self._reload()
+                started = self._start_what_is_due()
+                if not self._running and not started and self.poll is None and not self._in_doubt():
+                    return self.summary
+                self._collect(min(TICK, self.lease / 4))
+                self._renew()
+        except BaseException:
+            self._stop()
+            raise
+        finally:
+            self.state.close()
+
+    def _start_what_is_due(self) -> bool:
+        started = False
+        while self._anything_due():
+            if not self._warm:
+                # Loading the libraries takes seconds in which no lease could be renewed: before one is taken.
+                first = _processes.Process(target=os.getpid)
+                first.start()
+                first.join()
+                self._warm = True
+            claim = self.ledger.claim(self.jobs, self.definitions, self._just_looked(), self.file.limits)
+            if claim is None:
+                break
+            started = True
+            if isinstance(claim, Late):
+                self._note(claim.job, "late", reason=claim.reason)
+            else:
+                self._start(claim)
+            self._collect(0)
+            self._renew()
+        return started
+
+    def _anything_due(self) -> bool:
+        rows = self.state.jobs()
+        self.observer.see(rows)
+        looked = self._just_looked()
+        for name in self.jobs:
+            row = rows.get(name)
+            free = row is None or not row["owner"] or self.observer.dead(row)
+            if free and name not in self._running and due(row, self.definitions[name], name in looked):
+                return True
+        return False
+
+    def _start(self, claim: Claim) -> None:
+        wanted = claim.job
+        now = datetime.datetime.now(datetime.UTC)
+        run_id = f"{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
+        log = self.path.absolute().parent / "logs" / wanted.name / f"{run_id}.log"
+        cores = max(1, (os.cpu_count() or 1) // self.file.limits.total)
+        order = Order(
+            job=wanted if wanted.workers else wanted.model_copy(update={"workers": cores}),
+            unfinished=claim.unfinished,
+            finished=claim.finished,
+            today=datetime.datetime.fromtimestamp(utc(), datetime.UTC).date(),
+            log=log,
+            threads=cores,
+            processes=self.file.limits.per_project,
+        )
+        here, there = _processes.Pipe(duplex=False)
+        from crgen.batch.worker import work
+
+        process = _processes.Process(target=work, args=(there, order), name=wanted.name)
+        process.start()
+        there.close()
+        self._running[wanted.name] = _Running(claim, process, here, log)
+        self.tell("started", job=wanted.name, run=run_id, log=str(log), resumes=claim.unfinished is not None)
+
+    def _collect(self, timeout: float) -> None:
+        """Take in what jobs say, and what became of those that ended."""
+        everyone = [thing for r in self._running.values() for thing in (r.connection, r.process.sentinel)]
+        if everyone:
+            wait(everyone, timeout)
+        elif timeout:
+            time.sleep(timeout)
+        for running in list(self._running.values()):
+            ended = not running.process.is_alive()
+            self._hear(running)
+            if ended:
+                self._end(running)
+
+    def _hear(self, running: _Running) -> None:
+        with contextlib.suppress(EOFError, OSError):
+            while running.connection.poll():
+                said: Any = running.connection.recv()
+                if not isinstance(said, Found):
+                    running.outcome = said
+                elif self.ledger.found(running.claim, said):
+                    self.tell("found", job=running.claim.job.name, product=said.product, t1=said.t1, t2=said.t2)
+                else:
+                    self._lose(running)
+
+    def _lose(self, running: _Running) -> None:
+        """End a job that another scheduler holds now: this one was silent for too long."""
+        running.lost = True
+        running.process.kill()
+
+    def _end(self, running: _Running) -> None:
+        claim = running.claim
+        del self._running[claim.job.name]
+        running.connection.close()
+        running.process.join()
+        outcome = running.outcome or Failed(died(running.process.exitcode))
+        running.process.close()
+        today = datetime.datetime.fromtimestamp(utc(), datetime.UTC).date()
+        status = None if running.lost else self.ledger.over(claim, outcome, str(running.log), today)
+        if claim.unfinished is None:
+            self._looked[claim.job.name] = time.monotonic()
+        if isinstance(outcome, Nothing | Waiting):
+            running.log.unlink(missing_ok=True)
+        details = {}
+        if isinstance(outcome, Failed):
+            details["reason"] = outcome.failure.reason
+        elif isinstance(outcome, Waiting):
+            details["reason"] = outcome.reason
+        kind = "lost" if status is None else "nothing" if isinstance(outcome, Nothing) else status
+        self._note(claim.job, kind, **details)
+
+    def _note(self, wanted: Job, kind: str, **details: Any) -> None:
+        self.summary.counts[kind] += 1
+        self.tell(kind, job=wanted.name, **details)
+
+    def _renew(self) -> None:
+        if time.monotonic() - self._renewed < self.lease / 4:
+            return
+        for name in beat(self.state, self.name, list(self._running)):
+            self._lose(self._running[name])
+        self._renewed = time.monotonic()
+
+    def _in_doubt(self) -> bool:
+        """Say whether somebody holds a job of whom it is not known yet whether they live."""
+        rows = self.state.jobs()
+        self.observer.see(rows)
+        held = [row for name, row in rows.items() if name in self.jobs and row["owner"]]
+        return not all(self.observer.alive(row) for row in held)
+
+    def _just_looked(self) -> set[str]:
+        if self.poll is None:
+            return set(self._looked)
+        now = time.monotonic()
+        return {name for name, when in self._looked.items() if now - when < self.poll}
+
+    def _stop(self) -> None:
+        """End all jobs, keeping what they finished, and give their leases back."""
+        for running in self._running.values():
+            running.process.terminate()
+        end = time.monotonic() + GRACE
+        while self._running:
+            self._collect(0.2)
+            with contextlib.suppress(CrgenError):
+                self._renew()
+            if time.monotonic() > end:
+                for running in self._running.values():
+                    running.outcome = running.outcome or Stopped()
+                    running.process.kill()
+
+    def _reload(self) -> None:
+        """Take up a jobs file that was changed; one that is wrong changes nothing."""
+        stamp = self._stamp()
+        if stamp == self._read:
+            return
+        self._read = stamp
+        try:
+            self._take_up(read_jobs(self.path))
+        except CrgenError as error:
+            self.tell("ignored", reason=f"the jobs file was changed, but is wrong: {error}")
+
+    def _take_up(self, file: JobsFile) -> None:
+        self.file = file
+        self.jobs = {job.name: job for job in file.job}
+        self.definitions = {job.name: job.definition for job in file.job}
+
+    def _stamp(self) -> tuple[int, int]:
+        try:
+            stat = self.path.stat()
+        except OSError:
+            return 0, 0
+        return stat.st_mtime_ns, stat.st_size
