@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from crgen.errors import CrgenError
 
-FIRST_WAIT, LONGEST_WAIT = 60.0, 6 * 3600.0
+LONGEST_WAIT = 6 * 3600.0
 PASSING = {
     errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN, errno.EBUSY, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
     errno.ESTALE, errno.EFBIG, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ETIMEDOUT, errno.ECONNREFUSED,
@@ -52,12 +52,13 @@ def died(exit_code: int | None) -> Failure:
     return Failure("crash", f"its process ended with code {exit_code}")
 
 
-def wait_after(attempts: int, draw: Callable[[float, float], float] = random.uniform) -> float:
+def wait_after(attempts: int, first: float, draw: Callable[[float, float], float] = random.uniform) -> float:
     """Return the seconds to wait after so many failures in a row: doubling, with jitter.
 
     Args:
         attempts: failures so far, from 1.
+        first: the longest wait after one failure.
         draw: a uniform random number between two bounds.
     """
-    bound = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(attempts - 1, 20))
+    bound = min(LONGEST_WAIT, first * 2.0 ** min(attempts - 1, 20))
     return draw(0.5 * bound, bound)

@@ -12,10 +12,9 @@ from crgen.batch.dates import BEFORE_EVENT, LATEST, DaysBefore
 from crgen.batch.jobs import Job
 from crgen.batch.outcome import Found
 from crgen.errors import StackError
-from crgen.model.weights import find_weights, read_card
-from crgen.pipeline.earthengine import Channels, newest_acquisition, scenes_for
+from crgen.pipeline.earthengine import newest_acquisition, scenes_for
 from crgen.pipeline.fingerprint import identity_of
-from crgen.pipeline.plan import Plan, lay_out
+from crgen.pipeline.plan import Plan, channels_of, lay_out
 from crgen.pipeline.request import FillRequest
 
 LOOK_BACK = 45
@@ -49,7 +48,7 @@ def find(job: Job, today: datetime.date, scratch: Path, *, processes: int = 1) -
         assert t2 is not None
         try:
             _, choice = scenes_for(
-                job.earth_engine(processes), _channels(job), aoi=job.aoi, t1=t1, t2=t2, crs=job.crs
+                job.earth_engine(processes), channels_of(job.weights), aoi=job.aoi, t1=t1, t2=t2, crs=job.crs
             )
         except StackError as error:
             raise NothingYet(str(error)) from error
@@ -102,7 +101,12 @@ def _days(job: Job, today: datetime.date, processes: int) -> tuple[datetime.date
         assert job.t2 == LATEST
         assert job.aoi is not None
         t2 = newest_acquisition(
-            job.earth_engine(processes), _channels(job), aoi=job.aoi, crs=job.crs, until=today, within_days=LOOK_BACK
+            job.earth_engine(processes),
+            channels_of(job.weights),
+            aoi=job.aoi,
+            crs=job.crs,
+            until=today,
+            within_days=LOOK_BACK,
         )
         if t2 is None:
             raise NothingYet(f"no Sentinel-1 acquisition covers the area in the {LOOK_BACK} days up to {today}")
@@ -122,7 +126,3 @@ def _relative(job: Job, t2: datetime.date | None) -> tuple[datetime.date | None,
         return job.event - datetime.timedelta(job.search_days + 1), t2
     assert job.t1 is None or isinstance(job.t1, datetime.date)
     return job.t1, t2
-
-
-def _channels(job: Job) -> Channels:
-    return Channels.of(read_card(find_weights(job.weights)))

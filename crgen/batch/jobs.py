@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from crgen.batch.dates import BEFORE_EVENT, LATEST, T1, T2, Day, Deadline, Duration
+from crgen.batch.dates import BEFORE_EVENT, LATEST, T1, T2, Day, DaysBefore, Deadline, Duration
 from crgen.batch.toml import Lines, Place, read_toml
 from crgen.errors import CrgenError, RequestError
 from crgen.pipeline.earthengine import EarthEngine
@@ -72,6 +72,8 @@ class Job(_Section):
     """Nothing is begun after this moment, or so long after the acquisitions were found."""
     retries: Annotated[int, Field(ge=0)] = 5
     """Attempts after the first before a product is given up."""
+    retry_wait: Duration = datetime.timedelta(minutes=1)
+    """Before the first of them; every further one waits twice as long."""
 
     @model_validator(mode="after")
     def _dates_fit(self) -> Self:
@@ -83,9 +85,8 @@ class Job(_Section):
             for key in ("aoi", "t1", "t2"):
                 if getattr(self, key) is None:
                     raise ValueError(f"source '{self.source}' needs {key}")
-        elif not (isinstance(self.t1, datetime.date | None) and isinstance(self.t2, datetime.date | None)):
-            if self.t2 is None:
-                raise ValueError("a rule for t1 needs the day t2")
+        elif isinstance(self.t1, DaysBefore) and self.t2 is None:
+            raise ValueError("t1 counts from t2: write the day t2")
         return self
 
     @property
@@ -114,17 +115,19 @@ class Job(_Section):
 
     def request(self, t1: datetime.date | None, t2: datetime.date | None, out: Path | None, **more: Any) -> FillRequest:
         """Return what to ask of :func:`~crgen.pipeline.fill.run`; ``more`` are fields of it that go first."""
-        same = ("aoi", "source", "weights", "device", "crs", "clip", "generate_all", "dtype", "clear_threshold")
-        same += ("s1_units", "s2_scale", "chunk", "workers", "scheduler")
+        same = (
+            *("aoi", "source", "weights", "device", "crs", "clip", "generate_all", "dtype", "clear_threshold"),
+            *("s1_units", "s2_scale", "chunk", "workers", "scheduler"),
+        )
         fields = {name: getattr(self, name) for name in same}
         return FillRequest(**{**fields, "t1": t1, "t2": t2, "out": out, "earth_engine": self.earth_engine(), **more})
 
     @property
     def definition(self) -> str:
-        """A digest of all that is asked and of the files it names: what failed for good is tried again once it changes."""
+        """A digest of all that is asked and of the files it names: once it changes, what failed is tried again."""
         area = _content(self.aoi) if self.aoi else b""
         weights = files_identity(Path(self.weights)) if Path(self.weights).is_file() else []
-        asked = [self.model_dump(), hashlib.sha256(area).hexdigest(), stack_files(self.source), weights]
+        asked = [dict(self), hashlib.sha256(area).hexdigest(), stack_files(self.source), weights]
         return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -183,10 +186,11 @@ def read_jobs(path: Path) -> JobsFile:
     try:
         read = JobsFile.model_validate(content)
     except ValidationError as error:
-        problems = dict.fromkeys(_problem(path, lines, jobs, e) for e in error.errors(include_url=False))
-        raise JobsError(list(problems)) from None
+        wrong = dict.fromkeys(_problem(path, lines, jobs, e) for e in error.errors(include_url=False))
+        raise JobsError(list(wrong)) from None
     home = path.absolute().parent
-    read = read.model_copy(update={"job": [_at_home(job, home) for job in read.job], "state": _located(read.state, path)})
+    located: dict[str, Any] = {"job": [_at_home(job, home) for job in read.job], "state": _located(read.state, path)}
+    read = read.model_copy(update=located)
     if problems := list(_refusals(path, lines, read)):
         raise JobsError(problems)
     return read
@@ -195,7 +199,7 @@ def read_jobs(path: Path) -> JobsFile:
 def _problem(path: Path, lines: Lines, jobs: list[dict[str, Any]], error: Any) -> str:
     place: Place = error["loc"]
     who = ""
-    known: type[BaseModel] = JobsFile
+    known: Any = JobsFile
     if place[:1] == ("job",) and len(place) > 1:
         at = place[1]
         assert isinstance(at, int)
@@ -205,8 +209,9 @@ def _problem(path: Path, lines: Lines, jobs: list[dict[str, Any]], error: Any) -
             place, who = ("defaults", *key), "defaults: "
     else:
         key = place
-        if place and place[0] in ("limits", "state"):
-            known = {"limits": Limits, "state": State}[str(place[0])]
+        section = JobsFile.model_fields.get(str(place[0])) if len(place) > 1 else None
+        if section is not None and isinstance(section.annotation, type):
+            known = section.annotation
     name = ".".join(str(k) for k in key)
     what = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
@@ -230,7 +235,7 @@ def _refusals(path: Path, lines: Lines, read: JobsFile) -> Iterator[str]:
 
 def _at_home(job: Job, home: Path) -> Job:
     """Return the job with paths that no longer depend on the working folder."""
-    update = {"out": str(home / job.out)}
+    update: dict[str, str] = {"out": str(home / job.out)}
     if job.source not in ("gee", "demo"):
         update["source"] = str(home / job.source)
     if job.credentials is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from crgen.batch.clock import Observer, utc
 from crgen.batch.failures import Failure, wait_after
 from crgen.batch.jobs import Job, Limits
-from crgen.batch.outcome import Done, Failed, Found, Nothing, Outcome, Stopped, Waiting
+from crgen.batch.outcome import Done, Found, Nothing, Outcome, Stopped, Waiting
 from crgen.batch.state import Row, State, held, job, jobs_in, run, upsert
 
 LATE_DAYS = 14
@@ -53,7 +53,9 @@ class Ledger:
     def __init__(self, state: State, owner: str, machine: str, observer: Observer) -> None:
         self.state, self.owner, self.machine, self.observer = state, owner, machine, observer
 
-    def claim(self, asked: Mapping[str, Job], definitions: Mapping[str, str], looked: set[str], limits: Limits) -> Claim | Late | None:
+    def claim(
+        self, asked: Mapping[str, Job], definitions: Mapping[str, str], looked: set[str], limits: Limits
+    ) -> Claim | Late | None:
         """Take the most urgent job that is due and within the limits.
 
         Args:
@@ -67,15 +69,20 @@ class Ledger:
             self.state.alone(connection)
             rows = jobs_in(connection)
             self.observer.see(rows)
-            busy = [row for row in rows.values() if row["owner"] and not self.observer.dead(row)]
-            here = [row["device"] for row in busy if str(row["device"]).startswith(f"{self.machine} ")]
+            busy = {n: row for n, row in rows.items() if row["owner"] and not self.observer.dead(row)}
+            if sum(row["owner"] == self.owner for row in busy.values()) >= limits.total:
+                return None
             for wanted in sorted(asked.values(), key=lambda j: urgency(j, rows.get(j.name))):
                 row = rows.get(wanted.name)
-                if wanted.name in {b["name"] for b in busy} or not due(row, definitions[wanted.name], wanted.name in looked):
+                if wanted.name in busy or not due(row, definitions[wanted.name], wanted.name in looked):
                     continue
                 device = f"{self.machine} {wanted.device}"
-                same = sum(b["project"] == wanted.ee_project for b in busy) if wanted.ee_project else 0
-                if same >= limits.per_project or len(here) >= limits.total or here.count(device) >= limits.per_device:
+                projects = [b["project"] for b in busy.values() if b["project"]]
+                devices = [b["device"] for b in busy.values()]
+                if (
+                    projects.count(wanted.ee_project) >= limits.per_project
+                    or devices.count(device) >= limits.per_device
+                ):
                     continue
                 taken = self._take(connection, wanted, row, definitions[wanted.name], device)
                 if taken is not None:
@@ -84,7 +91,9 @@ class Ledger:
 
         return self.state.do(work)
 
-    def _take(self, connection: sa.Connection, wanted: Job, row: Row | None, definition: str, device: str) -> Claim | Late | None:
+    def _take(
+        self, connection: sa.Connection, wanted: Job, row: Row | None, definition: str, device: str
+    ) -> Claim | Late | None:
         now, name = utc(), wanted.name
         values: dict[str, Any] = {"definition": definition, "changed_at": now}
         if row is None or row["definition"] != definition:
@@ -168,7 +177,7 @@ class Ledger:
         # While only looking, a passing fault is no reason to ever stop.
         tired = attempts > wanted.retries and (making or failure.kind == "crash")
         if failure.kind != "permanent" and not tired:
-            wait = wait_after(attempts)
+            wait = wait_after(attempts, wanted.retry_wait.total_seconds())
             again = {"status": "retry", "reason": failure.reason, "failed_at": now, "retry_at": now + wait}
             return again | {"attempts": attempts, "lost": 0}
         reason = failure.reason + (f" (given up after {attempts} attempts)" if failure.kind != "permanent" else "")
@@ -206,7 +215,7 @@ def due(row: Row | None, definition: str, looked: bool) -> bool:
     return not (row["settled"] or looked)
 
 
-def urgency(wanted: Job, row: Row | None) -> Sequence[Any]:
+def urgency(wanted: Job, row: Row | None) -> tuple[int, int, float]:
     """Return what jobs are ordered by: those whose schedulers died come last, then by priority and deadline."""
     deadline = wanted.deadline
     moment = deadline.timestamp() if isinstance(deadline, datetime.datetime) else float("inf")

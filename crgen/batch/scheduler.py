@@ -1,4 +1,4 @@
-"""The scheduler: takes jobs that are due, runs each in a process of its own, keeps their leases, notes what became of them."""
+"""The scheduler: takes jobs that are due, runs each in a process of its own, and notes what became of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerProcess
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +34,23 @@ TICK = 5.0
 Tell = Callable[..., None]
 """Told of what happens: ``tell("done", job="beira", …)``."""
 
-_processes = multiprocessing.get_context("forkserver")
-# The libraries of a job are loaded once, not by every job.
-_processes.set_forkserver_preload(["__main__", "crgen.batch.worker"])
+
+def forkserver(*loaded: str) -> BaseContext:
+    """Return how to start processes that have a job's libraries loaded, which takes seconds, once for all.
+
+    Args:
+        loaded: further modules, those of the main program.
+    """
+    context = multiprocessing.get_context("forkserver")
+    # dask looks for distributed whenever it computes.
+    context.set_forkserver_preload(["crgen.batch.worker", "distributed", *loaded])
+    return context
 
 
 @dataclass
 class _Running:
     claim: Claim
-    process: ForkServerProcess
+    process: BaseProcess
     connection: Connection
     log: Path
     outcome: Outcome | None = None
@@ -68,12 +77,16 @@ class Scheduler:
         path: the jobs file.
         tell: told of what happens.
         poll: seconds between looks for new acquisitions; None to leave once nothing is due.
+        processes: how to start the processes of jobs; by default :func:`forkserver`.
 
     Raises:
         CrgenError: if the file or the state cannot be used.
     """
 
-    def __init__(self, path: Path, *, tell: Tell, poll: float | None = None) -> None:
+    def __init__(
+        self, path: Path, *, tell: Tell, poll: float | None = None, processes: BaseContext | None = None
+    ) -> None:
+        self.processes = processes or forkserver()
         self.path, self.tell, self.poll = path, tell, poll
         self.machine = platform.node() or "localhost"
         self.name = f"{self.machine}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
@@ -114,7 +127,7 @@ class Scheduler:
         while self._anything_due():
             if not self._warm:
                 # Loading the libraries takes seconds in which no lease could be renewed: before one is taken.
-                first = _processes.Process(target=os.getpid)
+                first = _process(self.processes, os.getpid)
                 first.start()
                 first.join()
                 self._warm = True
@@ -156,10 +169,10 @@ class Scheduler:
             threads=cores,
             processes=self.file.limits.per_project,
         )
-        here, there = _processes.Pipe(duplex=False)
+        here, there = self.processes.Pipe(duplex=False)
         from crgen.batch.worker import work
 
-        process = _processes.Process(target=work, args=(there, order), name=wanted.name)
+        process = _process(self.processes, work, there, order)
         process.start()
         there.close()
         self._running[wanted.name] = _Running(claim, process, here, log)
@@ -275,3 +288,8 @@ class Scheduler:
         except OSError:
             return 0, 0
         return stat.st_mtime_ns, stat.st_size
+
+
+def _process(context: BaseContext, target: Callable[..., Any], *args: Any) -> BaseProcess:
+    process: BaseProcess = context.Process(target=target, args=args)  # type: ignore[attr-defined]
+    return process

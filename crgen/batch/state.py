@@ -95,7 +95,7 @@ class State:
         except (ArgumentError, NoSuchModuleError):
             raise RequestError("state.url is not a database's URL: write sqlite:///FILE or postgresql://…") from None
         except ModuleNotFoundError as error:
-            raise RequestError(f"state.url needs {error.name}: pip install 'crgen[postgres]'") from None
+            raise RequestError(f"state.url needs {error.name}: pip install 'crgen[batch]'") from None
         if self.sqlite:
             if address.database:
                 self._make_folder(Path(address.database).parent)

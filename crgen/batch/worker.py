@@ -24,12 +24,15 @@ from crgen.batch.failures import failure_of
 from crgen.batch.find import NothingYet, find, frozen
 from crgen.batch.outcome import Done, Failed, Found, Nothing, Order, Outcome, Stopped, Waiting
 from crgen.errors import OutputError
-from crgen.gee.patience import INTERRUPTED
+from crgen.pipeline.earthengine import interrupt
 from crgen.pipeline.fill import run
 from crgen.pipeline.product import Paths
 from crgen.pipeline.request import FillRequest
-from crgen.pipeline.scratch import OtherRun
+from crgen.pipeline.scratch import InUse, OtherRun
 from crgen.pipeline.verify import verify
+
+HANDOVER = 60.0
+"""Seconds that the process of a scheduler which was taken for dead has to let go of the product."""
 
 
 class _Stop(BaseException):
@@ -93,10 +96,17 @@ def _fill(request: FillRequest) -> int:
         with lock:
             windows += done
 
-    try:
-        result = run(request, count)
-    except OtherRun:  # by another version of crgen, or on another device
-        result = run(replace(request, restart=True), count)
+    end = time.monotonic() + HANDOVER
+    while True:
+        try:
+            result = run(request, count)
+            break
+        except OtherRun:  # by another version of crgen, or on another device
+            request = replace(request, restart=True)
+        except InUse:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)
     for note in result.notes:
         print(f"note: {note}", file=sys.stderr)
     return windows
@@ -116,7 +126,7 @@ def _listen() -> None:
     def stop(signum: int, frame: FrameType | None) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
-        INTERRUPTED.set()
+        interrupt()
         raise _Stop
 
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -9,8 +9,6 @@ from typing import Annotated, Any
 
 import typer
 
-from crgen.cli.console import console
-
 app = typer.Typer(help="Watch areas, and turn every new acquisition into a product once.", no_args_is_help=True)
 
 PARTIAL, NONE = 9, 10
@@ -32,7 +30,7 @@ def run(
     that was due is done; 9: some is not; 10: nothing is.
     """
     from crgen.batch.dates import parse_duration
-    from crgen.batch.scheduler import Scheduler
+    from crgen.batch.scheduler import Scheduler, forkserver
 
     poll = None
     if watch is not None:
@@ -40,7 +38,7 @@ def run(
             poll = parse_duration(watch).total_seconds()
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint="--watch") from None
-    summary = Scheduler(jobs, tell=_say, poll=poll).run()
+    summary = Scheduler(jobs, tell=_say, poll=poll, processes=forkserver("crgen.cli")).run()
     if summary.failures:
         raise typer.Exit(PARTIAL if summary.counts["done"] else NONE)
 

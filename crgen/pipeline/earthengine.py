@@ -19,6 +19,7 @@ from crgen.gee.arrays import Pull, open_pull
 from crgen.gee.cache import TileCache, default_folder
 from crgen.gee.find import find_scenes, newest_pass
 from crgen.gee.manifest import Grid, Manifest
+from crgen.gee.patience import INTERRUPTED
 from crgen.gee.scenes import Choice, Rules, Wanted
 from crgen.gee.session import Settings
 from crgen.model.card import ModelCard
@@ -224,6 +225,11 @@ def newest_acquisition(
     return newest_pass(
         options.settings, grid, pols=channels.pols, rules=options.rules, until=until, within_days=within_days
     )
+
+
+def interrupt() -> None:
+    """Let whoever waits for Earth Engine in this process stop soon: it is about to end."""
+    INTERRUPTED.set()
 
 
 def area_of(manifest: Manifest) -> Area:

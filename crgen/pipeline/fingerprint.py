@@ -39,7 +39,9 @@ def fingerprint_of(request: FillRequest, work: Plan, device: str | None = None) 
         "weights": work.model.sha256,
         "area": _digest(_grid(area.geobox), area.polygon.wkb_hex),
         "settings": settings,
-        "inputs": _digest(manifest_of(work.scene.stack), _grid(stack_geobox(work.scene.stack)), stack_files(request.source)),
+        "inputs": _digest(
+            manifest_of(work.scene.stack), _grid(stack_geobox(work.scene.stack)), stack_files(request.source)
+        ),
         "device": device or device_kind(work.device),
         "software": {
             "crgen": f"{version('crgen')} {_code()[:12]}",

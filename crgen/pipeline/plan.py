@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from crgen.errors import OutputError
-from crgen.model.weights import LoadedModel, load_model
+from crgen.model.weights import LoadedModel, find_weights, load_model, read_card
+from crgen.pipeline.earthengine import Channels
 from crgen.pipeline.files import check_writable, file_sha256
 from crgen.pipeline.predict import BATCH, Predictor, pick_device
 from crgen.pipeline.product import Paths
@@ -104,6 +105,15 @@ def lay_out(request: FillRequest) -> Plan:
     paths = Paths(request.out or Path(f"{scene.area.name}_{scene.t1}_{scene.t2}.tif"))
     grid = ChunkGrid(lattice_box(scene.area.geobox), Lattice(card.window), request.chunk)
     return Plan(scene, model, device, paths, grid, request.workers or os.cpu_count() or 1, 0.0)
+
+
+def channels_of(weights: str) -> Channels:
+    """Return what weights ask Earth Engine for.
+
+    Raises:
+        WeightsError: if there are none of that name.
+    """
+    return Channels.of(read_card(find_weights(weights)))
 
 
 def measure(predictor: Predictor, batches: int = 1) -> float:

@@ -59,7 +59,8 @@ def scratch_of(paths: Paths, fingerprint: Fingerprint, *, restart: bool) -> Iter
         restart: throw away what another run left.
 
     Raises:
-        OutputError: if another process works on the same product, or the folder cannot be made.
+        OutputError: if the folder cannot be made.
+        InUse: if another process works on the same product.
         OtherRun: if an unfinished run of other inputs, weights or settings is in the way.
     """
     new = [path for path in (paths.folder, *paths.folder.parents) if not path.exists()]
@@ -89,7 +90,11 @@ def scratch_of(paths: Paths, fingerprint: Fingerprint, *, restart: bool) -> Iter
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-class OtherRun(OutputError):
+class InUse(OutputError):  # noqa: N818
+    """Another process makes the same product."""
+
+
+class OtherRun(OutputError):  # noqa: N818
     """An unfinished run of other inputs, weights, settings or software is in the way."""
 
 
@@ -111,7 +116,7 @@ def _locked(paths: Paths) -> Iterator[None]:
         paths.scratch.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
-        raise OutputError(
+        raise InUse(
             f"another run is making {paths.reflectance} at this moment; wait for it, or give another --out",
             transient=True,
         ) from None

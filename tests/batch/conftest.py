@@ -1,4 +1,4 @@
-"""Real products, made once and copied under other names and dates; a real S3 server."""
+"""Jobs files; real products, made once and copied under other names and dates; a real S3 server."""
 
 import contextlib
 import datetime
@@ -17,7 +17,25 @@ from crgen.pipeline.product import Paths
 from crgen.pipeline.stac import seal_of
 
 AREA = "113.50,34.70,113.503,34.703"
+WINDOW = "113.50,34.70,113.5005,34.7005"
+"""An area of one window."""
 MakeProduct = Callable[..., Paths]
+
+
+@pytest.fixture
+def write(tiny_weights: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Write a jobs file of demo jobs with tiny weights; returns its path."""
+
+    def jobs(text: str, **defaults: object) -> Path:
+        values = {"source": "demo", "aoi": WINDOW, "t1": "2021-07-10", "t2": "2021-07-22", "weights": str(tiny_weights)}
+        lines = [
+            f"{key} = {value if isinstance(value, int) else repr(value)}" for key, value in (values | defaults).items()
+        ]
+        path = tmp_path / "jobs.toml"
+        path.write_text("\n".join(["[defaults]", *lines, text]))
+        return path
+
+    return jobs
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,40 @@
+"""Schedulers as processes of their own that start in no time."""
+
+import multiprocessing
+import os
+import sys
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from crgen.batch.scheduler import Scheduler, Summary
+from crgen.batch.state import State
+
+ctx = multiprocessing.get_context("forkserver")
+ctx.set_forkserver_preload(["tests.batch.light"])
+
+
+def schedule(path: Path, answer: Connection | None = None, **environment: str) -> None:
+    """Run a scheduler in this process, from which its jobs are forked; answer with its summary."""
+    os.environ.update(environment)
+    summary = Scheduler(path, tell=say, processes=multiprocessing.get_context("fork")).run()
+    if answer is not None:
+        answer.send(summary)
+
+
+def in_process(path: Path, **environment: str) -> Summary:
+    """Run a scheduler in a process that has everything loaded; return what it did."""
+    here, there = ctx.Pipe(duplex=False)
+    process = ctx.Process(target=schedule, args=(path, there), kwargs=environment)
+    process.start()
+    there.close()
+    summary: Summary = here.recv()
+    process.join()
+    return summary
+
+
+def say(kind: str, **details: object) -> None:
+    print(kind, details, file=sys.stderr, flush=True)
+
+
+def state_of(path: Path) -> State:
+    return State(f"sqlite:///{path.with_suffix('.sqlite')}")

@@ -1,0 +1,125 @@
+"""A jobs file that is wrong is refused with the line and the key of everything that is wrong in it."""
+
+import datetime
+from pathlib import Path
+
+import pytest
+
+from crgen.batch.dates import DaysBefore, parse_duration
+from crgen.batch.jobs import JobsError, read_jobs
+from crgen.errors import RequestError
+
+GOOD = """
+[defaults]
+source = "demo"
+aoi = "113.50,34.70,113.503,34.703"
+
+[limits]
+total = 2
+
+[[job]]
+name = "flood"
+t1 = "before event"
+event = 2021-07-20
+t2 = 2021-07-22
+
+[[job]]
+name = "watch"
+source = "gee"
+t1 = "-12d"
+t2 = "latest"
+priority = 3
+deadline = "36h"
+"""
+
+
+def jobs_file(folder: Path, text: str) -> Path:
+    path = folder / "jobs.toml"
+    path.write_text(text)
+    return path
+
+
+def test_jobs_take_defaults_and_rules(tmp_path):
+    file = read_jobs(jobs_file(tmp_path, GOOD))
+    flood, watch = file.job
+    assert flood.aoi == watch.aoi == "113.50,34.70,113.503,34.703"
+    assert (flood.t1, flood.t2, flood.source) == ("before event", datetime.date(2021, 7, 22), "demo")
+    assert (watch.t1, watch.t2, watch.source) == (DaysBefore(12), "latest", "gee")
+    assert watch.deadline == datetime.timedelta(hours=36)
+    assert file.limits.total == 2
+    assert file.state.url == f"sqlite:///{tmp_path / 'jobs.sqlite'}"
+    assert flood.out == str(tmp_path / "products")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "says"),
+    [
+        ("total = 2", "totl = 2", 7, "limits.totl: there is no such key; did you mean total?"),
+        ('aoi = "113', 'aio = "113', 4, "defaults: aio: there is no such key; did you mean aoi?"),
+        ('"latest"', '"lates"', 19, "job 'watch': t2: 'lates' is no day: write YYYY-MM-DD, or 'latest'"),
+        ('"-12d"', '"12d"', 18, "job 'watch': t1: '12d' is no day: write YYYY-MM-DD, or '-12d' (before t2) or"),
+        ("event = 2021-07-20", "", 9, "job 'flood': t1 = \"before event\" needs the day: event = YYYY-MM-DD"),
+        ("priority = 3", 'priority = "high"', 20, "job 'watch': priority: input should be a valid integer"),
+        ('"36h"', '"soon"', 21, "job 'watch': deadline: 'soon' is not a time: write a number and s, m, h or d"),
+        ('"36h"', "2021-07-01", 21, "job 'watch': deadline: 2021-07-01 says no time: write e.g. 2021-07-01T12:00:00Z"),
+        ('name = "watch"', 'name = "../x"', 16, "'../x' must be up to 64 letters, digits, - and _"),
+        ('name = "watch"', 'name = "flood"', 1, "two jobs are named 'flood'"),
+        ('source = "gee"', "", 15, 't2 = "latest" asks Earth Engine; for another source write the day'),
+        ("total = 2", "total = 0", 7, "limits.total: input should be greater than or equal to 1"),
+        ("priority = 3", "chunk = 0", 15, "job 'watch': the chunk size and the number of workers must be positive"),
+        ("priority = 3", "search_days = 400", 15, "job 'watch': --search-days and --observed-days must be from 0 to"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_line(tmp_path, old, new, line, says):
+    assert GOOD.count(old) == 1
+    path = jobs_file(tmp_path, GOOD.replace(old, new))
+    with pytest.raises(JobsError) as caught:
+        read_jobs(path)
+    assert len(caught.value.problems) == 1, caught.value.problems
+    assert caught.value.problems[0].startswith(f"{path}:{line}: ")
+    assert says in caught.value.problems[0]
+
+
+def test_everything_wrong_is_said_at_once(tmp_path):
+    path = jobs_file(tmp_path, GOOD.replace("priority = 3", "prio = 3").replace('"-12d"', '"x"'))
+    with pytest.raises(JobsError, match=r"and 1 more: crgen batch check") as caught:
+        read_jobs(path)
+    assert [problem.split(":")[1] for problem in caught.value.problems] == ["18", "20"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[[job]\n", r"jobs.toml:1: "),
+        ("x = 1\n[[job]]\nname = 'a'\nname = 'b'\n", r"jobs.toml:4: "),
+        ("", "there are no jobs: write at least one"),
+        ("[job]\nname = 'a'", "for every job"),
+        ("[defaults]\nname = 'a'\n[[job]]\n", "jobs.toml:2: name: every job needs its own"),
+    ],
+)
+def test_what_is_no_jobs_file_is_refused(tmp_path, text, says):
+    with pytest.raises(RequestError, match=says):
+        read_jobs(jobs_file(tmp_path, text))
+
+
+def test_lines_are_right_in_nested_tables_and_arrays(tmp_path):
+    from crgen.batch.toml import read_toml
+
+    path = jobs_file(tmp_path, 'a.b = 1\n"c d" = [\n  1,\n  {e = 2},\n]\n[[f]]\n[f.g]\nh = 1\n[[f]]\n[f.g]\nh = 2\n')
+    _, lines = read_toml(path)
+    places = [("a", "b"), ("c d",), ("c d", 1, "e"), ("f", 0), ("f", 0, "g", "h"), ("f", 1, "g", "h"), ("f", 1, "x")]
+    assert [lines.of(place) for place in places] == [1, 2, 4, 6, 8, 11, 9]
+
+
+def test_a_definition_changes_with_the_files_it_names(tmp_path):
+    (tmp_path / "area.geojson").write_text("one")
+    text = GOOD.replace('"113.50,34.70,113.503,34.703"', '"area.geojson"')
+    before = [job.definition for job in read_jobs(jobs_file(tmp_path, text)).job]
+    (tmp_path / "area.geojson").write_text("two")
+    after = [job.definition for job in read_jobs(tmp_path / "jobs.toml").job]
+    assert not set(before) & set(after)
+
+
+def test_durations():
+    seconds = [parse_duration(text).total_seconds() for text in ("90s", "15m", "1.5h", "12 d")]
+    assert seconds == [90, 900, 5400, 12 * 86400]
