@@ -21,6 +21,9 @@ from urllib.parse import unquote
 from fsspec import AbstractFileSystem
 from fsspec.core import split_protocol, url_to_fs
 
+from crgen.batch.collection import COLLECTION, update_collection
+from crgen.batch.index import INDEX, write_index
+from crgen.batch.products import listing
 from crgen.batch.redact import redact
 from crgen.errors import OutputError
 from crgen.pipeline.files import discard, file_sha256, partial_name, publish, sync
@@ -36,11 +39,6 @@ _REFUSED = ("PermissionDeniedError", "UnauthenticatedError", "UnknownConfigurati
 
 class DeliveryError(OutputError):
     """The product could not be delivered; where it was to go there is no item of it."""
-
-    def __init__(self, message: str, *, transient: bool) -> None:
-        super().__init__(message)
-        self.transient = transient
-        """Whether trying again later may help."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +74,33 @@ def deliver(paths: Paths, destination: str, storage_options: Mapping[str, Any] |
         if local is not None:
             return _to_folder(paths, item, files, local)
         return _to_store(paths, item, files, *_store(destination, protocol, storage_options or {}))
+
+
+def deliver_listing(folder: Path, destination: str, storage_options: Mapping[str, Any] | None = None) -> list[str]:
+    """Bring the collection and the page of products to where these were delivered.
+
+    Args:
+        folder: where the products were made, with ``collection.json`` and ``index.html``; those of the folders in it
+            must have been delivered to folders of the same names in ``destination``.
+        destination: as of :func:`deliver`. In a folder the listing is made from the products that stand there, to an
+            object store that of ``folder`` is copied.
+        storage_options: as of :func:`deliver`.
+
+    Returns:
+        Where the collection and the page are now.
+
+    Raises:
+        DeliveryError: if they cannot be written there.
+    """
+    protocol, path = split_protocol(destination)
+    with _explained("the list of products", destination):
+        if protocol in (None, "file", "local"):
+            return [str(update_collection(Path(path))), str(write_index(Path(path)))]
+        fs, root, whole = _store(destination, protocol, storage_options or {})
+        with listing(folder):
+            for name in (COLLECTION, INDEX):
+                _put(fs, f"{root}/{name}", (folder / name).read_bytes(), whole)
+        return [fs.unstrip_protocol(f"{root}/{name}") for name in (COLLECTION, INDEX)]
 
 
 def _read(paths: Paths) -> tuple[bytes, list[_File]]:
@@ -166,15 +191,24 @@ def _to_store(
             fs.put_file(str(file.path), url)
             if not _arrived(fs, url, file):
                 raise DeliveryError(f"{redact(url)} did not arrive as it was sent", transient=True)
-    if whole:
-        fs.pipe_file(item_url, item)
-    else:
-        fs.pipe_file(f"{root}/{partial_name(paths.item).name}", item)
-        fs.mv(f"{root}/{partial_name(paths.item).name}", item_url)
+    _put(fs, item_url, item, whole)
     if _content(fs, item_url) != item:
         fs.rm_file(item_url)
         raise DeliveryError(f"{redact(item_url)} did not arrive as it was sent", transient=True)
     return delivered
+
+
+def _put(fs: AbstractFileSystem, url: str, content: bytes, whole: bool) -> None:
+    """Write a small file that appears whole, in place of an older one."""
+    if whole:
+        fs.pipe_file(url, content)
+        return
+    folder, _, name = url.rpartition("/")
+    hidden = f"{folder}/{partial_name(Path(name)).name}"
+    fs.pipe_file(hidden, content)
+    if fs.exists(url):
+        fs.rm_file(url)
+    fs.mv(hidden, url)
 
 
 def _content(fs: AbstractFileSystem, url: str) -> bytes | None:

@@ -9,7 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from crgen.cli import batch_prune
+
 app = typer.Typer(help="Watch areas, and turn every new acquisition into a product once.", no_args_is_help=True)
+app.command("prune")(batch_prune.prune)
 
 PARTIAL, NONE = 9, 10
 """Exit codes of a run in which some, or all, of the jobs that were due are not done."""

@@ -184,7 +184,7 @@ def at_rest(paths: Paths) -> Iterator[bool]:
             if resting:
                 stack.enter_context(_locked(paths))
                 resting = not (paths.scratch / RUN).exists()
-        except OutputError:
+        except InUse:
             resting = False
         if resting:
             stack.callback(shutil.rmtree, paths.scratch, ignore_errors=True)

@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import pystac
 import pytest
 
-from crgen.batch.deliver import DeliveryError, deliver
+from crgen.batch.collection import update_collection
+from crgen.batch.deliver import DeliveryError, deliver, deliver_listing
+from crgen.batch.index import write_index
 from crgen.pipeline.product import Paths
 from crgen.pipeline.verify import verify
 
@@ -83,6 +86,19 @@ def test_only_what_is_missing_or_damaged_is_sent(make_product, tmp_path, s3, buc
         assert whole(Paths(place / "map.tif"))
         sent = {name for name, time in times(place).items() if time != written[name]}
         assert sent == {"map.png", "map.json"}
+
+
+def test_the_list_of_products_comes_along(make_product, tmp_path, s3, bucket):
+    url, folder = bucket
+    paths = make_product(tmp_path / "made" / "beira")
+    update_collection(tmp_path / "made")
+    page = write_index(tmp_path / "made")
+    for destination, place, options in ((str(tmp_path / "share"), tmp_path / "share", None), (url, folder, s3.options)):
+        deliver(paths, f"{destination}/beira", options)
+        deliver_listing(tmp_path / "made", destination, options)
+        assert (place / "index.html").read_text() == page.read_text()
+        (item,) = pystac.Collection.from_file(str(place / "collection.json")).get_items()
+        assert Path(item.assets["reflectance"].get_absolute_href()).exists()
 
 
 @contextmanager
