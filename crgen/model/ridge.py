@@ -78,8 +78,8 @@ class SceneRidge(nn.Module):
             factor = torch.linalg.cholesky(gram.sum(1) + prior)
             residual = moment.sum(1) - gram.sum(1) @ self.mean
             window = self.mean + torch.cholesky_solve(residual, factor)
-            whitened = torch.linalg.solve_triangular(factor, features.flatten(2), upper=False)
-            spread = whitened.square().sum(1).view(-1, 1, height, width)
+            whitener = torch.linalg.solve_triangular(factor, torch.eye(len(prior), device=prior.device), upper=False)
+            spread = _image((whitener[:, None] @ pixels).square().sum(2, keepdim=True), height, width)
 
             solution = window[:, None].expand_as(moment)
             for scale, local in zip(self.scales, self.local * PACE**self.local_change, strict=True):
@@ -88,7 +88,8 @@ class SceneRidge(nn.Module):
                 residual = torch.bmm(near, moment.flatten(2)).view_as(moment) - gram_near @ solution
                 factor = torch.linalg.cholesky(gram_near + local * prior)
                 solution = solution + torch.cholesky_solve(residual, factor)
-            return _apply(solution.view(-1, down, across, *self.mean.shape), features), spread
+            made = _apply(solution.view(-1, down, across, *self.mean.shape), pixels)
+            return _image(made, height, width), spread
 
 
 def _tiles(x: Tensor) -> Tensor:
@@ -96,6 +97,12 @@ def _tiles(x: Tensor) -> Tensor:
     b, c, h, w = x.shape
     x = x.view(b, c, h // TILE, TILE, w // TILE, TILE)
     return x.permute(0, 2, 4, 1, 3, 5).reshape(b, -1, c, TILE * TILE)
+
+
+def _image(tiles: Tensor, height: int, width: int) -> Tensor:
+    """Inverse of :func:`_tiles`."""
+    x = tiles.view(len(tiles), height // TILE, width // TILE, -1, TILE, TILE)
+    return x.permute(0, 3, 1, 4, 2, 5).reshape(len(tiles), -1, height, width)
 
 
 def _nearness(down: int, across: int, scale: float, device: torch.device) -> Tensor:
@@ -108,21 +115,20 @@ def _nearness(down: int, across: int, scale: float, device: torch.device) -> Ten
     return torch.kron(axis(down), axis(across))
 
 
-def _apply(coefficients: Tensor, features: Tensor) -> Tensor:
-    """Multiply features by coefficients ``(B, down, across, feature, band)``, bilinear between tile centres."""
+def _apply(coefficients: Tensor, pixels: Tensor) -> Tensor:
+    """Multiply features by coefficients ``(B, down, across, feature, band)``, bilinear between tile centres.
+
+    ``pixels`` are the features as :func:`_tiles` returns them; so is the result. Each tile is computed with its own
+    coefficients and its eight neighbours', those beyond the border being its own, and the nine results are blended.
+    """
     b, down, across, d, k = coefficients.shape
-    height, width = features.shape[-2:]
-    half = TILE // 2
     rows = [0, *range(down), down - 1]
     cols = [0, *range(across), across - 1]
     framed = coefficients[:, rows][:, :, cols]
-    corners = torch.cat([framed[:, i : i + down + 1, j : j + across + 1] for i in (0, 1) for j in (0, 1)], -1)
-    cells = F.pad(features, (half,) * 4).view(b, d, down + 1, TILE, across + 1, TILE)
-    cells = cells.permute(0, 2, 4, 3, 5, 1).reshape(-1, TILE * TILE, d)
-    values = torch.bmm(cells, corners.reshape(-1, d, 4 * k)).view(-1, TILE, TILE, 4, k)
-    right = (torch.arange(TILE, device=features.device) + 0.5) / TILE
-    share = torch.stack([1 - right, right])
-    blend = torch.einsum("iy,jx->yxij", share, share).flatten(2)
-    image = (values * blend[..., None]).sum(3).view(b, down + 1, across + 1, TILE, TILE, k)
-    image = image.permute(0, 5, 1, 3, 2, 4).reshape(b, k, height + TILE, width + TILE)
-    return image[..., half:-half, half:-half]
+    nine = [framed[:, i : i + down, j : j + across] for i in range(3) for j in range(3)]
+    around = torch.stack(nine, 3).transpose(-1, -2).reshape(b, down * across, 9 * k, d)
+    values = (around @ pixels).view(b, down * across, 9, k, -1)
+    beyond = (torch.arange(TILE, device=pixels.device) + 0.5) / TILE - 0.5
+    share = torch.stack([-beyond.clamp(max=0), 1 - beyond.abs(), beyond.clamp(min=0)])
+    blend = torch.einsum("iy,jx->ijyx", share, share).view(9, 1, -1)
+    return (values * blend).sum(2)
