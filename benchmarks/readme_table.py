@@ -12,7 +12,7 @@ from common import RESULTS, markdown
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- performance: begin -->", "<!-- performance: end -->"
-ORDER = ("throughput", "cog", "simulated_gpu", "size")
+ORDER = ("generator", "throughput", "cog", "simulated_gpu", "size")
 
 
 def section() -> str:

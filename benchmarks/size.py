@@ -108,12 +108,15 @@ def _same(result, side: int, at: tuple[float, float], folder: Path, dtype: str) 
 
 
 def bare_rate() -> float:
-    """Return windows per second of the shipped generator, by itself, on this machine."""
+    """Return windows per second of the shipped generator on this machine, as a run computes them."""
+    from crgen.model.precision import pick_precision
     from crgen.model.weights import load_model
     from crgen.pipeline.plan import measure
-    from crgen.pipeline.predict import BATCH, Predictor
+    from crgen.pipeline.predict import Predictor
 
-    return measure(Predictor(load_model(), "cpu", BATCH), batches=6)
+    model = load_model()
+    precision = pick_precision("auto", model.generator, model.card.window).name
+    return measure(Predictor(model, "cpu", precision=precision), rounds=8)
 
 
 def main(sides: list[int], dtype: str) -> None:

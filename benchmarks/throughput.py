@@ -18,10 +18,8 @@ from common import DAYS, Timed, apart, peak_mb, report, square, stack_on_disk
 
 def one(source: str, side: int) -> None:
     """Measure one size; prints JSON."""
-    from crgen.model.weights import load_model
     from crgen.pipeline.fill import run
-    from crgen.pipeline.plan import measure
-    from crgen.pipeline.predict import BATCH, Predictor
+    from crgen.pipeline.predict import Predictor
     from crgen.pipeline.request import FillRequest
     from crgen.pipeline.workshop import Workshop
 
@@ -35,10 +33,9 @@ def one(source: str, side: int) -> None:
             where = {"source": "demo", "aoi": str(square(side, folder)), "crs": "EPSG:32649"}
         else:
             where = {"source": str(stack_on_disk(side, folder))}
-        predictor = Predictor(load_model(), "cpu", BATCH)
-        before = measure(predictor, batches=6)
+        before = bare(seconds=6)
         result = run(FillRequest(t1=t1, t2=t2, out=folder / "out.tif", generate_all=True, **where))
-        after = measure(predictor, batches=6)
+        after = bare(seconds=6)
     row = {
         "windows": result.tally.windows,
         "bare": (before + after) / 2,
@@ -48,6 +45,20 @@ def one(source: str, side: int) -> None:
         "peak": peak_mb(),
     }
     print(json.dumps(row))
+
+
+def bare(seconds: float) -> float:
+    """Return windows per second as PyTorch alone makes them: batches of 4, all threads at one, a run's precision."""
+    import torch
+
+    from crgen.model.cost import windows_per_second
+    from crgen.model.precision import computing_in, pick_precision
+    from crgen.model.weights import load_model
+
+    model = load_model(device="cuda" if torch.cuda.is_available() else "cpu")
+    precision = pick_precision("auto", model.generator, model.card.window)
+    with computing_in(precision.name, model.generator.db_low.device.type):
+        return windows_per_second(model.generator, model.card.window, seconds=seconds)
 
 
 def main(sides: list[int]) -> None:
@@ -60,7 +71,7 @@ def main(sides: list[int]) -> None:
             rest = f"{100 * row['device busy']:.0f} %", f"{row['tail']:.1f}", f"{row['peak'] / 1e3:.2f}"
             rows.append((f"{source}, {side} × {side} px", row["windows"], *cells, *rest))
     header = (
-        "`fill` on CPU",
+        "`fill`",
         "windows",
         "bare generator, windows/s",
         "fill, windows/s",

@@ -28,6 +28,10 @@ def fill(
     ] = None,
     weights: Annotated[str, typer.Option(help="Name (see 'crgen models') or path of the weights.")] = "base",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"],
+        typer.Option(help="What the generator computes in; reduced by itself only where the map hardly changes."),
+    ] = "auto",
     crs: Annotated[str | None, typer.Option(help="Grid of the map, e.g. EPSG:32650. (the area's UTM zone)")] = None,
     clip: Annotated[bool, typer.Option("--clip", help="No data outside the polygon.")] = False,
     generate_all: Annotated[
@@ -88,6 +92,7 @@ def fill(
         "out": out,
         "weights": weights,
         "device": device,
+        "precision": precision,
         "crs": crs,
         "clip": clip,
         "generate_all": generate_all,
@@ -128,7 +133,7 @@ def fill(
             "windows": f"{work.grid.window_count:,} of {work.model.card.window} × {work.model.card.window} px",
             "memory": f"about {size_text(work.memory)} for imagery, {work.workers} workers",
             "disk": f"at most {size_text(work.disk)}, scratch files included",
-            "time": f"about {duration(work.seconds)} for the windows on {work.device} "
+            "time": f"about {duration(work.seconds)} for the windows on {work.device} in {work.precision.name} "
             f"({work.windows_per_second:.1f} windows/s, measured now)",
             "output": str(work.paths.reflectance),
         }

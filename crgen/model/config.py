@@ -7,6 +7,9 @@ from typing import Any, Literal
 
 from crgen.errors import RequestError
 
+PrecisionName = Literal["auto", "float32", "bfloat16", "float16"]
+"""What to compute in, see :mod:`crgen.model.precision`."""
+
 
 @dataclass(frozen=True)
 class GeneratorConfig:

@@ -14,7 +14,6 @@ Sources: Bertinetto et al., "Meta-learning with differentiable closed-form solve
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 TILE = 32

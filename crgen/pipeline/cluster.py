@@ -21,6 +21,9 @@ from typing import Any
 import torch
 
 from crgen.errors import CrgenError, OutputError, RequestError
+from crgen.model.config import PrecisionName
+from crgen.model.precision import Precision, pick_precision
+from crgen.model.weights import load_model
 from crgen.pipeline.fingerprint import Fingerprint, device_kind, difference, fingerprint_of, short
 from crgen.pipeline.parts import PartStore
 from crgen.pipeline.plan import Plan, lay_out
@@ -67,6 +70,7 @@ def recipe_for(request: FillRequest, work: Plan, folder: Path, fingerprint: Fing
         source=_absolute(request.source) if request.source not in ("demo", "gee") else request.source,
         weights=_absolute(request.weights),
         out=work.paths.reflectance.absolute(),
+        precision=work.precision.name,
     )
     if request.source == "gee":
         manifest = folder.absolute() / "manifest.json"
@@ -121,14 +125,15 @@ def process_count(request: FillRequest) -> int:
     return torch.cuda.device_count() if pick_device(request.device) == "cuda" else os.cpu_count() or 1
 
 
-def device_of(client: Any, request: FillRequest) -> str:
-    """Return the kind of device the workers compute on, as a fingerprint names it.
+def device_of(client: Any, request: FillRequest) -> tuple[str, Precision]:
+    """Return the kind of device the workers compute on, as a fingerprint names it, and the precision to use there.
 
     Raises:
         CrgenError: if a worker cannot use what was asked for.
     """
-    kind: str = client.submit(_device_here, request.device, pure=False).result(timeout=None)
-    return kind
+    words = request.device, request.precision, _absolute(request.weights)
+    here: tuple[str, Precision] = client.submit(_device_here, *words, pure=False).result(timeout=None)
+    return here
 
 
 def fill_on(
@@ -202,8 +207,12 @@ def _own_device(request: FillRequest) -> str:
     return f"cuda:{int(get_worker().name) % torch.cuda.device_count()}"
 
 
-def _device_here(asked: str) -> str:
-    return device_kind(pick_device(asked))
+def _device_here(asked: str, precision: PrecisionName, weights: str) -> tuple[str, Precision]:
+    device = pick_device(asked)
+    if precision == "float32":
+        return device_kind(device), Precision(precision)
+    model = load_model(weights, device)
+    return device_kind(device), pick_precision(precision, model.generator, model.card.window)
 
 
 def _work(recipe: Recipe, at: At) -> Computed | None:

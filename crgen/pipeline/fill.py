@@ -6,10 +6,11 @@ import contextlib
 import datetime
 import time
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from crgen.model.precision import Precision, pick_precision
 from crgen.pipeline.cluster import connected, device_of, fill_on, recipe_for
 from crgen.pipeline.earthengine import EarthEngine
 from crgen.pipeline.files import publish, require_space
@@ -75,7 +76,13 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
     scene, paths = work.scene, work.paths
     with contextlib.ExitStack() as stack:
         client = None if request.scheduler == "threads" else stack.enter_context(connected(request))
-        fingerprint = fingerprint_of(request, work, device_of(client, request) if client else None)
+        if client:
+            device, precision = device_of(client, request)
+        else:
+            model = work.model
+            device, precision = None, pick_precision(request.precision, model.generator, model.card.window)
+        work = replace(work, precision=precision)
+        fingerprint = fingerprint_of(request, work, device)
         scratch = stack.enter_context(scratch_of(paths, fingerprint, restart=request.restart))
         workshop = open_workshop(request, work, PartStore(scratch.folder, short(fingerprint)))
         done = workshop.finished()
@@ -102,7 +109,7 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
             workshop.rasters,
             {name: spliced.digests for name, spliced in rasters.items()},
             model=work.model,
-            settings=settings_of(request, work),
+            settings=settings_of(request, work) | drift_of(precision),
             tally=tally,
             error=errors(tally),
             created=scratch.created,
@@ -111,3 +118,9 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
         scratch.announce(finished)
         publish(finished)
     return Result(paths, tally, notes, time.perf_counter() - start, len(done))
+
+
+def drift_of(precision: Precision) -> dict[str, Any]:
+    """Return what a reduced precision was found to change, as a product's settings say it."""
+    drift = precision.drift
+    return {} if drift is None else {"drift": {"max": drift.maximum, "rms": drift.rms, "unit": "reflectance"}}

@@ -9,18 +9,20 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from crgen.errors import OutputError
+from crgen.model.precision import Precision, fixed_windows, pick_precision
 from crgen.model.weights import LoadedModel, find_weights, load_model, read_card
 from crgen.pipeline.earthengine import Channels
 from crgen.pipeline.files import check_writable, file_sha256
-from crgen.pipeline.predict import BATCH, Predictor, pick_device
+from crgen.pipeline.predict import Predictor, WindowInputs, batch_on, pick_device
 from crgen.pipeline.product import Paths
 from crgen.pipeline.request import FillRequest
 from crgen.pipeline.scene import Scene
 from crgen.pipeline.sources import open_scene
-from crgen.pipeline.windows import ChunkGrid, Lattice, lattice_box
+from crgen.pipeline.windows import Box, ChunkGrid, Lattice, lattice_box
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Plan:
     paths: Paths
     grid: ChunkGrid
     workers: int
+    precision: Precision
     windows_per_second: float
     """Measured now, on this device; 0 if it was not measured."""
 
@@ -79,11 +82,15 @@ def plan(request: FillRequest, *, estimate: bool = True) -> Plan:
     _check_free(work.paths, request.overwrite)
     if not estimate:
         return work
-    return replace(work, windows_per_second=measure(Predictor(work.model, work.device, BATCH)))
+    work = replace(work, precision=pick_precision(request.precision, work.model.generator, work.model.card.window))
+    predictor = Predictor(work.model, work.device, precision=work.precision.name)
+    return replace(work, windows_per_second=measure(predictor))
 
 
 def lay_out(request: FillRequest) -> Plan:
     """Open the inputs and check everything of them that can be checked without reading pixels.
+
+    The precision is as asked, not yet chosen: another process may have the device.
 
     Raises:
         CrgenError: of the kind that fits what is wrong; nothing has been written.
@@ -104,7 +111,8 @@ def lay_out(request: FillRequest) -> Plan:
     )
     paths = Paths(request.out or Path(f"{scene.area.name}_{scene.t1}_{scene.t2}.tif"))
     grid = ChunkGrid(lattice_box(scene.area.geobox), Lattice(card.window), request.chunk)
-    return Plan(scene, model, device, paths, grid, request.workers or os.cpu_count() or 1, 0.0)
+    workers = request.workers or os.cpu_count() or 1
+    return Plan(scene, model, device, paths, grid, workers, Precision(request.precision), 0.0)
 
 
 def channels_of(weights: str) -> Channels:
@@ -116,17 +124,22 @@ def channels_of(weights: str) -> Channels:
     return Channels.of(read_card(find_weights(weights)))
 
 
-def measure(predictor: Predictor, batches: int = 1) -> float:
-    """Return windows per second of the bare generator over ``batches``, after one to warm up."""
-    card = predictor.model.card
-    shapes = [len(card.config.pols), len(card.config.bands), len(card.config.pols)]
-    inputs = [torch.zeros(BATCH, n, card.window, card.window, device=predictor.device) for n in shapes]
-    with torch.inference_mode():
-        predictor.model.generator(*inputs).reflectance.cpu()
+def measure(predictor: Predictor, rounds: int = 1) -> float:
+    """Return windows per second, computed as a run does over ``rounds`` of all its lanes, after one to warm up."""
+    side = predictor.model.card.window
+    both = fixed_windows(predictor.model.generator, side)
+    s1_t1, s2_t1, s1_t2, s2_t2 = (np.concatenate(list(tensor.numpy()), -1) for tensor in both)
+    inputs = WindowInputs(Box(0, side, 0, 2 * side), s1_t1, s2_t1, s1_t2, s2_t2, np.ones((side, 2 * side), bool))
+    lanes = torch.get_num_threads() if predictor.device == "cpu" else 1
+
+    def seconds(rounds: int) -> float:
+        places = [(0, i % 2 * side) for i in range(rounds * lanes * predictor.batch)]
         start = time.perf_counter()
-        for _ in range(batches):
-            predictor.model.generator(*inputs).reflectance.cpu()
-    return batches * BATCH / (time.perf_counter() - start)
+        predictor.predict(predictor.stage(inputs, places))
+        return time.perf_counter() - start
+
+    seconds(1)
+    return rounds * lanes * predictor.batch / seconds(rounds)
 
 
 def _check_free(paths: Paths, overwrite: bool) -> None:
@@ -152,4 +165,5 @@ def settings_of(request: FillRequest, work: Plan) -> dict[str, Any]:
     left_out = ("out", "overwrite", "restart", "scheduler", "workers", "earth_engine")
     settings = {name: value for name, value in asdict(request).items() if name not in left_out}
     settings |= {"t1": work.scene.t1.isoformat(), "t2": work.scene.t2.isoformat()}
-    return settings | {"device": work.device, "batch": BATCH, "window": work.model.card.window}
+    made_by = {"device": work.device, "precision": work.precision.name, "batch": batch_on(work.device)}
+    return settings | made_by | {"window": work.model.card.window}

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from crgen.errors import RequestError
+from crgen.model.precision import computing_in
 from crgen.model.weights import LoadedModel
 from crgen.pipeline.windows import Box, Lattice
 
@@ -25,8 +26,13 @@ Array = NDArray[np.float32]
 REFLECTANCE_SCALE = 10_000
 MAX_DN = 65_535
 
-BATCH = 4
-"""Windows computed at once; part of what decides the last bit of a result."""
+
+def batch_on(device: str) -> int:
+    """Return how many windows a device computes at once; part of what decides the last bit of a result.
+
+    On a CPU one: each core computes its own, and what they hold stays in its cache.
+    """
+    return 1 if device == "cpu" else 16
 
 
 def pick_device(name: str) -> str:
@@ -80,7 +86,8 @@ class Predictor:
     Args:
         model: the generator and its card.
         device: where the generator is.
-        batch: windows computed at once; part of what decides the last bit of the result.
+        batch: windows computed at once, :func:`batch_on` if not given.
+        precision: what to compute in, see :mod:`crgen.model.precision`; decides the result too.
         on_windows: called with the number of windows just computed or found to need no work.
     """
 
@@ -88,10 +95,12 @@ class Predictor:
         self,
         model: LoadedModel,
         device: str,
-        batch: int,
+        batch: int | None = None,
+        precision: str = "float32",
         on_windows: Callable[[int], None] = lambda count: None,
     ) -> None:
-        self.model, self.device, self.batch, self.on_windows = model, device, batch, on_windows
+        self.model, self.device, self.precision, self.on_windows = model, device, precision, on_windows
+        self.batch = batch or batch_on(device)
         self.lattice = Lattice(model.card.window)
         self._weights = torch.from_numpy(self.lattice.weights).to(device)
         self._turn = threading.Lock()
@@ -160,7 +169,7 @@ class Predictor:
     def _forward(self, inputs: list[torch.Tensor], places: Places) -> torch.Tensor:
         """Return a batch of windows as integers, ``(batch, plane, y, x)``."""
         padded = places + [places[-1]] * (self.batch - len(places))
-        with torch.inference_mode():
+        with torch.inference_mode(), computing_in(self.precision, self.device):
             made = self.model.generator(*(torch.stack([x[..., *place] for place in padded]) for x in inputs))
             dn: torch.Tensor = (made.reflectance.float() * REFLECTANCE_SCALE).round().clamp(1, MAX_DN)
             return dn.to(torch.int64)

@@ -7,9 +7,10 @@ import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from crgen.errors import RequestError
+from crgen.model.config import PrecisionName
 from crgen.pipeline.earthengine import EarthEngine
 
 
@@ -31,6 +32,8 @@ class FillRequest:
     """The reflectance COG; its companions are named after it. None: ``<area>_<t1>_<t2>.tif`` here."""
     weights: str = "base"
     device: str = "auto"
+    precision: PrecisionName = "auto"
+    """What the generator computes in. ``auto``: reduced where the device is faster so and the result hardly moves."""
     crs: str | None = None
     clip: bool = False
     """Leave out pixels outside the polygon, not only outside its bounding box."""
@@ -51,7 +54,7 @@ class FillRequest:
     """How to ask Earth Engine, for source ``gee``."""
 
     def __post_init__(self) -> None:
-        choices = {"dtype": ("uint16", "float32"), "s1_units": ("dB", "linear")}
+        choices = {"dtype": ("uint16", "float32"), "s1_units": ("dB", "linear"), "precision": get_args(PrecisionName)}
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise RequestError(f"{name} '{getattr(self, name)}' is not one of {', '.join(allowed)}")

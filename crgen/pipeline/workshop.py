@@ -30,7 +30,7 @@ from crgen.pipeline.parts import (
     unpack_arrays,
 )
 from crgen.pipeline.plan import Plan
-from crgen.pipeline.predict import BATCH, MAX_DN, REFLECTANCE_SCALE, Predictor
+from crgen.pipeline.predict import MAX_DN, REFLECTANCE_SCALE, Predictor
 from crgen.pipeline.product import profiles
 from crgen.pipeline.quicklook import InputThumbnails, Reduced
 from crgen.pipeline.request import FillRequest
@@ -142,7 +142,7 @@ def open_workshop(request: FillRequest, work: Plan, store: PartStore) -> Worksho
         reader=StackReader(scene.stack, card.config.pols, card.config.bands),
         output=scene.area.geobox,
         polygon=scene.area.polygon if request.clip else None,
-        predictor=Predictor(work.model, work.device, BATCH),
+        predictor=Predictor(work.model, work.device, precision=work.precision.name),
         grid=work.grid,
         generate_all=request.generate_all,
         clear_threshold=request.clear_threshold,

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from crgen.model.adaptive import local_sum
 from crgen.model.config import preset
 from crgen.model.generator import Generator
 
@@ -81,3 +82,10 @@ def test_nothing_seen_at_t2_is_the_same_as_no_image_of_t2(adaptive: Generator) -
     nothing, none = adaptive(*given._replace(s2_t2=unseen)).reflectance, adaptive(*given[:3]).reflectance
     assert torch.equal(nothing, none)
     assert not torch.equal(adaptive(*given).reflectance, none)
+
+
+@pytest.mark.parametrize("side", [1, 3, 7, 9, 15])
+def test_local_means_are_those_of_average_pooling(side: int) -> None:
+    x = torch.rand(2, 3, 40, 24, generator=torch.Generator().manual_seed(side))
+    expected = torch.nn.functional.avg_pool2d(x, side, 1, side // 2)
+    torch.testing.assert_close(local_sum(x, side), expected, atol=1e-6, rtol=1e-5)

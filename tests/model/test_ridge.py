@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from crgen.model.ridge import TILE, SceneRidge
+from crgen.model.ridge import TILE, SceneRidge, _apply, _image, _tiles
 
 
 def scene(seed: int = 0, features: int = 4, bands: int = 3, side: int = 2 * TILE) -> tuple[Tensor, Tensor, Tensor]:
@@ -114,3 +115,16 @@ def test_gradients_pass_through_the_solve() -> None:
     for name, parameter in solver.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().max() > 0, name
+
+
+def test_coefficients_change_bilinearly_between_the_centres_of_tiles() -> None:
+    rng = torch.Generator().manual_seed(0)
+    down, across, d, k = 3, 2, 4, 3
+    coefficients = torch.randn(2, down, across, d, k, generator=rng)
+    features = torch.randn(2, d, down * TILE, across * TILE, generator=rng)
+    everywhere = F.interpolate(
+        coefficients.permute(0, 3, 4, 1, 2).flatten(1, 2), scale_factor=TILE, mode="bilinear", align_corners=False
+    ).unflatten(1, (d, k))
+    expected = (features[:, :, None] * everywhere).sum(1)
+    made = _image(_apply(coefficients, _tiles(features)), down * TILE, across * TILE)
+    torch.testing.assert_close(made, expected, atol=1e-5, rtol=1e-5)

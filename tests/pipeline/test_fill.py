@@ -13,6 +13,7 @@ from rio_cogeo.cogeo import cog_validate
 
 import crgen
 from crgen.errors import OutputError, RequestError, StackError
+from crgen.model.precision import MAX_DRIFT
 from crgen.pipeline.area import read_area
 from crgen.pipeline.demo import open_demo
 from crgen.pipeline.plan import plan
@@ -94,6 +95,25 @@ def test_float32_keeps_what_uint16_rounds(product: Result, tiny_weights: Path, t
         assert np.isnan(cog.nodata)
     difference = np.abs(exact.reflectance - product.reflectance).max()
     assert 0 < float(difference) <= 0.51e-4
+
+
+def test_reduced_precision_hardly_moves_the_map_and_the_item_says_by_how_much(
+    tiny_weights: Path, tmp_path: Path
+) -> None:
+    made = {
+        name: crgen.fill(
+            aoi=AOI, **DAYS, source="demo", out=tmp_path / f"{name}.tif", weights=str(tiny_weights), precision=name
+        )
+        for name in ("float32", "bfloat16")
+    }
+    exact, reduced = (result.reflectance.values for result in made.values())
+    assert 0 < np.nanmax(abs(exact - reduced)) < MAX_DRIFT
+    settings = {
+        name: json.loads(result.paths.item.read_text())["properties"]["crgen:settings"] for name, result in made.items()
+    }
+    assert {name: held["precision"] for name, held in settings.items()} == {n: n for n in made}
+    assert "drift" not in settings["float32"]
+    assert 0 < settings["bfloat16"]["drift"]["rms"] < settings["bfloat16"]["drift"]["max"] < MAX_DRIFT
 
 
 def test_a_product_is_not_replaced_unasked_and_the_same_bytes_come_again(

@@ -137,6 +137,7 @@ def test_a_damaged_part_is_made_again(tiny_weights, undisturbed, tmp_path, endin
         ({"clear_threshold": 0.7}, "other settings: clear_threshold was 0.6, now it is 0.7"),
         ({"chunk": 128}, "other settings: chunk was 64, now it is 128"),
         ({"dtype": "float32"}, "other settings: dtype was uint16, now it is float32"),
+        ({"precision": "float16"}, r"other settings: precision was \w+, now it is float16"),
         ({"aoi": "113.50,34.70,113.515,34.713"}, "another area"),
     ],
 )
