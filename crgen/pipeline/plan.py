@@ -165,5 +165,6 @@ def settings_of(request: FillRequest, work: Plan) -> dict[str, Any]:
     left_out = ("out", "overwrite", "restart", "scheduler", "workers", "earth_engine")
     settings = {name: value for name, value in asdict(request).items() if name not in left_out}
     settings |= {"t1": work.scene.t1.isoformat(), "t2": work.scene.t2.isoformat()}
-    made_by = {"device": work.device, "precision": work.precision.name, "batch": batch_on(work.device)}
-    return settings | made_by | {"window": work.model.card.window}
+    window = work.model.card.window
+    made_by = {"device": work.device, "precision": work.precision.name, "batch": batch_on(work.device, window)}
+    return settings | made_by | {"window": window}

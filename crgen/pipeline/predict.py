@@ -27,12 +27,13 @@ REFLECTANCE_SCALE = 10_000
 MAX_DN = 65_535
 
 
-def batch_on(device: str) -> int:
-    """Return how many windows a device computes at once; part of what decides the last bit of a result.
+def batch_on(device: str, side: int) -> int:
+    """Return how many windows of ``side`` a device computes at once; part of what decides the last bit of a result.
 
-    On a CPU one: each core computes its own, and what they hold stays in its cache.
+    On a CPU one of 256 px: each core computes its own, and more would not stay in its cache. Small ones are not worth
+    the calls of one.
     """
-    return 1 if device == "cpu" else 16
+    return max(1, min(4, 256**2 // side**2)) if device == "cpu" else 16
 
 
 def pick_device(name: str) -> str:
@@ -100,7 +101,7 @@ class Predictor:
         on_windows: Callable[[int], None] = lambda count: None,
     ) -> None:
         self.model, self.device, self.precision, self.on_windows = model, device, precision, on_windows
-        self.batch = batch or batch_on(device)
+        self.batch = batch or batch_on(device, model.card.window)
         self.lattice = Lattice(model.card.window)
         self._weights = torch.from_numpy(self.lattice.weights).to(device)
         self._turn = threading.Lock()
