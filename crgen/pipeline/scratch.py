@@ -90,6 +90,18 @@ def scratch_of(paths: Paths, fingerprint: Fingerprint, *, restart: bool) -> Iter
                 shutil.rmtree(folder, ignore_errors=True)
 
 
+def sweep(paths: Paths) -> None:
+    """Remove the folder of a run that is over, where a kill in its last moment left it."""
+
+    def is_over() -> bool:
+        return paths.scratch.is_dir() and not (paths.scratch / RUN).exists()
+
+    if is_over():
+        with contextlib.suppress(OutputError), _locked(paths):
+            if is_over():
+                shutil.rmtree(paths.scratch, ignore_errors=True)
+
+
 class InUse(OutputError):  # noqa: N818
     """Another process makes the same product."""
 

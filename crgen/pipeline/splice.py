@@ -235,14 +235,14 @@ class _Pyramid:
         pixels = self._missing(tile.shape)
         for block in self._blocks_on(level, *tile):
             span = block_span(block.row, block.col, block.shape, level)
-            part = tile.common(span)
-            if part.r0 >= part.r1 or part.c0 >= part.c1:
+            part = tile.intersect(span)
+            if part is None:
                 continue
             if level == self.own:
-                held = self._array(block.read("coarse"), span.shape)[:, *part.within(span)]
+                held = self._array(block.read("coarse"), span.shape)[:, *part.slices(span)]
             else:
                 held = self._array(block.read(rest_name(level, row, col)), part.shape)
-            pixels[:, *part.within(tile)] = held
+            pixels[:, *part.slices(tile)] = held
         return pixels
 
     def _array(self, data: bytes, shape: tuple[int, int]) -> NDArray[Any]:

@@ -8,6 +8,7 @@ overviews are made when all is there. GDAL encodes: its DEFLATE (libdeflate) tak
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -19,6 +20,7 @@ from rasterio.io import MemoryFile
 from crgen.pipeline.cog import RasterProfile
 from crgen.pipeline.pyramid import BLOCK, halve, level_count, level_shape
 from crgen.pipeline.tiff import read_directories, tile_table
+from crgen.pipeline.windows import Box
 
 OWN_LEVELS = 2
 """Overviews made with the rectangle; its corners must be multiples of ``2 ** OWN_LEVELS`` pixels."""
@@ -106,38 +108,16 @@ def rest_name(level: int, row: int, col: int) -> str:
     return f"{level}/{row}_{col}.rest"
 
 
-class Span(NamedTuple):
-    """A rectangle of one level, half-open."""
-
-    r0: int
-    r1: int
-    c0: int
-    c1: int
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns."""
-        return self.r1 - self.r0, self.c1 - self.c0
-
-    def common(self, other: Span) -> Span:
-        """Return what both cover; empty or reversed where there is nothing."""
-        return Span(max(self.r0, other.r0), min(self.r1, other.r1), max(self.c0, other.c0), min(self.c1, other.c1))
-
-    def within(self, outer: Span) -> tuple[slice, slice]:
-        """Return its slices in an array that holds ``outer``."""
-        return slice(self.r0 - outer.r0, self.r1 - outer.r0), slice(self.c0 - outer.c0, self.c1 - outer.c0)
-
-
-def block_span(row: int, col: int, shape: tuple[int, int], level: int) -> Span:
+def block_span(row: int, col: int, shape: tuple[int, int], level: int) -> Box:
     """Return the pixels of a level that a rectangle of the raster makes."""
-    return Span(row >> level, -(-(row + shape[0]) >> level), col >> level, -(-(col + shape[1]) >> level))
+    return Box(row >> level, -(-(row + shape[0]) >> level), col >> level, -(-(col + shape[1]) >> level))
 
 
-def tile_span(shape: tuple[int, int], level: int, row: int, col: int) -> Span:
+def tile_span(shape: tuple[int, int], level: int, row: int, col: int) -> Box:
     """Return the pixels of a tile of a raster ``shape``, cut at the raster's edge."""
     height, width = level_shape(shape, level)
     r0, c0 = row * BLOCK, col * BLOCK
-    return Span(r0, min(r0 + BLOCK, height), c0, min(c0 + BLOCK, width))
+    return Box(r0, min(r0 + BLOCK, height), c0, min(c0 + BLOCK, width))
 
 
 def own_levels(shape: tuple[int, int]) -> int:
@@ -169,13 +149,14 @@ def encode(profile: RasterProfile, row: int, col: int, array: NDArray[Any]) -> E
         span = block_span(row, col, array.shape[1:], level)
         tiles = list(_tiles_in(span))
         places = {at: tile_span(shape, level, *at) for at in tiles}
-        inner = [at for at in tiles if places[at].common(span) == places[at]]
+        inner = [at for at in tiles if places[at].intersect(span) == places[at]]
         members |= {tile_name(level, *at): tile for at, tile in _encoded(profile, level_array, span, inner)}
         shared = [at for at in tiles if at not in inner]
         if level < coarsest:
             for at in shared:
-                pixels = level_array[:, *places[at].common(span).within(span)]
-                members[rest_name(level, *at)] = pixels.tobytes()
+                part = places[at].intersect(span)
+                assert part is not None, "a tile among those of the rectangle"
+                members[rest_name(level, *at)] = level_array[:, *part.slices(span)].tobytes()
         else:
             whole = not shared
     if level_count(shape) > coarsest or not whole:
@@ -185,7 +166,7 @@ def encode(profile: RasterProfile, row: int, col: int, array: NDArray[Any]) -> E
 
 def encode_tile(profile: RasterProfile, pixels: NDArray[Any]) -> bytes:
     """Encode one tile ``(band, y, x)`` of up to 512 × 512 pixels; what lacks is filled with nodata."""
-    span = Span(0, pixels.shape[1], 0, pixels.shape[2])
+    span = Box(0, pixels.shape[1], 0, pixels.shape[2])
     ((_, tile),) = _encoded(profile, pixels, span, [(0, 0)])
     return tile
 
@@ -231,39 +212,45 @@ def _check(profile: RasterProfile, row: int, col: int, array: NDArray[Any]) -> N
         raise ValueError(f"block {height} × {width} at ({row}, {col}) has corners that are not multiples of {step}")
 
 
-def _tiles_in(span: Span) -> Iterator[tuple[int, int]]:
+def _tiles_in(span: Box) -> Iterator[tuple[int, int]]:
     for row in range(span.r0 // BLOCK, -(-span.r1 // BLOCK)):
         for col in range(span.c0 // BLOCK, -(-span.c1 // BLOCK)):
             yield row, col
 
 
 def _encoded(
-    profile: RasterProfile, array: NDArray[Any], span: Span, tiles: list[tuple[int, int]]
+    profile: RasterProfile, array: NDArray[Any], span: Box, tiles: list[tuple[int, int]]
 ) -> Iterator[tuple[tuple[int, int], bytes]]:
-    """Yield tiles, which form a rectangle and lie in ``span``, encoded by GDAL in one go."""
-    if not tiles:
-        return
-    (top, left), (bottom, right) = tiles[0], tiles[-1]
-    down, across = bottom - top + 1, right - left + 1
-    around = Span(top * BLOCK, (bottom + 1) * BLOCK, left * BLOCK, (right + 1) * BLOCK)
-    filled = around.common(span)
+    """Yield tiles, which lie in ``span``, encoded by GDAL, those of one row in one go."""
+    for row, places in itertools.groupby(tiles, key=lambda at: at[0]):
+        cols = [col for _, col in places]
+        around = Box(row * BLOCK, (row + 1) * BLOCK, cols[0] * BLOCK, (cols[-1] + 1) * BLOCK)
+        with MemoryFile() as memory:  # type: ignore[no-untyped-call]
+            with memory.open(
+                driver="GTiff",
+                width=len(cols) * BLOCK,
+                height=BLOCK,
+                count=len(array),
+                dtype=profile.dtype,
+                transform=profile.geobox.affine,
+                **tile_options(profile),
+            ) as dataset:
+                dataset.write(_padded(profile, array, span, around))
+            encoded = bytes(memory.getbuffer())
+        table = tile_table(next(read_directories(io.BytesIO(encoded))))
+        for col, offset, size in zip(cols, table.offsets, table.sizes, strict=True):
+            yield (row, col), encoded[offset : offset + size]
+
+
+def _padded(profile: RasterProfile, array: NDArray[Any], span: Box, around: Box) -> NDArray[Any]:
+    """Return what an array that holds ``span`` has of ``around``, nodata where it has nothing."""
+    filled = around.intersect(span)
+    if filled == around:
+        return array[:, *around.slices(span)]
     padded = np.full((len(array), *around.shape), profile.nodata, profile.dtype)
-    padded[:, *filled.within(around)] = array[:, *filled.within(span)]
-    with MemoryFile() as memory:  # type: ignore[no-untyped-call]
-        with memory.open(
-            driver="GTiff",
-            width=across * BLOCK,
-            height=down * BLOCK,
-            count=len(array),
-            dtype=profile.dtype,
-            transform=profile.geobox.affine,
-            **tile_options(profile),
-        ) as dataset:
-            dataset.write(padded)
-        encoded = bytes(memory.getbuffer())
-    table = tile_table(next(read_directories(io.BytesIO(encoded))))
-    for index, (offset, size) in enumerate(zip(table.offsets, table.sizes, strict=True)):
-        yield (top + index // across, left + index % across), encoded[offset : offset + size]
+    if filled is not None:
+        padded[:, *filled.slices(around)] = array[:, *filled.slices(span)]
+    return padded
 
 
 def tile_options(profile: RasterProfile) -> dict[str, Any]:

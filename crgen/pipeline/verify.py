@@ -15,6 +15,7 @@ import numpy as np
 from crgen.errors import OutputError
 from crgen.pipeline.files import file_sha256, size_text
 from crgen.pipeline.product import Paths
+from crgen.pipeline.scratch import sweep
 from crgen.pipeline.stac import TILE_DIGESTS, seal_of
 from crgen.pipeline.tiff import TileTable, read_directories, tile_table
 
@@ -31,7 +32,7 @@ class Checked(NamedTuple):
 
 
 def verify(product: Path) -> list[Checked]:
-    """Check every file of a product.
+    """Check every file of a product; of a whole one, remove what a kill after its last file left beside it.
 
     Args:
         product: its reflectance COG or its STAC Item.
@@ -56,7 +57,10 @@ def verify(product: Path) -> list[Checked]:
     except (ValueError, KeyError, TypeError, AttributeError):
         return [Checked(path, ("damaged: it cannot be read as the STAC Item of a product",))]
     own = () if seal == seal_of(content) else ("damaged or edited: its own digest differs",)
-    return [Checked(path, own), *(Checked(file, tuple(_problems(file, asset))) for file, asset in assets.values())]
+    checked = [Checked(path, own), *(Checked(file, tuple(_problems(file, asset))) for file, asset in assets.values())]
+    if "reflectance" in assets and not any(file.problems for file in checked):
+        sweep(Paths(assets["reflectance"][0]))
+    return checked
 
 
 def _problems(file: Path, asset: Mapping[str, Any]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import crgen
 from crgen.errors import OutputError
+from crgen.pipeline.product import RUN, Paths
 from crgen.pipeline.tiff import TILE_BYTE_COUNTS, read_directories, tile_table
 from crgen.pipeline.verify import verify
 
@@ -105,6 +106,16 @@ def test_a_missing_tile_is_named(product):
     at = content.index(sizes)
     product.write_bytes(content[:at] + np.zeros(1, "<u4").tobytes() + content[at + 4 :])
     assert problems(product)["map.tif"][0] == "missing tile: rows 0 to 512, columns 0 to 512"
+
+
+@pytest.mark.parametrize("over", [True, False])
+def test_what_a_kill_after_the_last_file_left_is_removed_and_an_unfinished_run_is_not(product, over):
+    scratch = Paths(product).scratch
+    scratch.mkdir()
+    for name in ("lock", "0_0.part", *(() if over else (RUN,))):
+        (scratch / name).touch()
+    assert not problems(product)
+    assert scratch.exists() != over
 
 
 def test_damage_outside_the_tiles_is_found(product):
