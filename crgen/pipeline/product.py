@@ -15,11 +15,11 @@ from crgen.pipeline.cog import RasterProfile
 from crgen.pipeline.files import partial_name
 from crgen.pipeline.predict import REFLECTANCE_SCALE
 from crgen.pipeline.quality import COLOURS, LABELS, Quality
-from crgen.pipeline.quicklook import InputThumbnails, draw_quicklook, product_panels
 from crgen.pipeline.runner import Tally
 from crgen.pipeline.scene import Scene
 from crgen.pipeline.stac import ProductFile, build_item, write_item
 from crgen.pipeline.stack import manifest_of
+from crgen.pipeline.thumbnail import InputThumbnails
 
 RUN, PUBLISHING = "run.json", "publishing.json"
 """In the scratch folder: which run it belongs to, and the files about to be published."""
@@ -168,6 +168,8 @@ def picture(
     error: Mapping[str, Mapping[str, float]] | None,
 ) -> Path:
     """Draw the quicklook of finished rasters under its hidden name and return that."""
+    from crgen.pipeline.quicklook import draw_quicklook, product_panels  # matplotlib takes half a second to load
+
     panels, image = product_panels(
         inputs,
         result=partial_name(paths.reflectance),

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import io
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import rasterio
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
-from matplotlib.text import Text
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import Geod, Transformer
@@ -25,22 +17,13 @@ from pyproj import Geod, Transformer
 from crgen.pipeline.cog import display_bands
 from crgen.pipeline.files import write_partial
 from crgen.pipeline.quality import COLOURS, LABELS, Quality
-from crgen.pipeline.thumbnail import Thumbnail, cog_thumbnail
+from crgen.pipeline.sheet import MARGIN, MISSING, MUTED, Entry, Sheet
+from crgen.pipeline.thumbnail import InputThumbnails, cog_thumbnail
 
-DPI = 150
-INK, MUTED = "#1a1a1a", "#666666"
-MISSING: dict[str, Any] = {"facecolor": "#ededed", "edgecolor": "#b8b8b8", "hatch": "////", "linewidth": 0.0}
 WIDEST, TALLEST, NARROWEST = 14.0, 10.5, 2.2
 """Limits of the sheet and of a panel's column, in inches."""
-MARGIN, GAP, TITLE, CAPTION, LINE = 0.25, 0.22, 0.42, 0.42, 0.24
-"""In inches: the sheet's edge, the gap between panels, heights of title, panel title and legend line."""
-
-Entry = tuple[str, dict[str, Any]]
-Reduced = Mapping[str, tuple[NDArray[np.float32], NDArray[np.uint32]]]
-"""Sums and numbers of valid pixels over a thumbnail's blocks, by variable of the Stack."""
-
-
-SHOWN_INPUTS = ("s2_t1", "s1_t1", "s1_t2", "truth_t2")
+GAP, TITLE, CAPTION, LINE = 0.22, 0.42, 0.42, 0.24
+"""In inches: the gap between panels, heights of title, panel title and legend line."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +72,7 @@ def draw_quicklook(
     columns, panel_width, panel_height = _arrange(len(panels), geobox.shape[0] / geobox.shape[1])
     column = max(panel_width, NARROWEST)
     width = 2 * MARGIN + columns * (column + GAP) - GAP
-    sheet = _Sheet(width)
+    sheet = Sheet(width)
     legend = sheet.wrapped(_legend(counts, any(_is_missing(panel).any() for panel in panels)))
     row = CAPTION + panel_height + GAP
     sheet.set_height(MARGIN + TITLE + -(-len(panels) // columns) * row + len(legend) * LINE + MARGIN / 2)
@@ -107,52 +90,6 @@ def draw_quicklook(
     for number, entries in enumerate(legend):
         sheet.draw_legend(entries, sheet.height - MARGIN / 2 - (len(legend) - number) * LINE)
     return write_partial(path, sheet.png())
-
-
-class InputThumbnails:
-    """Small pictures of a Stack's variables, fed by the runner so that the inputs are read once.
-
-    Whoever reads a chunk reduces it; the small sums are put together when all chunks are done.
-
-    Args:
-        shape: ``(y, x)`` of the product.
-        bands: the bands of its images; those that :func:`~crgen.pipeline.cog.display_bands` shows are kept.
-        pol: the first polarisation of its radar, the one that is kept.
-    """
-
-    def __init__(self, shape: tuple[int, int], bands: Sequence[str], pol: str) -> None:
-        self.pol = pol
-        shown = [list(bands).index(band) for band in display_bands(bands)]
-        self._channels = {name: [0] if name.startswith("s1") else shown for name in SHOWN_INPUTS}
-        self._thumbnails = {
-            name: Thumbnail((len(channels), *shape), decibel=name.startswith("s1"))
-            for name, channels in self._channels.items()
-        }
-        self._fed: set[str] = set()
-
-    def add(self, row: int, col: int, data: Mapping[str, NDArray[np.float32]]) -> None:
-        """Add the pixels ``(channel, y, x)`` of a chunk by variable; others are ignored. Safe from any thread."""
-        self.put(row, col, self.reduce(row, col, data))
-
-    def reduce(self, row: int, col: int, data: Mapping[str, NDArray[np.float32]]) -> Reduced:
-        """Return a chunk in small, by variable, to :meth:`put` later."""
-        return {
-            name: self._thumbnails[name].reduce(row, col, data[name][self._channels[name]])
-            for name in SHOWN_INPUTS
-            if name in data
-        }
-
-    def put(self, row: int, col: int, reduced: Reduced) -> None:
-        """Add what :meth:`reduce` returned for the chunk at ``(row, col)``; safe from any thread."""
-        for name, (sums, counts) in reduced.items():
-            self._thumbnails[name].put(row, col, sums, counts)
-            self._fed.add(name)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._fed
-
-    def __getitem__(self, name: str) -> NDArray[np.float32]:
-        return self._thumbnails[name].mean()
 
 
 def product_panels(
@@ -219,87 +156,6 @@ def metres_across(geobox: GeoBox) -> float:
     lonlat = Transformer.from_crs(str(geobox.crs), "EPSG:4326", always_xy=True)
     (west, south), (east, north) = lonlat.transform(box.left, middle), lonlat.transform(box.right, middle)
     return float(Geod(ellps="WGS84").inv(west, south, east, north)[2])
-
-
-class _Sheet:
-    """A figure laid out in inches from its upper left corner."""
-
-    def __init__(self, width: float) -> None:
-        self.width = self.height = width
-        self._figure = Figure(figsize=(width, width), dpi=DPI, facecolor="white")
-        self._canvas = FigureCanvasAgg(self._figure)
-
-    def set_height(self, height: float) -> None:
-        self.height = height
-        self._figure.set_size_inches(self.width, height)
-
-    def write(self, left: float, top: float, text: str, room: float, **style: Any) -> None:
-        """Write one line, set smaller where it would not fit the room."""
-        style = {"color": INK, "va": "top"} | style
-        artist = self._figure.text(left / self.width, 1 - top / self.height, text, **style)
-        smaller = room / max(room, self._text_width(artist))
-        artist.set_fontsize(style["fontsize"] * smaller)
-
-    def axes(self, left: float, top: float, width: float, height: float) -> Axes:
-        """Return hatched axes: what an image leaves transparent is missing."""
-        bottom = self.height - top - height
-        axes = self._figure.add_axes(
-            (left / self.width, bottom / self.height, width / self.width, height / self.height)
-        )
-        axes.set_xticks([])
-        axes.set_yticks([])
-        axes.add_patch(Rectangle((0, 0), 1, 1, transform=axes.transAxes, zorder=-1, **MISSING))
-        for spine in axes.spines.values():
-            spine.set(color=MUTED, linewidth=0.5)
-        return axes
-
-    def draw_scale(self, top: float, metres_per_inch: float, panel_width: float) -> float:
-        """Draw a scale bar and an arrow to the north at the right edge, and return where they begin."""
-        longest = metres_per_inch * max(panel_width * 0.4, 0.3)
-        power = 10 ** math.floor(math.log10(longest))
-        metres = power * max(n for n in (1, 2, 5) if n * power <= longest)
-        label = f"{metres / 1000:g} km" if metres >= 1000 else f"{metres:g} m"
-        right = self.width - MARGIN
-        left = right - metres / metres_per_inch
-        y = 1 - (top + 0.2) / self.height
-        ends = [left / self.width, right / self.width]
-        self._figure.add_artist(Line2D(ends, [y, y], color=INK, linewidth=2.5, solid_capstyle="butt"))
-        self.write((left + right) / 2, top, label, right - left + 0.5, fontsize=8, ha="center")
-        self.write(left - 0.5, top, "N ▲", 0.4, fontsize=9)
-        return float(left - 0.5)
-
-    def wrapped(self, legend: Sequence[Entry]) -> list[list[tuple[float, Entry]]]:
-        """Break legend entries into lines, each entry with its distance from the left in inches."""
-        lines: list[list[tuple[float, Entry]]] = []
-        left = self.width
-        for entry in legend:
-            artist = self._figure.text(0, 0, entry[0], fontsize=9)
-            needed = 0.24 + self._text_width(artist) + 0.25
-            artist.remove()
-            if left + needed - 0.25 > self.width - MARGIN:
-                lines.append([])
-                left = MARGIN
-            lines[-1].append((left, entry))
-            left += needed
-        return lines
-
-    def draw_legend(self, entries: Sequence[tuple[float, Entry]], top: float) -> None:
-        """Draw one line of the legend."""
-        for left, (label, patch) in entries:
-            corner = (left / self.width, 1 - (top + 0.13) / self.height)
-            size = (0.18 / self.width, 0.13 / self.height)
-            self._figure.add_artist(Rectangle(corner, *size, transform=self._figure.transFigure, **patch))
-            self.write(left + 0.24, top, label, self.width, fontsize=9)
-
-    def png(self) -> bytes:
-        """Return the picture."""
-        buffer = io.BytesIO()
-        self._figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": "crgen"})
-        return buffer.getvalue()
-
-    def _text_width(self, artist: Text) -> float:
-        renderer = self._canvas.get_renderer()  # type: ignore[no-untyped-call]
-        return float(artist.get_window_extent(renderer).width) / DPI
 
 
 def _arrange(count: int, aspect: float) -> tuple[int, float, float]:

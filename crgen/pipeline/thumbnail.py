@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,14 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
 
+from crgen.pipeline.cog import display_bands
+
 LONGEST = 700
+
+SHOWN_INPUTS = ("s2_t1", "s1_t1", "s1_t2", "truth_t2")
+
+Reduced = Mapping[str, tuple[NDArray[np.float32], NDArray[np.uint32]]]
+"""Sums and numbers of valid pixels over a thumbnail's blocks, by variable of the Stack."""
 
 
 class Thumbnail:
@@ -99,3 +106,49 @@ def _block_starts(start: int, length: int, step: int) -> NDArray[np.int64]:
     first = -start % step
     starts = np.arange(first, length, step)
     return starts if first == 0 else np.concatenate(([0], starts))
+
+
+class InputThumbnails:
+    """Small pictures of a Stack's variables, fed by the runner so that the inputs are read once.
+
+    Whoever reads a chunk reduces it; the small sums are put together when all chunks are done.
+
+    Args:
+        shape: ``(y, x)`` of the product.
+        bands: the bands of its images; those that :func:`~crgen.pipeline.cog.display_bands` shows are kept.
+        pol: the first polarisation of its radar, the one that is kept.
+    """
+
+    def __init__(self, shape: tuple[int, int], bands: Sequence[str], pol: str) -> None:
+        self.pol = pol
+        shown = [list(bands).index(band) for band in display_bands(bands)]
+        self._channels = {name: [0] if name.startswith("s1") else shown for name in SHOWN_INPUTS}
+        self._thumbnails = {
+            name: Thumbnail((len(channels), *shape), decibel=name.startswith("s1"))
+            for name, channels in self._channels.items()
+        }
+        self._fed: set[str] = set()
+
+    def add(self, row: int, col: int, data: Mapping[str, NDArray[np.float32]]) -> None:
+        """Add the pixels ``(channel, y, x)`` of a chunk by variable; others are ignored. Safe from any thread."""
+        self.put(row, col, self.reduce(row, col, data))
+
+    def reduce(self, row: int, col: int, data: Mapping[str, NDArray[np.float32]]) -> Reduced:
+        """Return a chunk in small, by variable, to :meth:`put` later."""
+        return {
+            name: self._thumbnails[name].reduce(row, col, data[name][self._channels[name]])
+            for name in SHOWN_INPUTS
+            if name in data
+        }
+
+    def put(self, row: int, col: int, reduced: Reduced) -> None:
+        """Add what :meth:`reduce` returned for the chunk at ``(row, col)``; safe from any thread."""
+        for name, (sums, counts) in reduced.items():
+            self._thumbnails[name].put(row, col, sums, counts)
+            self._fed.add(name)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._fed
+
+    def __getitem__(self, name: str) -> NDArray[np.float32]:
+        return self._thumbnails[name].mean()

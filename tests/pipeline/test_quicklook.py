@@ -13,7 +13,8 @@ from odc.geo.geobox import GeoBox
 from crgen.pipeline.cog import RasterProfile
 from crgen.pipeline.files import publish
 from crgen.pipeline.quality import COLOURS, Quality
-from crgen.pipeline.quicklook import InputThumbnails, Panel, draw_quicklook, metres_across, product_panels, stretch_of
+from crgen.pipeline.quicklook import Panel, draw_quicklook, metres_across, product_panels, stretch_of
+from crgen.pipeline.thumbnail import InputThumbnails
 from tests.pipeline.rasters import write_cog
 
 BANDS = ("B2", "B3", "B4", "B8")
