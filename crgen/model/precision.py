@@ -60,7 +60,7 @@ def pick_precision(asked: PrecisionName, generator: Generator, side: int) -> Pre
     """
     if asked == "float32":
         return Precision("float32")
-    name = native_precision(next(generator.parameters()).device) if asked == "auto" else asked
+    name = native_precision(generator.db_low.device) if asked == "auto" else asked
     if name is None:
         return Precision("float32")
     drift = measure_drift(generator, name, side)
@@ -100,7 +100,7 @@ def measure_drift(generator: Generator, precision: str, side: int) -> Drift:
 
     Computed by one thread, so that the number does not depend on how many there are.
     """
-    device = next(generator.parameters()).device
+    device = generator.db_low.device
     windows = [tensor.to(device) for tensor in fixed_windows(generator, side)]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
