@@ -59,7 +59,7 @@ def identity_of(request: FillRequest, work: Plan) -> str:
     the machine changed. Of an Earth Engine manifest only the assets count.
     """
     settings = settings_of(request, work)
-    for immaterial in ("aoi", "source", "weights", "crs", "device", "batch", "chunk"):
+    for immaterial in ("aoi", "source", "weights", "crs", "device", "precision", "batch", "chunk"):
         del settings[immaterial]
     manifest = manifest_of(work.scene.stack)
     if manifest.get("source") == "gee":
