@@ -53,7 +53,9 @@ class UNet(Generator):
         self.dropout = nn.Dropout2d(dropout)
         self.head = nn.Conv2d(widths[0], b, 1)
 
-    def generate(self, s1_t1: Tensor, s2_t1: Tensor, s1_t2: Tensor, s2_t2: Tensor) -> Prediction:
+    def generate(
+        self, s1_t1: Tensor, s2_t1: Tensor, s1_t2: Tensor, s2_t2: Tensor, lent: Tensor | None = None
+    ) -> Prediction:
         """See :meth:`Generator.forward`."""
         inputs = []
         for image, scale in (

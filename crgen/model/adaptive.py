@@ -12,6 +12,8 @@ into a Swin tower. It departs where the paper's form loses what users need:
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -128,6 +130,22 @@ class Reliability(nn.Module):
         return torch.sigmoid(y.float())
 
 
+class Prepared(NamedTuple):
+    """Inputs in the network's units, missing pixels 0, and where they are present, ``(batch, channel, y, x)``."""
+
+    r1: Tensor
+    radar1: Tensor
+    r2: Tensor
+    radar2: Tensor
+    o1: Tensor
+    o2: Tensor
+    seen: Tensor
+    reliability: Tensor
+    """Of ``o1``; 0 where it is missing."""
+    features: Tensor
+    """What the first estimate is regressed on."""
+
+
 class AdaptiveGenerator(Generator):
     """The default generator. Predicts a variance too."""
 
@@ -137,7 +155,9 @@ class AdaptiveGenerator(Generator):
         s, w, n = config.stem, config.width, config.features
         coarse, middle, fine = config.decoder
         self.reliability = Reliability(b + 1 + p, 2 * s // 3)
-        self.estimate = SceneRidge(2 + (1 + len(REACH)) * (2 * p + b) + 2 * p + b + p * b, b, learn_mean=True)
+        once = [0] * 2 * p + [1] * b  # radar is scaled by window, reflectance is absolute
+        shared = torch.tensor([1, 1] + once * (1 + len(REACH)) + once + [0] * p * b)
+        self.estimate = SceneRidge(len(shared), b, learn_mean=True, shared=shared.float())
         with torch.no_grad():
             self.estimate.mean[2 + 2 * p : 2 + 2 * p + b] = torch.eye(b)
         self.stem_t1 = stem(p + 1 + b + 1, s)
@@ -159,14 +179,22 @@ class AdaptiveGenerator(Generator):
         self.adapt = SceneRidge(1 + 2 * b + n, b, precision=10.0, learn_mean=False)
         self.doubt = nn.Sequential(nn.Conv2d(b + 1 + len(NEAR), 16, 1), nn.SiLU(), biased(nn.Conv2d(16, b, 1), -1.0))
 
-    def generate(self, s1_t1: Tensor, s2_t1: Tensor, s1_t2: Tensor, s2_t2: Tensor) -> Prediction:
-        """See :meth:`Generator.forward`."""
-        radar1, optical1, radar2, seen = (present(x) for x in (s1_t1, s2_t1, s1_t2, s2_t2))
-        r1, r2 = self.blind_backscatter(s1_t1, radar1), self.blind_backscatter(s1_t2, radar2)
-        o1, o2 = self.centred(s2_t1, optical1), self.centred(s2_t2, seen)
-        reliability = self.reliability(torch.cat([o1, optical1, r1], 1)) * optical1
+    @property
+    def evidence_size(self) -> int:  # type: ignore[override]
+        """See :class:`Generator`."""
+        return self.estimate.evidence_size
 
-        first, spread = self.estimate(self.features(r1, radar1, r2, radar2, o1, reliability), o2, seen)
+    def evidence(self, s1_t1: Tensor, s2_t1: Tensor, s1_t2: Tensor, s2_t2: Tensor) -> Tensor:
+        """See :meth:`Generator.evidence`."""
+        x = self.prepared(s1_t1, s2_t1, s1_t2, s2_t2)
+        return self.estimate.evidence(x.features, x.o2, x.seen)
+
+    def generate(
+        self, s1_t1: Tensor, s2_t1: Tensor, s1_t2: Tensor, s2_t2: Tensor, lent: Tensor | None = None
+    ) -> Prediction:
+        """See :meth:`Generator.forward`."""
+        r1, radar1, r2, radar2, o1, o2, seen, reliability, features = self.prepared(s1_t1, s2_t1, s1_t2, s2_t2)
+        first, spread = self.estimate(features, o2, seen, lent)
         left = (o2 - first) * seen
         near = []
         for side in NEAR:
@@ -194,6 +222,15 @@ class AdaptiveGenerator(Generator):
             variance=(SPREAD * F.softplus(deviation)).square() + 1e-6,
             prior=prior * SPREAD + CENTRE,
         )
+
+    def prepared(self, s1_t1: Tensor, s2_t1: Tensor, s1_t2: Tensor, s2_t2: Tensor) -> Prepared:
+        """Return the inputs in the network's units, and what the first estimate is regressed on."""
+        radar1, optical1, radar2, seen = (present(x) for x in (s1_t1, s2_t1, s1_t2, s2_t2))
+        r1, r2 = self.blind_backscatter(s1_t1, radar1), self.blind_backscatter(s1_t2, radar2)
+        o1, o2 = self.centred(s2_t1, optical1), self.centred(s2_t2, seen)
+        reliability = self.reliability(torch.cat([o1, optical1, r1], 1)) * optical1
+        features = self.features(r1, radar1, r2, radar2, o1, reliability)
+        return Prepared(r1, radar1, r2, radar2, o1, o2, seen, reliability, features)
 
     def blind_backscatter(self, s1: Tensor, here: Tensor) -> Tensor:
         """Return backscatter with the window's mean and deviation taken out; missing pixels are 0."""

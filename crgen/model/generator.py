@@ -71,6 +71,8 @@ class Generator(nn.Module):
 
     db_low: Tensor
     db_span: Tensor
+    evidence_size = 0
+    """Numbers in :meth:`evidence`; 0 for a form that learns nothing from other windows."""
 
     def scale_backscatter(self, x: Tensor) -> Tensor:
         """Map dB to [-1, 1]; NaN stays NaN."""
@@ -87,7 +89,14 @@ class Generator(nn.Module):
         low, high = self.config.reflectance_range
         return (x + 1) / 2 * (high - low) + low
 
-    def forward(self, s1_t1: Tensor, s2_t1: Tensor, s1_t2: Tensor, s2_t2: Tensor | None = None) -> Prediction:
+    def forward(
+        self,
+        s1_t1: Tensor,
+        s2_t1: Tensor,
+        s1_t2: Tensor,
+        s2_t2: Tensor | None = None,
+        lent: Tensor | None = None,
+    ) -> Prediction:
         """Generate the optical image of t2.
 
         Args:
@@ -95,6 +104,8 @@ class Generator(nn.Module):
             s2_t1: reflectance at t1, ``(batch, band, y, x)``; may be cloudy.
             s1_t2: backscatter at t2.
             s2_t2: reflectance at t2 where it was seen clear, NaN elsewhere; None where nothing was seen.
+            lent: what other windows saw of t2, the weighted sum of their :meth:`evidence`,
+                ``(batch, evidence_size)``; None for nothing.
 
         Returns:
             The prediction; height and width as the input's.
@@ -105,11 +116,21 @@ class Generator(nn.Module):
         height, width = s1_t2.shape[-2:]
         if height % SIZE_MULTIPLE or width % SIZE_MULTIPLE:
             raise ValueError(f"windows of {height} × {width} pixels: both sides must be multiples of {SIZE_MULTIPLE}")
-        return self.generate(s1_t1, s2_t1, s1_t2, torch.full_like(s2_t1, torch.nan) if s2_t2 is None else s2_t2)
+        inputs = s1_t1, s2_t1, s1_t2, torch.full_like(s2_t1, torch.nan) if s2_t2 is None else s2_t2
+        return self.generate(*inputs) if lent is None else self.generate(*inputs, lent)
 
-    def generate(self, s1_t1: Tensor, s2_t1: Tensor, s1_t2: Tensor, s2_t2: Tensor) -> Prediction:
+    def generate(
+        self, s1_t1: Tensor, s2_t1: Tensor, s1_t2: Tensor, s2_t2: Tensor, lent: Tensor | None = None
+    ) -> Prediction:
         """Do the work of :meth:`forward`."""
         raise NotImplementedError
+
+    def evidence(self, s1_t1: Tensor, s2_t1: Tensor, s1_t2: Tensor, s2_t2: Tensor) -> Tensor:
+        """Return what the seen pixels of each window tell of others, ``(batch, evidence_size)``; it adds up.
+
+        Arguments as :meth:`forward`'s.
+        """
+        return s1_t1.new_zeros(len(s1_t1), 0)
 
 
 def build_generator(config: GeneratorConfig, seed: int | None = None) -> Generator:

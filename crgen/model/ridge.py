@@ -4,7 +4,8 @@ Reflectance is a linear function of per-pixel features, whose coefficients have 
 that were seen give their posterior mean exactly; gradients pass through the solve, so features, prior mean and
 precision are learned for it. Nothing seen leaves the prior mean. The window's solution is then refined for its parts:
 around each tile, once for every scale, the residual is regressed on the same features with the coarser solution as the
-prior mean, so that a part with few seen pixels keeps the coarser one.
+prior mean, so that a part with few seen pixels keeps the coarser one. What was seen in other windows may be lent: it
+moves the prior as a limited number of pixels would.
 
 Sources: Bertinetto et al., "Meta-learning with differentiable closed-form solvers", ICLR 2019; Harrison et al.,
 "Meta-learning priors for efficient online Bayesian regression" (ALPaCA), WAFR 2018; Fotheringham et al.,
@@ -23,6 +24,10 @@ PACE = 1e4
 """Change of a precision when its parameter changes by 1: they must move far at the pace of other weights."""
 
 
+LENT = 300.0
+"""Pixels for which what other windows lend counts at most: a window that sees more of its own goes by these."""
+
+
 class SceneRidge(nn.Module):
     """Regress seen pixels of t2 on features, and predict all pixels.
 
@@ -32,6 +37,8 @@ class SceneRidge(nn.Module):
         scales: deviation in pixels of the Gaussian weight around a tile, coarse to fine; one refinement each.
         precision: prior precision of every coefficient, in seen pixels, to start learning from.
         learn_mean: learn a prior mean; else it is 0.
+        shared: 1 for features that mean the same in every window, 0 for others, whose coefficients nothing lent moves;
+            None for all.
     """
 
     def __init__(
@@ -42,6 +49,7 @@ class SceneRidge(nn.Module):
         precision: float = 30.0,
         *,
         learn_mean: bool,
+        shared: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.scales = scales
@@ -52,14 +60,50 @@ class SceneRidge(nn.Module):
         refinement over the window's solution, at first 3."""
         mean = torch.zeros(features, bands)
         self.mean = nn.Parameter(mean) if learn_mean else nn.Buffer(mean, persistent=False)
+        self.shared = nn.Buffer(torch.ones(features) if shared is None else shared, persistent=False)
 
-    def forward(self, features: Tensor, target: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    @property
+    def evidence_size(self) -> int:
+        """Numbers in :meth:`evidence`."""
+        features, bands = self.mean.shape
+        return 1 + features * (features + 1) // 2 + features * bands
+
+    def evidence(self, features: Tensor, target: Tensor, seen: Tensor) -> Tensor:
+        """Return what the seen pixels of a window say of the coefficients, ``(batch, evidence_size)``.
+
+        That is their number, the upper triangle of ``ΦᵀΦ`` and ``Φᵀy``: of several windows it adds up. Arguments as
+        :meth:`forward`'s.
+        """
+        with torch.autocast(features.device.type, enabled=False):
+            pixels, weights, values = (a.float().flatten(2) for a in (features, seen, target))
+            weighted = pixels * weights
+            gram, moment = weighted @ pixels.transpose(1, 2), weighted @ values.transpose(1, 2)
+            row, col = torch.triu_indices(*gram.shape[1:], device=gram.device)
+            return torch.cat([weights.sum(2), gram[:, row, col], moment.flatten(1)], 1)
+
+    def _moved(self, prior: Tensor, lent: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the prior's mean and precision, moved by what other windows lend, for each window."""
+        size, bands = self.mean.shape
+        count, triangle, moment = torch.split(lent, [1, size * (size + 1) // 2, size * bands], 1)
+        row, col = torch.triu_indices(size, size, device=lent.device)
+        gram = lent.new_zeros(len(lent), size, size)
+        gram[:, row, col] = triangle
+        gram[:, col, row] = triangle
+        share = (LENT / count.clamp(min=LENT))[..., None] * self.shared[:, None]
+        precision = prior + share * gram * self.shared
+        residual = share * (moment.view(-1, size, bands) - gram @ self.mean)
+        return self.mean + torch.cholesky_solve(residual, torch.linalg.cholesky(precision)), precision
+
+    def forward(
+        self, features: Tensor, target: Tensor, seen: Tensor, lent: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return the posterior mean of every pixel, and how far its features lie from the seen ones.
 
         Args:
             features: ``(batch, feature, y, x)``; height and width multiples of :data:`TILE`.
             target: what to regress, ``(batch, band, y, x)``; read where ``seen``, finite everywhere.
             seen: weight of each pixel, 0 or 1, ``(batch, 1, y, x)``.
+            lent: sum of the :meth:`evidence` of other windows, ``(batch, evidence_size)``.
 
         Returns:
             The prediction ``(batch, band, y, x)``, and the variance ``φᵀ(ΦᵀΦ + Λ)⁻¹φ`` of the window's solution in
@@ -73,10 +117,11 @@ class SceneRidge(nn.Module):
             weighted = pixels * weights
             gram, moment = weighted @ pixels.transpose(-1, -2), weighted @ values.transpose(-1, -2)
             prior = torch.diag(self.precision * PACE**self.precision_change)
+            mean, precision = (self.mean, prior) if lent is None else self._moved(prior, lent.float())
 
-            factor = torch.linalg.cholesky(gram.sum(1) + prior)
-            residual = moment.sum(1) - gram.sum(1) @ self.mean
-            window = self.mean + torch.cholesky_solve(residual, factor)
+            factor = torch.linalg.cholesky(gram.sum(1) + precision)
+            residual = moment.sum(1) - gram.sum(1) @ mean
+            window = mean + torch.cholesky_solve(residual, factor)
             whitener = torch.linalg.solve_triangular(factor, torch.eye(len(prior), device=prior.device), upper=False)
             spread = _image((whitener[:, None] @ pixels).square().sum(2, keepdim=True), height, width)
 

@@ -1,7 +1,8 @@
 """Many workers: the chunks of one run on dask.distributed, in processes of this machine or of others.
 
 A worker gets a recipe, not data: it opens the imagery and loads the model by itself, once, and writes parts into the
-run's scratch folder, which all must share. Two tasks a chunk: *work* reads and computes and puts what spills over to
+run's scratch folder, which all must share. First a task for each chunk *looks* what it tells others of t2. Then there
+are two: *work* reads and computes and puts what spills over to
 the disk; *finish* waits for the neighbours' spills, not for their pixels. A worker that dies takes with it what it was
 busy with: dask gives those chunks to others, and what is on the disk is not done again.
 """
@@ -24,6 +25,7 @@ from crgen.errors import CrgenError, OutputError, RequestError
 from crgen.model.config import PrecisionName
 from crgen.model.precision import Precision, pick_precision
 from crgen.model.weights import load_model
+from crgen.pipeline.evidence import cells
 from crgen.pipeline.fingerprint import Fingerprint, device_kind, difference, fingerprint_of, short
 from crgen.pipeline.parts import PartStore
 from crgen.pipeline.plan import Plan, lay_out
@@ -31,7 +33,7 @@ from crgen.pipeline.predict import pick_device
 from crgen.pipeline.request import FillRequest
 from crgen.pipeline.runner import Computed, before
 from crgen.pipeline.stack import manifest_of
-from crgen.pipeline.windows import At
+from crgen.pipeline.windows import At, Chunk
 from crgen.pipeline.workshop import Workshop, open_workshop
 
 THREADS = 3
@@ -137,15 +139,19 @@ def device_of(client: Any, request: FillRequest) -> tuple[str, Precision]:
 
 
 def fill_on(
-    client: Any, recipe: Recipe, workshop: Workshop, done: frozenset[At], on_windows: Callable[[int], None]
+    client: Any,
+    recipe: Recipe,
+    workshop: Workshop,
+    ahead: list[Chunk],
+    done: frozenset[At],
+    on_windows: Callable[[int], None],
 ) -> None:
-    """Make the parts of all chunks but those ``done`` on the workers of ``client``.
+    """Look at the chunks ``ahead``, then make the parts of all but those ``done``, on the workers of ``client``.
 
     Raises:
         CrgenError: of the kind that fits what went wrong.
     """
-    from distributed import KilledWorker, as_completed
-
+    _await(client, [client.submit(_look, recipe, chunk.at, pure=False) for chunk in ahead], on_windows)
     works, marks, finished = {}, {}, []
     for chunk in workshop.run.grid:
         if chunk.at in done:
@@ -155,8 +161,14 @@ def fill_on(
         waits = [marks[at] for _, at in before(chunk) if at in marks]
         finished.append(client.submit(_finish, recipe, chunk.at, works[chunk.at], waits, pure=False, priority=5))
     del works, marks
+    _await(client, finished, on_windows)
+
+
+def _await(client: Any, futures: list[Any], on_windows: Callable[[int], None]) -> None:
+    from distributed import KilledWorker, as_completed
+
     try:
-        for future in as_completed(finished, loop=client.loop):  # type: ignore[no-untyped-call]
+        for future in as_completed(futures, loop=client.loop):  # type: ignore[no-untyped-call]
             on_windows(future.result())
             future.release()
     except KilledWorker as error:
@@ -167,7 +179,7 @@ def fill_on(
     except OSError as error:
         raise CrgenError(f"the dask scheduler went away ({error}); start it and run the same command again") from None
     except BaseException:
-        client.cancel(finished, force=True)
+        client.cancel(futures, force=True)
         raise
 
 
@@ -213,6 +225,14 @@ def _device_here(asked: str, precision: PrecisionName, weights: str) -> tuple[st
         return device_kind(device), Precision(precision)
     model = load_model(weights, device)
     return device_kind(device), pick_precision(precision, model.generator, model.card.window)
+
+
+def _look(recipe: Recipe, at: At) -> int:
+    """Put what a chunk tells others of t2 to the disk; return its cells."""
+    workshop = _open(recipe)
+    chunk = workshop.run.grid[at]
+    workshop.keep_evidence(chunk, workshop.run.predictor.evidence(workshop.run.prepare_look(chunk)))
+    return len(cells(chunk, workshop.run.grid.lattice.window))
 
 
 def _work(recipe: Recipe, at: At) -> Computed | None:

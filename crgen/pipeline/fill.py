@@ -13,6 +13,7 @@ from typing import Any
 from crgen.model.precision import Precision, pick_precision
 from crgen.pipeline.cluster import connected, device_of, fill_on, recipe_for
 from crgen.pipeline.earthengine import EarthEngine
+from crgen.pipeline.evidence import cells
 from crgen.pipeline.files import publish, require_space
 from crgen.pipeline.fingerprint import fingerprint_of, short
 from crgen.pipeline.parts import PartStore
@@ -62,8 +63,8 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
 
     Args:
         request: what is asked.
-        on_windows: called from any thread with windows just done and windows in all; those of a stopped run are
-            in neither.
+        on_windows: called from any thread with windows just done and windows in all, those that are only looked at
+            for what they tell others of t2 among them; those of a stopped run are in neither.
 
     Returns:
         The published product.
@@ -88,13 +89,16 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
         done = workshop.finished()
         if not done:
             require_space(paths.folder, work.disk // 4, paths.reflectance)
+        ahead = workshop.unlooked() if len(done) < work.grid.count else []
         total = sum(len(chunk.windows) for chunk in work.grid if chunk.at not in done)
+        total += sum(len(cells(chunk, work.model.card.window)) for chunk in ahead)
         if client is None:
             workshop.run.predictor.on_windows = lambda count: on_windows(count, total)
+            workshop.look(ahead, work.workers)
             workshop.fill(done, work.workers)
         else:
             recipe = recipe_for(request, work, scratch.folder, fingerprint, len(client.nthreads()))
-            fill_on(client, recipe, workshop, done, lambda count: on_windows(count, total))
+            fill_on(client, recipe, workshop, ahead, done, lambda count: on_windows(count, total))
         tally, inputs, blocks = gather(workshop)
         notes = (*scene.notes, *notes_on(tally, scene))
         if done:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from crgen.errors import RequestError
 from crgen.model.precision import computing_in
 from crgen.model.weights import LoadedModel
+from crgen.pipeline.evidence import Lent, Origin
 from crgen.pipeline.windows import Box, Lattice
 
 Array = NDArray[np.float32]
@@ -79,6 +81,8 @@ class Staged(NamedTuple):
     """Windows with a wanted pixel."""
     skipped: int
     """Windows without."""
+    lent: torch.Tensor | None
+    """What each of :attr:`places` is lent by other windows, ``(place, number)``."""
 
 
 class Predictor:
@@ -111,16 +115,22 @@ class Predictor:
         """Integers summed at each pixel."""
         return len(self.model.card.config.bands)
 
-    def stage(self, inputs: WindowInputs, windows: list[tuple[int, int]]) -> Staged:
+    @property
+    def evidence_size(self) -> int:
+        """Numbers in the evidence of a window; 0 where the generator has none."""
+        return self.model.generator.evidence_size
+
+    def stage(self, inputs: WindowInputs, windows: list[Origin], lent: Lent | None = None) -> Staged:
         """Do what needs no device, so that it can be done ahead."""
         side = self.lattice.window
-        places = [Box(r, r + side, c, c + side).slices(inputs.box) for r, c in windows]
-        wanted = [place for place in places if inputs.wanted[place].any()]
+        places = {(r, c): Box(r, r + side, c, c + side).slices(inputs.box) for r, c in windows}
+        wanted = {origin: place for origin, place in places.items() if inputs.wanted[place].any()}
+        borrowed = torch.from_numpy(lent.at(list(wanted))) if lent is not None and wanted else None
         arrays = (inputs.s1_t1, inputs.s2_t1, inputs.s1_t2, inputs.s2_t2) if wanted else ()
         tensors = (torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
         if self.device.startswith("cuda"):
             tensors = (tensor.pin_memory() for tensor in tensors)
-        return Staged(inputs.box, tuple(tensors), wanted, len(places) - len(wanted))
+        return Staged(inputs.box, tuple(tensors), list(wanted.values()), len(places) - len(wanted), borrowed)
 
     def predict(self, staged: Staged) -> NDArray[np.int64]:
         """Return the weighted sum of the windows' digital numbers over the staged box, ``(plane, y, x)``.
@@ -131,46 +141,70 @@ class Predictor:
         self.on_windows(staged.skipped)
         if not staged.places:
             return np.zeros((self.planes, *staged.box.shape), np.int64)
-        batches = [staged.places[i : i + self.batch] for i in range(0, len(staged.places), self.batch)]
         with self._turn:
-            inputs = [tensor.to(self.device, non_blocking=True) for tensor in staged.tensors]
             sums = torch.zeros((self.planes, *staged.box.shape), dtype=torch.int64, device=self.device)
-            for some, made in zip(batches, self._all(inputs, batches), strict=True):
+            for some, made in self._all(staged, self._digital_numbers):
                 for place, dn in zip(some, made, strict=False):
                     sums[..., *place] += dn * self._weights
                 self.on_windows(len(some))
             return np.asarray(sums.cpu().numpy())
 
-    def _all(self, inputs: list[torch.Tensor], batches: list[Places]) -> Iterator[torch.Tensor]:
-        """Yield the batches in order: on a CPU, each core computes its own.
+    def evidence(self, staged: Staged) -> dict[Origin, NDArray[np.float64]]:
+        """Return what each window of :attr:`Staged.places` tells of others, by its origin."""
+        self.on_windows(staged.skipped)
+        told: dict[Origin, NDArray[np.float64]] = {}
+        if not staged.places:
+            return told
+        with self._turn:
+            for some, made in self._all(staged, self.model.generator.evidence):
+                for (rows, cols), numbers in zip(some, made.cpu().double().numpy(), strict=False):
+                    told[rows.start + staged.box.r0, cols.start + staged.box.c0] = numbers
+                self.on_windows(len(some))
+        return told
 
-        PyTorch's threads share the sums of one batch, so its last bit depends on their number; a batch computed by one
-        thread does not depend on how many others there are.
+    def _all(self, staged: Staged, function: Callable[..., torch.Tensor]) -> Iterator[tuple[Places, torch.Tensor]]:
+        """Yield the batches of places in order with what ``function`` makes of their windows.
+
+        On a CPU, each core computes its own batch. PyTorch's threads share the sums of one batch, so its last bit
+        depends on their number; a batch computed by one thread does not depend on how many others there are.
         """
+        places = staged.places
+        inputs = [tensor.to(self.device, non_blocking=True) for tensor in staged.tensors]
+        lent = None if staged.lent is None else staged.lent.to(self.device)
+
+        def compute(some: range) -> torch.Tensor:
+            padded = [*some] + [some[-1]] * (self.batch - len(some))
+            windows = [torch.stack([x[..., *places[i]] for i in padded]) for x in inputs]
+            with torch.inference_mode(), computing_in(self.precision, self.device):
+                return function(*windows) if lent is None else function(*windows, lent[padded])
+
+        def compute_alone(some: range) -> torch.Tensor:
+            torch.set_num_threads(1)
+            return compute(some)
+
+        batches = [range(i, min(i + self.batch, len(places))) for i in range(0, len(places), self.batch)]
         if self.device != "cpu":
-            yield from (self._forward(inputs, some) for some in batches)
+            for some in batches:
+                yield places[some.start : some.stop], compute(some)
             return
         cores = torch.get_num_threads()
         try:
             with ThreadPoolExecutor(cores) as lanes:
-                ahead: deque[Future[torch.Tensor]] = deque()
-                for some in batches:
-                    if len(ahead) > cores:
-                        yield ahead.popleft().result()
-                    ahead.append(lanes.submit(self._forward_alone, inputs, some))
-                while ahead:
-                    yield ahead.popleft().result()
+                ahead: deque[tuple[range, Future[torch.Tensor]]] = deque()
+                waiting = iter(batches)
+                while True:
+                    ahead.extend(
+                        (some, lanes.submit(compute_alone, some)) for some in islice(waiting, cores + 1 - len(ahead))
+                    )
+                    if not ahead:
+                        return
+                    some, future = ahead.popleft()
+                    yield places[some.start : some.stop], future.result()
         finally:
             torch.set_num_threads(cores)
 
-    def _forward_alone(self, inputs: list[torch.Tensor], places: Places) -> torch.Tensor:
-        torch.set_num_threads(1)
-        return self._forward(inputs, places)
-
-    def _forward(self, inputs: list[torch.Tensor], places: Places) -> torch.Tensor:
+    def _digital_numbers(self, *inputs: torch.Tensor) -> torch.Tensor:
         """Return a batch of windows as integers, ``(batch, plane, y, x)``."""
-        padded = places + [places[-1]] * (self.batch - len(places))
-        with torch.inference_mode(), computing_in(self.precision, self.device):
-            made = self.model.generator(*(torch.stack([x[..., *place] for place in padded]) for x in inputs))
-            dn: torch.Tensor = (made.reflectance.float() * REFLECTANCE_SCALE).round().clamp(1, MAX_DN)
-            return dn.to(torch.int64)
+        reflectance = self.model.generator(*inputs).reflectance.float()
+        dn: torch.Tensor = (reflectance * REFLECTANCE_SCALE).round().clamp(1, MAX_DN)
+        return dn.to(torch.int64)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from shapely.geometry.base import BaseGeometry
 
 from crgen.pipeline.area import clip_mask
 from crgen.pipeline.composite import FEATHER, Composite, compose, observed_share, present, seen_clear
+from crgen.pipeline.evidence import Lent, Origin, cells
 from crgen.pipeline.overlap import overlapped
 from crgen.pipeline.predict import REFLECTANCE_SCALE, Predictor, Staged, WindowInputs
 from crgen.pipeline.quality import Quality
@@ -123,8 +124,8 @@ class StackReader:
     def __contains__(self, name: str) -> bool:
         return name in self._stack
 
-    def read(self, box: Box) -> dict[str, Array]:
-        """Return every variable over ``box`` as ``(channel, y, x)`` or ``(y, x)`` float32.
+    def read(self, box: Box, names: Sequence[str] | None = None) -> dict[str, Array]:
+        """Return every variable, or those named, over ``box`` as ``(channel, y, x)`` or ``(y, x)`` float32.
 
         Raises:
             CancelledError: if :attr:`stopped` was set.
@@ -133,7 +134,8 @@ class StackReader:
         if here is None:
             raise ValueError(f"{box} lies outside the stack {self.box}")
         rows, cols = here.slices(self.box)
-        data = self._stack.isel(y=rows, x=cols).compute(
+        stack = self._stack if names is None else self._stack[list(names)]
+        data = stack.isel(y=rows, x=cols).compute(
             scheduler="synchronous", callbacks=[(None, None, self._go_on, None, None)]
         )
         margin = ((here.r0 - box.r0, box.r1 - here.r1), (here.c0 - box.c0, box.c1 - here.c1))
@@ -197,6 +199,7 @@ class Run:
         generate_all: leave observations of t2 out of the result (the generator still sees them).
         clear_threshold: clear-sky score from which a pixel counts as clear.
         on_inputs: called with each chunk read and its own pixels of every variable of the Stack.
+        lent: returns what windows are lent, once every chunk has been through :meth:`look`.
     """
 
     reader: StackReader
@@ -207,6 +210,68 @@ class Run:
     generate_all: bool
     clear_threshold: float
     on_inputs: Callable[[Chunk, dict[str, Array]], Any] = lambda chunk, inputs: None
+    lent: Callable[[], Lent | None] = lambda: None
+
+    @property
+    def lends(self) -> bool:
+        """Whether windows tell each other what they saw of t2."""
+        return self.predictor.evidence_size > 0 and "s2_t2" in self.reader and "clear_t2" in self.reader
+
+    def look(
+        self, chunks: Iterable[Chunk], finish: Callable[[Chunk, dict[Origin, NDArray[np.float64]]], None], workers: int
+    ) -> None:
+        """Find what the cells of chunks tell of t2, before any window is computed.
+
+        Args:
+            chunks: where.
+            finish: called from another thread with a chunk and the evidence of those of its cells that saw something.
+            workers: threads beside this one, which computes.
+
+        Raises:
+            CrgenError: the first that a stage raised; the rest is left.
+        """
+        self.reader.stopped.clear()
+        overlapped(
+            chunks,
+            self.prepare_look,
+            lambda chunk, staged: self.predictor.evidence(staged),
+            finish,
+            self.reader.stopped.set,
+            readers=max(1, workers - 1),
+            finishers=1,
+        )
+
+    def prepare_look(self, chunk: Chunk) -> Staged:
+        """Stage those of a chunk's cells that see t2; only what shows that is read where none does."""
+        footprint = self.grid.footprint(chunk)
+        margin = footprint.grow(FEATHER)
+        at = footprint.slices(margin)
+        data = self.reader.read(margin, ("s2_t2", "clear_t2"))
+        share = observed_share(seen_clear(data["s2_t2"], data["clear_t2"], self.clear_threshold))
+        if (share == 1).any():
+            data |= self.reader.read(margin, ("s1_t1", "s2_t1", "s1_t2"))
+        else:
+            data |= dict.fromkeys(("s1_t1", "s2_t1", "s1_t2"), data["s2_t2"])
+        inputs = self._inputs(footprint, at, data, share, share == 1)
+        return self.predictor.stage(inputs, cells(chunk, self.grid.lattice.window))
+
+    def _inputs(
+        self, footprint: Box, at: tuple[slice, slice], data: dict[str, Array], share: Array, wanted: NDArray[np.bool_]
+    ) -> WindowInputs:
+        """Return what the generator sees; of t2 what counts as observed whole, as a cloud's edge is hazy."""
+        s2_t2 = (
+            np.where(share == 1, data["s2_t2"], np.float32(np.nan))
+            if "s2_t2" in data
+            else np.full_like(data["s2_t1"], np.nan)
+        )
+        return WindowInputs(
+            box=footprint,
+            s1_t1=data["s1_t1"][..., *at],
+            s2_t1=data["s2_t1"][..., *at],
+            s1_t2=data["s1_t2"][..., *at],
+            s2_t2=s2_t2[..., *at],
+            wanted=wanted[at],
+        )
 
     def fill(
         self,
@@ -263,18 +328,12 @@ class Run:
             seen = seen_clear(observed, data["clear_t2"], self.clear_threshold)
         else:
             observed, seen = np.full_like(s2_t1, np.nan), np.zeros(radar_t2.shape, bool)
-        share = np.zeros(seen.shape, np.float32) if self.generate_all else observed_share(seen)
+        observed_part = observed_share(seen)
+        share = np.zeros_like(observed_part) if self.generate_all else observed_part
 
-        at = footprint.slices(margin)
-        inputs = WindowInputs(
-            box=footprint,
-            s1_t1=s1_t1[..., *at],
-            s2_t1=s2_t1[..., *at],
-            s1_t2=s1_t2[..., *at],
-            s2_t2=np.where(seen, observed, np.float32(np.nan))[..., *at],
-            wanted=(radar_t2 & (share < 1) & inside)[at],
-        )
-        staged = self.predictor.stage(inputs, chunk.windows)
+        wanted = radar_t2 & (share < 1) & inside
+        inputs = self._inputs(footprint, footprint.slices(margin), data, observed_part, wanted)
+        staged = self.predictor.stage(inputs, chunk.windows, self.lent() if self.lends else None)
         own = chunk.box.slices(margin)
         tally = Tally(windows=len(staged.places), inside=int(inside[own].sum()), bands=len(s2_t1))
         for name, array in (("s1_t1", s1_t1), ("s2_t1", s2_t1), ("s1_t2", s1_t2)):

@@ -1,15 +1,17 @@
 """What one process needs to take chunks from the imagery to parts on the disk.
 
-A chunk leaves two files: ``ROW_COL.spills``, what its windows add to its neighbours, and then ``ROW_COL.part``, its
-tiles and counts. Where the second stands, the first does. A neighbour that is taken up later, by another process or
-after a kill, finds there what was computed, so that no window is computed twice.
+A chunk leaves ``ROW_COL.evidence``, what it tells others of t2. Once all have, it leaves ``ROW_COL.spills``, what its
+windows add to its neighbours, and then ``ROW_COL.part``, its tiles and counts. Where the last stands, the others do. A
+neighbour that is taken up later, by another process or after a kill, finds there what was computed, so that no window
+is computed twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 
 from crgen.errors import OutputError
 from crgen.pipeline.cog import RasterProfile
+from crgen.pipeline.evidence import Lent, Origin
 from crgen.pipeline.files import require_space
 from crgen.pipeline.parts import (
     Part,
@@ -37,7 +40,7 @@ from crgen.pipeline.runner import NEIGHBOURS, Computed, Run, StackReader, Sums, 
 from crgen.pipeline.splice import WRITE_ERRORS, write_failure
 from crgen.pipeline.thumbnail import InputThumbnails, Reduced
 from crgen.pipeline.tiles import encode
-from crgen.pipeline.windows import At, Chunk
+from crgen.pipeline.windows import At, Chunk, ChunkGrid
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,30 @@ class Workshop:
             self.finish(chunk, computed, incoming)
 
         self.run.fill(finish, workers, done, self.spilled)
+
+    def unlooked(self) -> list[Chunk]:
+        """Return the chunks of which it is not known yet what they tell others of t2."""
+        if not self.run.lends:
+            return []
+        return [chunk for chunk in self.run.grid if not self.store.check(evidence_name(chunk.at))]
+
+    def look(self, chunks: Iterable[Chunk], workers: int) -> None:
+        """Write what chunks tell others of t2, with ``workers`` threads beside this one, which computes.
+
+        Raises:
+            CrgenError: of the kind that fits what went wrong.
+        """
+        self.run.look(chunks, self.keep_evidence, workers)
+
+    def keep_evidence(self, chunk: Chunk, told: Mapping[Origin, NDArray[np.float64]]) -> None:
+        """Write what a chunk tells others.
+
+        Raises:
+            OutputError: if the disk is full or fails.
+        """
+        with self._writing():
+            content = pack_arrays([np.array([*told.values()])])
+            self.store.write(evidence_name(chunk.at), {"cells": [*told]}, {"evidence": content})
 
     def keep_spills(self, chunk: Chunk, computed: Computed) -> None:
         """Write what a chunk spills into its neighbours.
@@ -138,15 +165,17 @@ def open_workshop(request: FillRequest, work: Plan, store: PartStore) -> Worksho
     card, scene = work.model.card, work.scene
     thumbnails = InputThumbnails(work.grid.output.shape, card.config.bands, card.config.pols[0])
     reflectance, quality = profiles(scene, card, request.dtype)
+    predictor = Predictor(work.model, work.device, precision=work.precision.name)
     run = Run(
         reader=StackReader(scene.stack, card.config.pols, card.config.bands),
         output=scene.area.geobox,
         polygon=scene.area.polygon if request.clip else None,
-        predictor=Predictor(work.model, work.device, precision=work.precision.name),
+        predictor=predictor,
         grid=work.grid,
         generate_all=request.generate_all,
         clear_threshold=request.clear_threshold,
         on_inputs=lambda chunk, inputs: thumbnails.reduce(*work.grid.corner(chunk), inputs),
+        lent=cache(lambda: lent_by(work.grid, store, predictor.evidence_size)),
     )
     return Workshop(run, work.paths.reflectance, {"reflectance": reflectance, "quality": quality}, thumbnails, store)
 
@@ -180,6 +209,27 @@ def gather(workshop: Workshop) -> Gathered:
     except OSError as error:
         raise OutputError(f"cannot write {workshop.out}: {error}") from error
     return gathered
+
+
+def lent_by(grid: ChunkGrid, store: PartStore, size: int) -> Lent:
+    """Return what all chunks tell, put together.
+
+    Raises:
+        OSError: if what one of them tells cannot be read.
+    """
+
+    def told() -> Iterator[tuple[Origin, NDArray[np.float64]]]:
+        for chunk in grid:
+            part = store.open(evidence_name(chunk.at))
+            (numbers,) = unpack_arrays(part.read("evidence"), 1)
+            yield from zip(map(tuple, part.summary["cells"]), [] if numbers is None else numbers, strict=True)
+
+    return Lent(grid.output, grid.lattice, told(), size)
+
+
+def evidence_name(at: At) -> str:
+    """Return the file name of what a chunk tells others of t2."""
+    return f"{at[0]}_{at[1]}.evidence"
 
 
 def part_name(at: At) -> str:

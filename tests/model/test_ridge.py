@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from crgen.model.ridge import TILE, SceneRidge, _apply, _image, _tiles
+from crgen.model.ridge import LENT, TILE, SceneRidge, _apply, _image, _tiles
 
 
 def scene(seed: int = 0, features: int = 4, bands: int = 3, side: int = 2 * TILE) -> tuple[Tensor, Tensor, Tensor]:
@@ -27,6 +27,40 @@ def ridge(scales: tuple[float, ...] = (), *, learn_mean: bool = True, features: 
     if learn_mean:
         solver.mean.copy_(torch.randn(features, bands))
     return solver
+
+
+def test_what_is_lent_counts_as_if_it_were_seen_here() -> None:
+    phi, target, seen = scene()
+    solver = ridge()
+    there = solver.evidence(phi, target, seen)
+    assert there.shape == (1, solver.evidence_size)
+    few = seen * (seen.cumsum(-1) < 5)  # no more than count in full
+    assert LENT / 2 < float(few.sum()) <= LENT
+    nothing = torch.zeros_like(seen)
+    lent, _ = solver(phi, target, nothing, solver.evidence(phi, target, few))
+    assert torch.allclose(lent, solver(phi, target, few)[0], atol=1e-4)
+    halves = [few * half for half in (phi[:, 1:2] > 0, phi[:, 1:2] <= 0)]
+    parts = sum(solver.evidence(phi, target, half) for half in halves)
+    assert torch.allclose(parts, solver.evidence(phi, target, few), atol=1e-2)
+
+
+def test_what_is_lent_never_counts_more_than_its_limit() -> None:
+    phi, target, seen = scene()
+    solver = ridge()
+    nothing, evidence = torch.zeros_like(seen), solver.evidence(phi, target, seen)
+    once, thrice = (solver(phi, target, nothing, evidence * n)[0] for n in (1.0, 3.0))
+    assert float(seen.sum()) > LENT
+    assert torch.allclose(once, thrice, atol=1e-4)
+
+
+def test_nothing_lent_moves_the_coefficients_of_what_differs_between_windows() -> None:
+    phi, target, seen = scene()
+    solver = SceneRidge(4, 3, (), learn_mean=True, shared=torch.tensor([1.0, 1, 0, 1])).requires_grad_(False)
+    evidence = solver.evidence(phi, target, seen)
+    only = torch.zeros_like(phi)
+    only[:, 2] = phi[:, 2]
+    assert float(solver(only, target, torch.zeros_like(seen), evidence)[0].abs().max()) == 0
+    assert float(solver(phi, target, torch.zeros_like(seen), evidence)[0].abs().max()) > 1e-3
 
 
 @given(st.integers(0, 1000))

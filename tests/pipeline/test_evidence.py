@@ -1,0 +1,69 @@
+"""What t2 shows in one place is lent to others, by distance, whatever the chunks."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+import crgen
+from crgen.pipeline.evidence import REACH, Lent, cells
+from crgen.pipeline.stack import build_stack
+from crgen.pipeline.windows import Box, ChunkGrid, Lattice
+
+LATTICE = Lattice(64)
+AREA = Box(-3000, 3000, 100, 6100)
+
+
+@pytest.mark.parametrize("chunk", [64, 320, 1000])
+def test_cells_lie_side_by_side_over_the_area_whatever_the_chunks(chunk: int) -> None:
+    area = Box(-130, 201, 30, 475)
+    grid = ChunkGrid(area, LATTICE, chunk)
+    found = [origin for piece in grid for origin in cells(piece, 64)]
+    assert len(found) == len(set(found))
+    assert set(found) == {(r, c) for r in range(-192, 201, 64) for c in range(0, 475, 64)}
+
+
+def test_a_window_is_lent_more_by_near_ones_and_nothing_by_far_ones() -> None:
+    lent = Lent(AREA, LATTICE, [((0, 640), np.array([100.0, 5.0]))], 2)
+    here, beside, far, beyond = lent.at([(0, 640), (0, 640 + 64 * 8), (0, 640 + 64 * 20), (0, 640 + 64 * 40)])
+    assert here == pytest.approx([100, 5])
+    assert beside == pytest.approx(here * np.exp(-((8 / REACH) ** 2) / 2), rel=1e-4)
+    assert 0 < far[0] < beside[0]
+    assert beyond[0] == 0
+    assert np.array_equal(lent.at([(0, 640 - 64 * 3)]), lent.at([(64 * 3, 640)]))
+
+
+def test_what_is_lent_adds_up_and_does_not_depend_on_the_outline() -> None:
+    told = [((0, 640), np.array([100.0])), ((640, 64), np.array([7.0]))]
+    both = Lent(AREA, LATTICE, told, 1).at([(192, 320)])
+    single = [Lent(AREA, LATTICE, [one], 1).at([(192, 320)]) for one in told]
+    assert both == pytest.approx(sum(single))
+    wider = Lent(Box(-5000, 4000, -900, 9100), LATTICE, told, 1).at([(192, 320)])
+    assert np.array_equal(both, wider)
+
+
+def test_land_that_is_hidden_takes_the_colour_that_was_seen_elsewhere(tmp_path: Path) -> None:
+    """The second half of a strip is hidden at t2, a window and more from anything seen."""
+    place = GeoBox((256, 1024), Affine(10, 0, 2560 * 280, 0, -10, 2560 * 1500), "EPSG:32649")
+    rng = np.random.default_rng(0)
+    fields = rng.uniform(0.05, 0.3, (3, 8, 32)).repeat(32, 1).repeat(32, 2)
+    before = (fields + rng.normal(0, 0.005, (3, 256, 1024))).astype(np.float32)
+    after = (0.6 * before + 0.15).astype(np.float32)
+    radar = rng.normal(-11, 1, (2, 1, 256, 1024)).astype(np.float32)
+    clear = np.zeros((256, 1024), np.float32)
+    clear[:, :300] = 1
+    common = {"s1_t1": radar[0], "s2_t1": before, "s1_t2": radar[1]}
+    stack = build_stack(
+        place, {**common, "s2_t2": after, "clear_t2": clear}, pols=("VV",), bands=("B11", "B8", "B3"), manifest={}
+    )
+    errors = {}
+    for name, given in {"shown": stack, "hidden": stack.assign(clear_t2=stack["clear_t2"] * 0)}.items():
+        crgen.write_stack(given, tmp_path / f"{name}.zarr")
+        result = crgen.fill(
+            source=str(tmp_path / f"{name}.zarr"), t1="2021-07-10", t2="2021-07-22", out=tmp_path / f"{name}.tif"
+        )
+        made = result.reflectance.values[:, :, 640:]
+        errors[name] = float(np.sqrt(np.square(made - after[:, :, 640:]).mean()))
+    assert errors["shown"] < 0.93 * errors["hidden"]
