@@ -2,8 +2,8 @@
 
     python -m benchmarks.floods.lending DATA [--every N] [--split test] [--weights base]
 
-DATA holds `ombria`. Prints PSNR / SSIM over the patch's clear pixels, alone and with what the others lend, with S2 at t1
-as it is and half of it under painted cloud.
+DATA holds `ombria`. Prints PSNR / SSIM over the patch's clear pixels, alone and with what the others lend, with S2 at
+t1 as it is and half of it under painted cloud.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def main() -> None:
         truth = torch.nan_to_num(batched(sample.target))
         painted, _ = paint_clouds(s2_t1, data.bands, torch.tensor([PAINTED]), torch.Generator().manual_seed(index))
         for sky, optical in (("as it is", s2_t1), ("half under cloud", painted)):
-            for name, help_ in (("alone", None), ("with what others lend", lent)):
-                made = generator(s1_t1, optical, s1_t2, None, help_).reflectance.clamp(0, 1)
+            for name, borrowed in (("alone", None), ("with what others lend", lent)):
+                made = generator(s1_t1, optical, s1_t2, None, borrowed).reflectance.clamp(0, 1)
                 scores[sky, name].append((float(psnr(made, truth, clear)), float(ssim(made, truth, clear))))
         print(f"{index + 1}/{len(data)}", end="\r", flush=True)
     print("| S2 at t1 | window | patches | PSNR, dB | SSIM |\n|---|---|---|---|---|")
