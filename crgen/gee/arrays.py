@@ -77,6 +77,11 @@ class Pull:
         job = self.job(number)
         return job.layer.decode(self.fetcher.get(job, ahead))
 
+    def begin(self) -> None:
+        """Start to fetch the tiles that ``to_zarr`` reads first, while it is still being set up."""
+        last = len(self) - 1
+        self.fetcher.begin(self.job(n) for n in range(last, max(-1, last - AHEAD * self.settings.concurrency), -1))
+
     @property
     def fetcher(self) -> Fetcher:
         """What fetches them in this process, with its counters."""

@@ -7,11 +7,12 @@ follow it are fetched ahead meanwhile, so that readers that go one block at a ti
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import queue
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ from crgen.gee.patience import INTERRUPTED, LOOK_UP, Stopped, TooMuch
 from crgen.gee.pixels import Tile, grid_of, read_tile, tile_key
 from crgen.gee.session import Session, Settings, connect
 
+SPARE = 0.5
+"""Threads beyond the requests that may be under way, as a share of them: they prepare the next requests, read and keep
+the answers, while as many as may be are on the line."""
 HOME = uuid.uuid4().hex
 """Names this process. Far ahead is fetched only where the stack was opened: dask workers would repeat each other."""
 
@@ -83,7 +87,7 @@ class Fetcher:
         self._threads: list[threading.Thread] = []
         self._stopped = threading.Event()
 
-    def get(self, job: Job, ahead: Sequence[Job] = ()) -> NDArray[Any]:
+    def get(self, job: Job, ahead: Iterable[Job] = ()) -> NDArray[Any]:
         """Return a tile, from disk or from Earth Engine.
 
         Args:
@@ -96,8 +100,7 @@ class Fetcher:
         """
         for _ in range(3):
             needed = self._ask(job, urgent=True)
-            for other in ahead:
-                self._ask(other, urgent=False)
+            self.begin(ahead)
             if needed is not None:
                 _await(needed)
             tile = self.cache.load(job.key)
@@ -106,6 +109,11 @@ class Fetcher:
             with self._lock:
                 self._known.discard(job.key)
         raise SourceError(f"tiles in {self.cache.folder} are damaged as soon as they are written; is the disk sound?")
+
+    def begin(self, jobs: Iterable[Job]) -> None:
+        """Have tiles fetched that will be needed soon; waits for none."""
+        for job in jobs:
+            self._ask(job, urgent=False)
 
     def stop(self) -> None:
         """End the threads; waiting ones at once, others when their request is answered."""
@@ -132,7 +140,8 @@ class Fetcher:
             return future
 
     def _more_threads(self) -> None:
-        if len(self._threads) < self._settings.concurrency:
+        concurrency = self._settings.concurrency
+        if len(self._threads) < concurrency + math.ceil(SPARE * concurrency):
             # Daemons: a run that is interrupted does not wait for answers that nobody reads.
             thread = threading.Thread(target=self._work, daemon=True, name=f"earthengine-{len(self._threads)}")
             self._threads.append(thread)

@@ -25,6 +25,7 @@ class Gate:
         self._refusals = 0
         self._opens = 0.0
         self._changed = threading.Condition()
+        self._thread = threading.local()
 
     @property
     def limit(self) -> int:
@@ -32,14 +33,21 @@ class Gate:
         with self._changed:
             return int(self._limit)
 
+    @property
+    def queued(self) -> float:
+        """Seconds that this thread has waited for places, in all."""
+        return getattr(self._thread, "queued", 0.0)
+
     @contextmanager
     def slot(self) -> Iterator[int]:
         """Wait for a place and hold it; yields a ticket for :meth:`refused`."""
+        start = time.monotonic()
         with self._changed:
             while (wait := self._opens - time.monotonic()) > 0 or self._busy >= int(self._limit):
                 self._changed.wait(wait if wait > 0 else None)
             self._busy += 1
             ticket = self._refusals
+        self._thread.queued = self.queued + time.monotonic() - start
         try:
             yield ticket
         finally:

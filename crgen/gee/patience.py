@@ -60,8 +60,8 @@ def persist(
     Args:
         action: one request.
         what: what it asks for, for messages.
-        gate: where requests queue.
-        patience: seconds of fruitless asking and waiting after which to give up; queueing does not count.
+        gate: where requests queue; waiting there costs no patience.
+        patience: seconds of fruitless asking and waiting after which to give up.
         refuse: turns a fault that no waiting helps into the error for people.
         stopped: set to end the waiting.
         advice: what to do when patience ends, for the message.
@@ -76,20 +76,14 @@ def persist(
     while True:
         if stopped.is_set() or INTERRUPTED.is_set():
             raise Stopped
-        with gate.slot() as ticket:
-            start = time.monotonic()
-            try:
-                result = action()
-            except CrgenError:
-                raise
-            except Exception as error:
-                fault = understand(error)
-                if fault.status == 429:
-                    gate.refused(ticket, fault.retry_after or 0.0)
-            else:
-                gate.answered()
-                return result
-            spent += time.monotonic() - start
+        start, queued = time.monotonic(), gate.queued
+        try:
+            return action()
+        except CrgenError:
+            raise
+        except Exception as error:
+            fault = understand(error)
+        spent += time.monotonic() - start - (gate.queued - queued)
         if fault.remedy is Remedy.SPLIT:
             raise TooMuch(fault.reason)
         if fault.remedy is Remedy.STOP:

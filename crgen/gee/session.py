@@ -93,8 +93,8 @@ class Session:
         account = find_account(settings.credentials, google=settings.is_google)
         self.origin = account.origin
         self.project = find_project(settings.project, account)
-        self.transport = Transport(settings.concurrency, settings.connect_timeout, settings.read_timeout)
         self.gate = Gate(settings.concurrency)
+        self.transport = Transport(self.gate, settings.connect_timeout, settings.read_timeout)
         self.retries: Counter[str] = Counter()
         """Failures that were asked again, by HTTP status (``"429"``) or ``"connection"``."""
         self._retry_lock = threading.Lock()

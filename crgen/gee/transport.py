@@ -1,8 +1,9 @@
-"""HTTP for the Earth Engine client: one pool of connections, timeouts, and counters.
+"""HTTP for the Earth Engine client: one pool of connections, a limit of requests at once, timeouts, and counters.
 
 The client's own transport has no timeout and a pool of ten connections. This one takes its place through
 ``ee.Initialize(http_transport=…)`` and raises what googleapiclient and the retry policy understand:
-``ConnectionError`` and ``TimeoutError``.
+``ConnectionError`` and ``TimeoutError``. It holds a place at the gate only while a request is on the line: while a
+thread prepares its request or reads the pixels that came, another asks.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ import httplib2
 import requests
 from requests.adapters import HTTPAdapter
 
+from crgen.gee.faults import retry_seconds
+from crgen.gee.gate import Gate
+
 BLOCK = 1 << 20
 """Bytes read from a connection at a time."""
 
@@ -26,14 +30,15 @@ class Transport:
     """What googleapiclient sends requests through, in the manner of ``httplib2.Http``; safe from any thread.
 
     Args:
-        pool: connections kept open.
+        gate: lets requests pass; as many connections are kept open as it does at most.
         connect_timeout: seconds to wait for a connection.
         read_timeout: seconds to wait for the answer to begin or go on, and for all of it once it has begun.
     """
 
-    def __init__(self, pool: int, connect_timeout: float, read_timeout: float) -> None:
+    def __init__(self, gate: Gate, connect_timeout: float, read_timeout: float) -> None:
+        self._gate = gate
         self._session = requests.Session()
-        adapter = HTTPAdapter(pool_connections=4, pool_maxsize=pool, max_retries=0, pool_block=False)
+        adapter = HTTPAdapter(pool_connections=4, pool_maxsize=gate.most, max_retries=0, pool_block=False)
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
         self._timeout = (connect_timeout, read_timeout)
@@ -49,12 +54,23 @@ class Transport:
         redirections: int | None = None,
         connection_type: Any = None,
     ) -> tuple[httplib2.Response, bytes]:
-        """Send a request and return the response's headers and its whole body.
+        """Send a request when the gate lets it pass, and return the response's headers and its whole body.
 
         Raises:
             ConnectionError: if the host cannot be reached, or the connection breaks before the body is whole.
             TimeoutError: if the answer does not come in time.
         """
+        with self._gate.slot() as ticket:
+            response, content = self._send(uri, method, body, headers)
+            if response.status == 429:
+                self._gate.refused(ticket, retry_seconds(response.get("retry-after")) or 0.0)
+            elif response.status < 400:
+                self._gate.answered()
+            return response, content
+
+    def _send(
+        self, uri: str, method: str, body: bytes | str | None, headers: Mapping[str, str] | None
+    ) -> tuple[httplib2.Response, bytes]:
         self._count(requests=1, **{_method_of(uri): 1})
         try:
             with self._session.request(

@@ -128,6 +128,7 @@ def run_pull(request: PullRequest, on_tiles: Callable[[int, int], None] = lambda
     require_space(request.out.parent, plan.disk // 4, request.out)
     require_space(plan.pull.folder, int(plan.download), plan.pull.folder)
     with _watched(plan, on_tiles):
+        plan.pull.begin()
         write_stack(plan.acquired.stack, request.out)
     return plan
 

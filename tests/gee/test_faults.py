@@ -14,6 +14,7 @@ import pytest
 import xarray as xr
 
 from crgen.errors import SourceError
+from crgen.gee.pixels import read_tile
 from crgen.gee.session import connect, disconnect
 from crgen.pipeline.earthengine import Acquired, Channels, EarthEngine, acquire
 from tests.earthengine import faults
@@ -107,6 +108,26 @@ def test_other_dtypes_are_narrowed_without_loss_or_asked_again(
     service.add(fault := faults.retype(every=3))
     right(pull())
     assert fault.struck > 0
+
+
+def test_while_a_tile_is_read_the_next_is_on_the_line(
+    service: EarthEngineServer, right: Callable[[xr.Dataset], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CRGEN_EE_CONCURRENCY", "1")
+    service.wait_until_idle()  # what an earlier test gave up is under way still
+    answered = []
+
+    def read_slowly(*arrived):
+        give_up = time.monotonic() + 60
+        while not answered and len(service.tiles) < 2 and time.monotonic() < give_up:
+            time.sleep(0.01)
+        answered.append(len(service.tiles))
+        return read_tile(*arrived)
+
+    monkeypatch.setattr("crgen.gee.fetch.read_tile", read_slowly)
+    right(pull())
+    assert answered[0] >= 2
+    assert service.max_concurrency[faults.COMPUTE] == 1
 
 
 def test_a_stall_is_cut_short_and_asked_again(

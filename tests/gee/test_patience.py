@@ -3,6 +3,7 @@
 import random
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import httplib2
@@ -88,11 +89,11 @@ def failing(error: Exception):
     return action
 
 
-def asking(action, patience: float = 5.0, stopped: threading.Event | None = None):
+def asking(action, patience: float = 5.0, stopped: threading.Event | None = None, gate: Gate | None = None):
     return persist(
         action,
         what="a tile",
-        gate=Gate(4),
+        gate=gate or Gate(4),
         patience=patience,
         refuse=lambda fault: explain(fault, "p", "a test"),
         stopped=stopped or threading.Event(),
@@ -114,6 +115,23 @@ def test_what_comes_in_time_is_returned(monkeypatch: pytest.MonkeyPatch) -> None
 def test_patience_ends_with_the_reason_and_what_to_do() -> None:
     with pytest.raises(SourceError, match=r"did not deliver a tile .*HTTP 503.*run the same command again"):
         asking(failing(refusal(503, "unavailable")), patience=0.2)
+
+
+def test_waiting_for_a_place_costs_no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crgen.gee.patience.FIRST_WAIT", 0.001)
+    gate, failures = Gate(1), [refusal(503)]
+
+    def action() -> str:
+        with gate.slot():
+            if failures:
+                raise failures.pop()
+            return "pixels"
+
+    with ThreadPoolExecutor() as pool:
+        with gate.slot():
+            waiting = pool.submit(asking, action, patience=0.5, gate=gate)
+            time.sleep(0.6)
+        assert waiting.result() == "pixels"
 
 
 def test_too_much_is_for_the_caller_to_split() -> None:
