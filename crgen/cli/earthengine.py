@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from crgen.gee.arrays import Pull
 
 PANEL = "Earth Engine"
 
@@ -31,6 +34,18 @@ MinCoverage = Annotated[
 NoCache = Annotated[
     bool, typer.Option("--no-cache", help="Do not keep fetched tiles for later runs.", rich_help_panel=PANEL)
 ]
+
+
+def fetching(pull: Pull, kept: int) -> dict[str, str]:
+    """Return what a dry run says of fetching tiles, of which ``kept`` are on disk, by heading."""
+    from crgen.pipeline.files import size_text
+
+    requests = len(pull) - kept
+    return {
+        "tiles": f"{len(pull):,} of up to {pull.side} × {pull.side} px, {kept:,} here already",
+        "requests": f"{requests:,} for pixels, {pull.settings.concurrency} at once at most",
+        "download": f"{size_text(pull.bytes * requests / len(pull))} uncompressed, kept in {pull.folder}",
+    }
 
 
 def was_named(context: typer.Context, option: str) -> bool:

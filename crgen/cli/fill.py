@@ -9,7 +9,16 @@ from typing import Annotated, Any, Literal
 import typer
 
 from crgen.cli.console import console, duration, note, progress
-from crgen.cli.earthengine import Credentials, MinCoverage, NoCache, ObservedDays, Project, SearchDays, was_named
+from crgen.cli.earthengine import (
+    Credentials,
+    MinCoverage,
+    NoCache,
+    ObservedDays,
+    Project,
+    SearchDays,
+    fetching,
+    was_named,
+)
 
 
 def fill(
@@ -133,6 +142,7 @@ def fill(
             "windows": f"{work.grid.window_count:,} of {work.model.card.window} × {work.model.card.window} px",
             "memory": f"about {size_text(work.memory)} for imagery, {work.workers} workers",
             "disk": f"at most {size_text(work.disk)}, scratch files included",
+            **({} if work.scene.pull is None else fetching(work.scene.pull, work.scene.pull.kept())),
             "time": f"about {duration(work.seconds)} for the windows on {work.device} in {work.precision.name} "
             f"({work.windows_per_second:.1f} windows/s, measured now)",
             "output": str(work.paths.reflectance),

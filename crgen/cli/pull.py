@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from crgen.cli.console import console, note, progress
-from crgen.cli.earthengine import Credentials, MinCoverage, NoCache, ObservedDays, Project, SearchDays
+from crgen.cli.earthengine import Credentials, MinCoverage, NoCache, ObservedDays, Project, SearchDays, fetching
 
 
 def pull(
@@ -95,9 +95,7 @@ def pull(
         cost = {
             "area": f"{plan.acquired.area.name}, {plan.pull.geobox.crs}, with its margin",
             "pixels": f"{columns} × {rows} = {rows * columns:,}",
-            "tiles": f"{plan.tiles:,} of up to {plan.pull.side} × {plan.pull.side} px, {plan.kept:,} here already",
-            "requests": f"{plan.requests:,} for pixels, {plan.pull.settings.concurrency} at once at most",
-            "download": f"{size_text(plan.download)} uncompressed, kept in {plan.pull.folder}",
+            **fetching(plan.pull, plan.kept),
             "disk": f"at most {size_text(plan.disk)} more for {out}",
         }
         for name, value in cost.items():

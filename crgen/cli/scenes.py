@@ -39,7 +39,7 @@ def scenes(
     from crgen.errors import OutputError
     from crgen.gee.find import refuse_shortfall
     from crgen.model.weights import find_weights, read_card
-    from crgen.pipeline.earthengine import Channels, EarthEngine, scenes_for
+    from crgen.pipeline.earthengine import Channels, EarthEngine, scenes_for, wanted_of
     from crgen.pipeline.files import check_writable, publish, write_partial
     from crgen.pipeline.footprints import draw_footprints
     from crgen.pipeline.request import parse_date
@@ -57,9 +57,8 @@ def scenes(
         min_coverage=min_coverage,
     )
     channels = Channels.of(read_card(find_weights(weights)))
-    area, choice = scenes_for(
-        options, channels, aoi=aoi, t1=parse_date(t1, "t1"), t2=parse_date(t2, "t2"), crs=crs, strict=False
-    )
+    area, wanted = wanted_of(channels, aoi=aoi, t1=parse_date(t1, "t1"), t2=parse_date(t2, "t2"), crs=crs)
+    choice = scenes_for(options, channels, area, wanted, strict=False)
     if choice.candidates:
         room = console.width if console.is_terminal else None
         for line in table([HEAD, *(row(candidate) for candidate in choice.candidates)], room):

@@ -117,9 +117,10 @@ class Fetcher:
 
     def stop(self) -> None:
         """End the threads; waiting ones at once, others when their request is answered."""
-        self._stopped.set()
-        for _ in self._threads:
-            self._queue.put((-1, next(self._order), None, None))  # type: ignore[arg-type]
+        with self._lock:
+            self._stopped.set()
+            for _ in self._threads:
+                self._queue.put((-1, next(self._order), None, None))  # type: ignore[arg-type]
 
     def _ask(self, job: Job, *, urgent: bool) -> Future[None] | None:
         """Have a tile fetched unless it is kept; None if it is."""
@@ -163,7 +164,8 @@ class Fetcher:
                     del self._under_way[job.key]
                     future.set_exception(error)
                     # The run ends with this error: what only waits its turn would be asked for nobody.
-                    self._refuse_queued(error)
+                    if not self._stopped.is_set():
+                        self._refuse_queued(error)
             else:
                 with self._lock:
                     self._known.add(job.key)
@@ -176,7 +178,7 @@ class Fetcher:
         with suppress(queue.Empty):
             while True:
                 _, _, job, future = self._queue.get_nowait()
-                if job is not None and not future.running() and not future.done():
+                if not future.running() and not future.done():
                     del self._under_way[job.key]
                     future.set_exception(error)
 

@@ -6,6 +6,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+
+class TurnedAway(Exception):  # noqa: N818
+    """Got an answer instead of a place."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
 
 
 class Gate:
@@ -24,6 +32,8 @@ class Gate:
         self._busy = 0
         self._refusals = 0
         self._opens = 0.0
+        self._refused_all = 0
+        self._answer: Any = None
         self._changed = threading.Condition()
         self._thread = threading.local()
 
@@ -40,11 +50,18 @@ class Gate:
 
     @contextmanager
     def slot(self) -> Iterator[int]:
-        """Wait for a place and hold it; yields a ticket for :meth:`refused`."""
+        """Wait for a place and hold it; yields a ticket for :meth:`refused`.
+
+        Raises:
+            TurnedAway: if what was answered meanwhile holds for this request too.
+        """
         start = time.monotonic()
         with self._changed:
+            before = self._refused_all
             while (wait := self._opens - time.monotonic()) > 0 or self._busy >= int(self._limit):
                 self._changed.wait(wait if wait > 0 else None)
+                if self._refused_all != before:
+                    raise TurnedAway(self._answer)
             self._busy += 1
             ticket = self._refusals
         self._thread.queued = self.queued + time.monotonic() - start
@@ -59,6 +76,13 @@ class Gate:
         """Count an answer: the service keeps up."""
         with self._changed:
             self._limit = min(self.most, self._limit + 1 / self._limit)
+            self._changed.notify_all()
+
+    def turn_away(self, answer: Any) -> None:
+        """Give all who wait now an answer, for which none of them need ask; before the place of who got it is free."""
+        with self._changed:
+            self._refused_all += 1
+            self._answer = answer
             self._changed.notify_all()
 
     def refused(self, ticket: int, pause: float = 0.0) -> None:

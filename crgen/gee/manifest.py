@@ -108,6 +108,8 @@ class Manifest(_Frozen):
     coverage: dict[str, float]
     """Share of the area that the scenes' footprints cover, by variable."""
     notes: tuple[str, ...] = ()
+    rules: dict[str, int | float] = Field(default_factory=dict)
+    """How the scenes were chosen: the fields of :class:`~crgen.gee.scenes.Rules`."""
     expressions: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of the serialised image that pixels were computed from, by variable."""
 

@@ -18,7 +18,7 @@ the cheapest lies on top: the generator bears cloud, but a near, clear look is w
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 
 import shapely
@@ -140,6 +140,7 @@ def choose(
         scenes={name: _frozen(chosen, catalogue.scored) for name, chosen in taken.items() if chosen},
         coverage={name: _share([c.overpass.shape for c in chosen], outline) for name, chosen in taken.items()},
         notes=(*catalogue.notes, *_notes(taken, wanted, catalogue.scored)),
+        rules=asdict(rules),
     )
     return Choice(manifest, tuple(wanted), tuple(candidates))
 

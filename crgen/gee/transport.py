@@ -17,10 +17,11 @@ from urllib.parse import urlsplit
 
 import httplib2
 import requests
+from googleapiclient.errors import HttpError
 from requests.adapters import HTTPAdapter
 
-from crgen.gee.faults import retry_seconds
-from crgen.gee.gate import Gate
+from crgen.gee.faults import Remedy, understand
+from crgen.gee.gate import Gate, TurnedAway
 
 BLOCK = 1 << 20
 """Bytes read from a connection at a time."""
@@ -60,13 +61,21 @@ class Transport:
             ConnectionError: if the host cannot be reached, or the connection breaks before the body is whole.
             TimeoutError: if the answer does not come in time.
         """
-        with self._gate.slot() as ticket:
-            response, content = self._send(uri, method, body, headers)
-            if response.status == 429:
-                self._gate.refused(ticket, retry_seconds(response.get("retry-after")) or 0.0)
-            elif response.status < 400:
-                self._gate.answered()
-            return response, content
+        try:
+            with self._gate.slot() as ticket:
+                response, content = self._send(uri, method, body, headers)
+                if response.status < 400:
+                    self._gate.answered()
+                    return response, content
+                fault = understand(HttpError(response, content))
+                if response.status == 429:
+                    self._gate.refused(ticket, fault.retry_after or 0.0)
+                if fault.remedy is Remedy.STOP and response.status != 401:  # the client renews a token that expired
+                    self._gate.turn_away((response, content))
+                return response, content
+        except TurnedAway as away:
+            refused: tuple[httplib2.Response, bytes] = away.answer
+            return refused
 
     def _send(
         self, uri: str, method: str, body: bytes | str | None, headers: Mapping[str, str] | None

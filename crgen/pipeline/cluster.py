@@ -10,7 +10,6 @@ busy with: dask gives those chunks to others, and what is on the disk is not don
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import threading
@@ -30,9 +29,9 @@ from crgen.pipeline.fingerprint import Fingerprint, device_kind, difference, fin
 from crgen.pipeline.parts import PartStore
 from crgen.pipeline.plan import Plan, lay_out
 from crgen.pipeline.predict import pick_device
+from crgen.pipeline.product import RUN
 from crgen.pipeline.request import FillRequest
 from crgen.pipeline.runner import Computed, before
-from crgen.pipeline.stack import manifest_of
 from crgen.pipeline.windows import At, Chunk
 from crgen.pipeline.workshop import Workshop, open_workshop
 
@@ -59,12 +58,9 @@ def recipe_for(request: FillRequest, work: Plan, folder: Path, fingerprint: Fing
     Args:
         request: what is asked.
         work: the plan.
-        folder: the run's scratch folder.
+        folder: the run's scratch folder; its record holds the scenes.
         fingerprint: of the run.
         workers: processes there are, which share what Earth Engine answers at once.
-
-    Raises:
-        OutputError: if the manifest of its scenes cannot be written into ``folder``.
     """
     request = replace(
         request,
@@ -75,12 +71,7 @@ def recipe_for(request: FillRequest, work: Plan, folder: Path, fingerprint: Fing
         precision=work.precision.name,
     )
     if request.source == "gee":
-        manifest = folder.absolute() / "manifest.json"
-        try:
-            manifest.write_text(json.dumps(manifest_of(work.scene.stack)))
-        except OSError as error:
-            raise OutputError(f"cannot write {manifest}: {error.strerror}; choose another --out") from error
-        frozen = replace(request.earth_engine, manifest=manifest, processes=max(1, workers))
+        frozen = replace(request.earth_engine, manifest=folder.absolute() / RUN, processes=max(1, workers))
         request = replace(request, aoi=None, t1=None, t2=None, crs=None, earth_engine=frozen)
     local = request.scheduler == "processes"
     cores = max(1, (os.cpu_count() or 1) // process_count(request)) if local else 0

@@ -7,14 +7,14 @@ import datetime
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 from shapely.geometry import MultiPolygon, Polygon
 
-from crgen.errors import RequestError, StackError
+from crgen.errors import RequestError, SourceError, StackError
 from crgen.gee.arrays import Pull, open_pull
 from crgen.gee.cache import TileCache, default_folder
 from crgen.gee.find import find_scenes, newest_pass
@@ -46,6 +46,9 @@ class EarthEngine:
     min_coverage: float = Rules.min_coverage
     manifest: Path | None = None
     """A manifest, or a product's STAC Item, whose scenes to use again."""
+    unfinished: Path | None = None
+    """The record of a stopped run of the same product: its scenes are used again if they were chosen for the same
+    area, dates and rules, though the catalogue may hold others by now."""
     keep_tiles: bool = True
     """Keep fetched tiles on disk for later runs, not only during this one."""
     processes: int = 1
@@ -125,7 +128,7 @@ def open_earth_engine(
     acquired = acquire(options, Channels.of(card), aoi=aoi, t1=t1, t2=t2, crs=crs)
     days = acquired.manifest.dates
     notes = (*acquired.area.notes, *acquired.manifest.notes)
-    return Scene(acquired.stack, acquired.area, days["t1"], days["t2"], notes)
+    return Scene(acquired.stack, acquired.area, days["t1"], days["t2"], notes, acquired.pull)
 
 
 def acquire(
@@ -146,34 +149,30 @@ def acquire(
         manifest = _repeated(options.manifest, channels, aoi, t1, t2, crs)
         area = area_of(manifest)
     else:
-        area, choice = scenes_for(options, channels, aoi=aoi, t1=t1, t2=t2, crs=crs)
-        manifest = choice.manifest
+        area, wanted = wanted_of(channels, aoi=aoi, t1=t1, t2=t2, crs=crs)
+        manifest = _kept(options, channels, area, wanted) or scenes_for(options, channels, area, wanted).manifest
     folder = default_folder() if options.keep_tiles else _passing_folder()
     TileCache(folder).prune()
     pull, manifest = open_pull(manifest, area.geobox.pad(channels.margin), options.settings, folder)
     return Acquired(area, manifest, pull)
 
 
-def scenes_for(
-    options: EarthEngine,
+def wanted_of(
     channels: Channels,
     *,
     aoi: str | None,
     t1: datetime.date | None,
     t2: datetime.date | None,
     crs: str | None,
-    strict: bool = True,
-) -> tuple[Area, Choice]:
-    """Return the area and the acquisitions chosen for it.
+) -> tuple[Area, tuple[Wanted, ...]]:
+    """Return the area on its grid, and what a map of t2 needs of both dates.
 
     Args:
-        options: how to ask.
         channels: what to open.
         aoi: the area, as :func:`~crgen.pipeline.area.read_area` takes it.
         t1: date of the first pair of images.
         t2: date to map.
         crs: grid; None for the area's UTM zone.
-        strict: refuse a choice that covers too little.
 
     Raises:
         CrgenError: of the kind that fits what is wrong.
@@ -184,18 +183,34 @@ def scenes_for(
         raise RequestError("source 'gee' needs both dates: give --t1 and --t2 as YYYY-MM-DD")
     check_dates(t1, t2)
     area = read_area(aoi, crs=crs, resolution=channels.resolution)
-    grid = Grid.of(area.name, area.geobox, area.polygon)
-    choice = find_scenes(
+    return area, (Wanted("t1", t1, mapped=False), Wanted("t2", t2, mapped=True))
+
+
+def scenes_for(
+    options: EarthEngine, channels: Channels, area: Area, wanted: Sequence[Wanted], *, strict: bool = True
+) -> Choice:
+    """Return the acquisitions chosen for an area.
+
+    Args:
+        options: how to ask.
+        channels: what to open.
+        area: the area.
+        wanted: the dates, as many as are needed.
+        strict: refuse a choice that covers too little.
+
+    Raises:
+        CrgenError: of the kind that fits what is wrong.
+    """
+    return find_scenes(
         options.settings,
-        grid,
-        dates(t1, t2),
+        Grid.of(area.name, area.geobox, area.polygon),
+        wanted,
         pols=channels.pols,
         bands=channels.bands,
         rules=options.rules,
         margin=channels.margin * channels.resolution,
         strict=strict,
     )
-    return area, choice
 
 
 def newest_acquisition(
@@ -239,9 +254,17 @@ def area_of(manifest: Manifest) -> Area:
     return Area(manifest.area.name, manifest.area.geobox, polygon)
 
 
-def dates(t1: datetime.date, t2: datetime.date) -> Sequence[Wanted]:
-    """Return what a map of t2 needs of both dates."""
-    return (Wanted("t1", t1, mapped=False), Wanted("t2", t2, mapped=True))
+def _kept(options: EarthEngine, channels: Channels, area: Area, wanted: Sequence[Wanted]) -> Manifest | None:
+    """Return the scenes of a stopped run of the same request, if there is one."""
+    try:
+        held = Manifest.read(options.unfinished) if options.unfinished else None
+    except SourceError:
+        return None
+    same = held is not None and (
+        (held.area, held.dates) == (Grid.of(area.name, area.geobox, area.polygon), {w.name: w.day for w in wanted})
+        and (held.pols, held.bands, held.rules) == (channels.pols, channels.bands, asdict(options.rules))
+    )
+    return held if same else None
 
 
 def _repeated(

@@ -24,6 +24,7 @@ from crgen.pipeline.request import FillRequest, parse_date
 from crgen.pipeline.result import Result, errors, notes_on
 from crgen.pipeline.scratch import scratch_of
 from crgen.pipeline.splice import splice
+from crgen.pipeline.stack import manifest_of
 from crgen.pipeline.workshop import gather, open_workshop
 
 
@@ -84,7 +85,7 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
             device, precision = None, pick_precision(request.precision, model.generator, model.card.window)
         work = replace(work, precision=precision)
         fingerprint = fingerprint_of(request, work, device)
-        scratch = stack.enter_context(scratch_of(paths, fingerprint, restart=request.restart))
+        scratch = stack.enter_context(scratch_of(paths, fingerprint, manifest_of(scene.stack), restart=request.restart))
         workshop = open_workshop(request, work, PartStore(scratch.folder, short(fingerprint)))
         done = workshop.finished()
         if not done:

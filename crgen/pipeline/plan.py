@@ -15,10 +15,11 @@ import torch
 from crgen.errors import OutputError
 from crgen.model.precision import Precision, fixed_windows, pick_precision
 from crgen.model.weights import LoadedModel, find_weights, load_model, read_card
+from crgen.pipeline.area import read_area
 from crgen.pipeline.earthengine import Channels
 from crgen.pipeline.files import check_writable, file_sha256
 from crgen.pipeline.predict import Predictor, WindowInputs, batch_on, pick_device
-from crgen.pipeline.product import Paths
+from crgen.pipeline.product import RUN, Paths
 from crgen.pipeline.request import FillRequest
 from crgen.pipeline.scene import Scene
 from crgen.pipeline.sources import open_scene
@@ -107,9 +108,9 @@ def lay_out(request: FillRequest) -> Plan:
         s1_units=request.s1_units,
         s2_scale=request.s2_scale,
         card=card,
-        earth_engine=request.earth_engine,
+        earth_engine=replace(request.earth_engine, unfinished=_unfinished(request, card.resolution)),
     )
-    paths = Paths(request.out or Path(f"{scene.area.name}_{scene.t1}_{scene.t2}.tif"))
+    paths = Paths.of(request.out, scene.area, scene.t1, scene.t2)
     grid = ChunkGrid(lattice_box(scene.area.geobox), Lattice(card.window), request.chunk)
     workers = request.workers or os.cpu_count() or 1
     return Plan(scene, model, device, paths, grid, workers, Precision(request.precision), 0.0)
@@ -122,6 +123,16 @@ def channels_of(weights: str) -> Channels:
         WeightsError: if there are none of that name.
     """
     return Channels.of(read_card(find_weights(weights)))
+
+
+def _unfinished(request: FillRequest, resolution: float) -> Path | None:
+    """Return the record that a stopped run of the same product would have left, if its scenes may be used again."""
+    if request.source != "gee" or request.restart or request.earth_engine.manifest is not None:
+        return None
+    if not (request.aoi and request.t1 and request.t2):
+        return None
+    area = read_area(request.aoi, crs=request.crs, resolution=resolution)
+    return Paths.of(request.out, area, request.t1, request.t2).scratch / RUN
 
 
 def measure(predictor: Predictor, rounds: int = 1) -> float:

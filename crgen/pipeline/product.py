@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from crgen.model.card import ModelCard
 from crgen.model.weights import LoadedModel
+from crgen.pipeline.area import Area
 from crgen.pipeline.cog import RasterProfile
 from crgen.pipeline.files import partial_name
 from crgen.pipeline.predict import REFLECTANCE_SCALE
@@ -22,7 +23,7 @@ from crgen.pipeline.stack import manifest_of
 from crgen.pipeline.thumbnail import InputThumbnails
 
 RUN, PUBLISHING = "run.json", "publishing.json"
-"""In the scratch folder: which run it belongs to, and the files about to be published."""
+"""In the scratch folder: which run it belongs to, with its scenes, and the files about to be published."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class Paths:
     """The files of a product, all beside the reflectance COG and named after it."""
 
     reflectance: Path
+
+    @classmethod
+    def of(cls, out: Path | None, area: Area, t1: datetime.date, t2: datetime.date) -> Paths:
+        """Return the files named by ``out``, or after area and dates."""
+        return cls(out or Path(f"{area.name}_{t1}_{t2}.tif"))
 
     def _companion(self, ending: str) -> Path:
         return self.reflectance.with_name(self.reflectance.stem + ending)

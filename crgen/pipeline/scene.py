@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import xarray as xr
 
 from crgen.errors import RequestError
+from crgen.gee.arrays import Pull
 from crgen.pipeline.area import Area
 
 SENTINEL1_START = datetime.date(2014, 10, 3)
@@ -24,6 +25,8 @@ class Scene:
     t1: datetime.date
     t2: datetime.date
     notes: tuple[str, ...]
+    pull: Pull | None = None
+    """The tiles to fetch, where the Stack is of Earth Engine."""
 
 
 def check_dates(t1: datetime.date, t2: datetime.date) -> None:

@@ -47,7 +47,7 @@ class Scratch:
 
 
 @contextlib.contextmanager
-def scratch_of(paths: Paths, fingerprint: Fingerprint, *, restart: bool) -> Iterator[Scratch]:
+def scratch_of(paths: Paths, fingerprint: Fingerprint, manifest: dict[str, Any], *, restart: bool) -> Iterator[Scratch]:
     """Lock a product's scratch folder and make it, or take up what a stopped run left there.
 
     Leaving removes what was half made of the product. The parts stay if the run was stopped after it had finished
@@ -56,6 +56,7 @@ def scratch_of(paths: Paths, fingerprint: Fingerprint, *, restart: bool) -> Iter
     Args:
         paths: the product.
         fingerprint: names the run.
+        manifest: the scenes it uses, kept with it.
         restart: throw away what another run left.
 
     Raises:
@@ -68,7 +69,7 @@ def scratch_of(paths: Paths, fingerprint: Fingerprint, *, restart: bool) -> Iter
     keep = False
     with _without_empty(new), _locked(paths):
         try:
-            created = _claim(folder, paths, fingerprint, restart)
+            created = _claim(folder, paths, fingerprint, manifest, restart)
             yield Scratch(folder, created)
         except OtherRun:
             keep = True
@@ -140,7 +141,9 @@ def _locked(paths: Paths) -> Iterator[None]:
         lock.release()
 
 
-def _claim(folder: Path, paths: Paths, fingerprint: Fingerprint, restart: bool) -> datetime.datetime:
+def _claim(
+    folder: Path, paths: Paths, fingerprint: Fingerprint, manifest: dict[str, Any], restart: bool
+) -> datetime.datetime:
     """Return when the run in ``folder`` began; it begins now if there is none."""
     try:
         held = _held(folder)
@@ -157,7 +160,7 @@ def _claim(folder: Path, paths: Paths, fingerprint: Fingerprint, restart: bool) 
             if leftover.name != LOCK:
                 leftover.unlink()
         created = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
-        _write_json(folder / RUN, {"fingerprint": fingerprint, "created": created.isoformat()})
+        _write_json(folder / RUN, {"fingerprint": fingerprint, "created": created.isoformat(), "manifest": manifest})
     except OSError as error:
         raise OutputError(f"cannot write {paths.reflectance}: {error.strerror}; choose another --out") from error
     return created

@@ -171,7 +171,7 @@ def test_requests_refused_together_halve_the_limit_once_and_answers_raise_it_slo
 
 
 def test_never_more_pass_at_once_than_the_limit() -> None:
-    gate, now, most, lock = Gate(3), 0, 0, threading.Lock()
+    gate, now, most, lock, full = Gate(3), 0, 0, threading.Lock(), threading.Event()
 
     def request() -> None:
         nonlocal now, most
@@ -179,7 +179,10 @@ def test_never_more_pass_at_once_than_the_limit() -> None:
             with lock:
                 now += 1
                 most = max(most, now)
-            time.sleep(0.02)
+                if now >= 3:
+                    full.set()
+            full.wait(60)
+            time.sleep(0.01)
             with lock:
                 now -= 1
 
