@@ -12,7 +12,7 @@ from crgen.batch.dates import BEFORE_EVENT, LATEST, DaysBefore
 from crgen.batch.jobs import Job
 from crgen.batch.outcome import Found
 from crgen.errors import StackError
-from crgen.pipeline.earthengine import newest_acquisition, scenes_for
+from crgen.pipeline.earthengine import newest_acquisition, scenes_for, wanted_of
 from crgen.pipeline.fingerprint import identity_of
 from crgen.pipeline.plan import Plan, channels_of, lay_out
 from crgen.pipeline.request import FillRequest
@@ -47,9 +47,9 @@ def find(job: Job, today: datetime.date, scratch: Path, *, processes: int = 1) -
         assert t1 is not None
         assert t2 is not None
         try:
-            _, choice = scenes_for(
-                job.earth_engine(processes), channels_of(job.weights), aoi=job.aoi, t1=t1, t2=t2, crs=job.crs
-            )
+            channels = channels_of(job.weights)
+            area, wanted = wanted_of(channels, aoi=job.aoi, t1=t1, t2=t2, crs=job.crs)
+            choice = scenes_for(job.earth_engine(processes), channels, area, wanted)
         except StackError as error:
             raise NothingYet(str(error)) from error
         manifest = choice.manifest.model_dump(mode="json")
