@@ -6,6 +6,7 @@ name, brought to the disk and renamed, and begins with the digest of its content
 
 from __future__ import annotations
 
+import atexit
 import errno
 import hashlib
 import io
@@ -30,6 +31,8 @@ except ImportError:  # Windows: processes may fetch a tile twice there
 MAGIC = b"crgen tile 1\n"
 DIGEST = hashlib.sha256().digest_size
 KEEP_DAYS = 30
+_claimed: set[Path] = set()
+"""Lock files of the tiles that this process is fetching."""
 
 
 def default_folder() -> Path:
@@ -99,12 +102,16 @@ class TileCache:
             descriptor = _locked(path, until) if fcntl else None
         except OSError as error:
             raise self._unwritable(error) from error
+        if descriptor is None:
+            yield
+            return
+        _claimed.add(path)
         try:
             yield
         finally:
-            if descriptor is not None:
-                path.unlink(missing_ok=True)
-                os.close(descriptor)
+            path.unlink(missing_ok=True)
+            os.close(descriptor)
+            _claimed.discard(path)
 
     def remove(self, key: str) -> None:
         """Forget a tile."""
@@ -156,6 +163,13 @@ class TileCache:
             f"cannot keep fetched tiles in {self.folder}: {error.strerror}; {remedy}, or set CRGEN_CACHE to "
             "another folder"
         )
+
+
+@atexit.register
+def _give_up_claims() -> None:
+    """Remove the locks of tiles whose threads end with the process."""
+    for path in _claimed.copy():
+        _forget(path)
 
 
 def _forget(path: Path) -> None:

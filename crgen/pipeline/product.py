@@ -182,6 +182,7 @@ def picture(
         quality=partial_name(paths.quality),
         t1=scene.t1,
         t2=scene.t2,
+        days=scene.days,
     )
     title = paths.reflectance.stem
     if error is not None:

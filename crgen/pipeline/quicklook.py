@@ -93,7 +93,7 @@ def draw_quicklook(
 
 
 def product_panels(
-    inputs: InputThumbnails, *, result: Path, quality: Path, t1: date, t2: date
+    inputs: InputThumbnails, *, result: Path, quality: Path, t1: date, t2: date, days: Mapping[str, Sequence[date]]
 ) -> tuple[list[Panel], NDArray[np.float32]]:
     """Return the panels of a product, and its image to set the stretch by.
 
@@ -103,6 +103,7 @@ def product_panels(
         quality: the quality COG.
         t1: day of the reference images.
         t2: day the product shows.
+        days: days of acquisition by variable, in order, where they are known; named where they are others.
     """
     with rasterio.open(result) as cog:
         shown = display_bands(cog.descriptions)
@@ -119,9 +120,11 @@ def product_panels(
     image = _channels_last(cog_thumbnail(result, shown))
     classes = cog_thumbnail(quality)[0]
     panels = [
-        Panel(f"t1 optical, {_day(t1)}", optical("s2_t1"), "optical", f"Sentinel-2 · {colours}"),
-        Panel(f"t1 radar, {_day(t1)}", radar("s1_t1"), "radar", f"Sentinel-1 {pol}"),
-        Panel(f"t2 radar, {_day(t2)}", radar("s1_t2"), "radar", f"Sentinel-1 {pol}"),
+        Panel(
+            f"t1 optical, {_days(days.get('s2_t1', ()), t1)}", optical("s2_t1"), "optical", f"Sentinel-2 · {colours}"
+        ),
+        Panel(f"t1 radar, {_days(days.get('s1_t1', ()), t1)}", radar("s1_t1"), "radar", f"Sentinel-1 {pol}"),
+        Panel(f"t2 radar, {_days(days.get('s1_t2', ()), t2)}", radar("s1_t2"), "radar", f"Sentinel-1 {pol}"),
         Panel(f"t2 result, {_day(t2)}", image, "optical", f"origin: see quality · {colours}"),
         Panel(f"t2 quality, {_day(t2)}", classes, "quality", "where each pixel comes from"),
     ]
@@ -220,6 +223,14 @@ def _legend(counts: Mapping[Quality, int], missing: bool) -> list[Entry]:
 
 def _channels_last(image: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.moveaxis(image, 0, -1)
+
+
+def _days(acquired: Sequence[date], asked: date) -> str:
+    """Return the day asked for, after those of the acquisitions where they are others."""
+    if not acquired or list(acquired) == [asked]:
+        return _day(asked)
+    ends = dict.fromkeys((acquired[0], acquired[-1]))
+    return f"{' to '.join(map(_day, ends))} for {_day(asked)}"
 
 
 def _day(day: date) -> str:

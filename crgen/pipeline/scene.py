@@ -9,7 +9,9 @@ import xarray as xr
 
 from crgen.errors import RequestError
 from crgen.gee.arrays import Pull
+from crgen.gee.manifest import manifest_in
 from crgen.pipeline.area import Area
+from crgen.pipeline.stack import manifest_of
 
 SENTINEL1_START = datetime.date(2014, 10, 3)
 """First acquisitions in Earth Engine's ``COPERNICUS/S1_GRD``."""
@@ -27,6 +29,15 @@ class Scene:
     notes: tuple[str, ...]
     pull: Pull | None = None
     """The tiles to fetch, where the Stack is of Earth Engine."""
+
+    @property
+    def days(self) -> dict[str, list[datetime.date]]:
+        """Days of acquisition (UTC) by variable, in order, as far as the Stack says them."""
+        scenes = manifest_in(manifest_of(self.stack)).get("scenes", {})
+        return {
+            name: sorted({datetime.date.fromisoformat(scene["time"][:10]) for scene in chosen})
+            for name, chosen in scenes.items()
+        }
 
 
 def check_dates(t1: datetime.date, t2: datetime.date) -> None:

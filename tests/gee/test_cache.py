@@ -1,6 +1,8 @@
 """Tiles on disk: whole or absent, whatever happened to the file."""
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -102,6 +104,24 @@ def test_old_tiles_and_leftovers_of_killed_runs_go(tmp_path: Path) -> None:
 def test_the_folder_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CRGEN_CACHE", str(tmp_path))
     assert default_folder() == tmp_path / "earthengine"
+
+
+def test_a_process_that_ends_while_tiles_are_fetched_leaves_no_lock(tmp_path: Path) -> None:
+    program = f"""
+import threading
+from pathlib import Path
+from crgen.gee.cache import TileCache
+held = threading.Event()
+def fetch():
+    with TileCache(Path({str(tmp_path)!r})).claim({KEY!r}, lambda: False):
+        held.set()
+        threading.Event().wait()
+threading.Thread(target=fetch, daemon=True).start()
+held.wait()
+assert list(Path({str(tmp_path)!r}).rglob("*.lock"))
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+    assert not files_below(tmp_path)
 
 
 def test_one_process_at_a_time_fetches_a_tile(tmp_path: Path) -> None:

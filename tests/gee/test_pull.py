@@ -83,6 +83,22 @@ def test_a_dry_run_counts_and_writes_nothing(service: EarthEngineServer, crgen, 
     assert files_in(here) == {}
 
 
+def test_a_dry_run_of_fill_counts_them_too(
+    service: EarthEngineServer,
+    crgen,  # noqa: F811
+    here: Path,  # noqa: F811
+    tiny_weights: Path,
+) -> None:
+    words = (*ASKED, "--weights", tiny_weights)
+    pulled = crgen("pull", *words, "--out", "stack.zarr", "--dry-run").out.splitlines()
+    filled = crgen("fill", *words, "--out", "map.tif", "--dry-run").out.splitlines()
+    for heading in ("tiles", "requests", "download"):
+        (line,) = (line for line in pulled if line.startswith(heading))
+        assert line in filled
+    assert not service.tiles
+    assert files_in(here) == {}
+
+
 def test_scenes_prints_all_candidates_and_makes_picture_and_manifest(
     service: EarthEngineServer,
     crgen,  # noqa: F811

@@ -139,10 +139,11 @@ def test_panels_of_a_product_say_day_sensor_and_bands(tmp_path, bands, named):
         quality=tmp_path / "q.tif",
         t1=date(2021, 7, 1),
         t2=date(2021, 7, 22),
+        days={"s2_t1": [date(2021, 7, 1)], "s1_t1": [date(2021, 6, 28), date(2021, 6, 29), date(2021, 7, 3)]},
     )
     assert [p.title for p in panels] == [
         "t1 optical, 1 Jul 2021",
-        "t1 radar, 1 Jul 2021",
+        "t1 radar, 28 Jun 2021 to 3 Jul 2021 for 1 Jul 2021",
         "t2 radar, 22 Jul 2021",
         "t2 result, 22 Jul 2021",
         "t2 quality, 22 Jul 2021",
