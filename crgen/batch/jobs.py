@@ -7,11 +7,12 @@ import difflib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from crgen.batch.dates import BEFORE_EVENT, LATEST, T1, T2, Day, DaysBefore, Deadline, Duration
 from crgen.batch.toml import Lines, Place, read_toml
@@ -30,6 +31,20 @@ class JobsError(RequestError):
     def __init__(self, problems: list[str]) -> None:
         super().__init__(problems[0] + (f" (and {len(problems) - 1} more: crgen batch check)" if problems[1:] else ""))
         self.problems = problems
+
+
+def _expanded(text: str) -> str:
+    """Put environment variables, written ``${NAME}``, into a value that may hold a secret."""
+
+    def value(found: re.Match[str]) -> str:
+        if found[1] not in os.environ:
+            raise ValueError(f"the environment variable {found[1]} is not set")
+        return os.environ[found[1]]
+
+    return re.sub(r"\$\{(\w+)\}", value, text)
+
+
+Secret = Annotated[str, AfterValidator(_expanded)]
 
 
 class _Section(BaseModel):
@@ -145,10 +160,40 @@ class Limits(_Section):
 class State(_Section):
     """Where schedulers keep what they know."""
 
-    url: str = ""
+    url: Secret = ""
     """SQLAlchemy URL of SQLite or PostgreSQL; a SQLite file beside the jobs file if empty."""
     lease: Duration = datetime.timedelta(seconds=60)
     """How long a scheduler may be silent before others take it for dead."""
+
+
+class Deliver(_Section):
+    """Where finished products are copied to."""
+
+    to: Secret
+    """A folder, or the URL of one in an object store."""
+    storage_options: dict[str, Any] = {}
+
+
+class Notify(_Section):
+    """Who is told of what."""
+
+    urls: list[Secret]
+    """As apprise writes them."""
+    on: list[Literal["done", "failed", "late"]] = ["done", "failed", "late"]
+
+
+class Metrics(_Section):
+    """What Prometheus is told."""
+
+    textfile: str
+    """In the folder of node_exporter's textfile collector."""
+
+
+class Log(_Section):
+    """The log for machines."""
+
+    file: str
+    """Lines of JSON are added to it; ``-`` for standard error."""
 
 
 class JobsFile(_Section):
@@ -157,6 +202,10 @@ class JobsFile(_Section):
     job: Annotated[list[Job], Field(min_length=1)]
     limits: Limits = Limits()
     state: State = State()
+    deliver: Deliver | None = None
+    notify: Notify | None = None
+    metrics: Metrics | None = None
+    log: Log | None = None
 
     @model_validator(mode="after")
     def _named_once(self) -> Self:
@@ -190,6 +239,10 @@ def read_jobs(path: Path) -> JobsFile:
         raise JobsError(list(wrong)) from None
     home = path.absolute().parent
     located: dict[str, Any] = {"job": [_at_home(job, home) for job in read.job], "state": _located(read.state, path)}
+    for section, key in (("deliver", "to"), ("metrics", "textfile"), ("log", "file")):
+        held = getattr(read, section)
+        if held is not None and "://" not in (value := getattr(held, key)) and value != "-":
+            located[section] = held.model_copy(update={key: str(home / value)})
     read = read.model_copy(update=located)
     if problems := list(_refusals(path, lines, read)):
         raise JobsError(problems)
@@ -209,9 +262,8 @@ def _problem(path: Path, lines: Lines, jobs: list[dict[str, Any]], error: Any) -
             place, who = ("defaults", *key), "defaults: "
     else:
         key = place
-        section = JobsFile.model_fields.get(str(place[0])) if len(place) > 1 else None
-        if section is not None and isinstance(section.annotation, type):
-            known = section.annotation
+        sections = {"limits": Limits, "state": State, "deliver": Deliver, "notify": Notify, "metrics": Metrics}
+        known = sections.get(str(place[0]), JobsFile) if len(place) > 1 else JobsFile
     name = ".".join(str(k) for k in key)
     what = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":

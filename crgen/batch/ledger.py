@@ -9,7 +9,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from crgen.batch.clock import Observer, utc
+from crgen.batch import clock
+from crgen.batch.clock import Observer
 from crgen.batch.failures import Failure, wait_after
 from crgen.batch.jobs import Job, Limits
 from crgen.batch.outcome import Done, Found, Nothing, Outcome, Stopped, Waiting
@@ -94,7 +95,7 @@ class Ledger:
     def _take(
         self, connection: sa.Connection, wanted: Job, row: Row | None, definition: str, device: str
     ) -> Claim | Late | None:
-        now, name = utc(), wanted.name
+        now, name = clock.utc(), wanted.name
         values: dict[str, Any] = {"definition": definition, "changed_at": now}
         if row is None or row["definition"] != definition:
             values |= {"attempts": 0, "lost": 0, "failed_at": None, "retry_at": None, "settled": False}
@@ -127,7 +128,7 @@ class Ledger:
             key = {"job": name, "identity": found.identity}
             others = sa.and_(run.c.job == name, run.c.identity != found.identity, run.c.status == "pending")
             connection.execute(run.update().where(others).values(status="dropped", reason="the job was changed"))
-            upsert(connection, run, key, values | {"status": "pending", "reason": "", "found_at": utc()})
+            upsert(connection, run, key, values | {"status": "pending", "reason": "", "found_at": clock.utc()})
             mine = job.update().where(held(name, self.owner))
             connection.execute(mine.values(identity=found.identity, attempts=0, product=found.product))
 
@@ -139,7 +140,7 @@ class Ledger:
         Returns:
             The job's new status; None if it was no longer this scheduler's.
         """
-        wanted, now = claim.job, utc()
+        wanted, now = claim.job, clock.utc()
         status: list[str] = []
 
         def work(connection: sa.Connection) -> None:
@@ -211,7 +212,7 @@ def due(row: Row | None, definition: str, looked: bool) -> bool:
         return True
     if row["status"] == "retry":
         # A moment before the failure means that the clock was set back: waiting by it could take for ever.
-        return not row["failed_at"] <= utc() < row["retry_at"]
+        return not row["failed_at"] <= clock.utc() < row["retry_at"]
     return not (row["settled"] or looked)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from crgen.batch.failures import Failure
-from crgen.batch.jobs import Job
+from crgen.batch.jobs import Deliver, Job
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class Order:
     log: Path
     threads: int
     """Cores to use."""
+    deliver: Deliver | None
+    """Where to copy the product."""
     processes: int
     """Processes that share the quota of the Earth Engine project."""
 

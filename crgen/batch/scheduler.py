@@ -18,16 +18,21 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from crgen.batch.clock import Observer, utc
+from crgen.batch import clock
+from crgen.batch.clock import Observer
 from crgen.batch.failures import died
 from crgen.batch.jobs import Job, JobsFile, read_jobs
 from crgen.batch.ledger import Claim, Late, Ledger, due
+from crgen.batch.log import RunLogger, open_log
+from crgen.batch.notify import Event
 from crgen.batch.outcome import Failed, Found, Nothing, Order, Outcome, Stopped, Waiting
 from crgen.batch.state import State, beat
-from crgen.errors import CrgenError
+from crgen.errors import CrgenError, RequestError
 
 GRACE = 30.0
 """Seconds jobs have to stop before they are killed; what they finished is kept either way."""
+CHORES_EVERY = 30.0
+"""Seconds between updates of lists and metrics while there is work."""
 TICK = 5.0
 """Seconds between looks at the state, at most."""
 
@@ -53,6 +58,7 @@ class _Running:
     process: BaseProcess
     connection: Connection
     log: Path
+    run_id: str
     outcome: Outcome | None = None
     lost: bool = False
 
@@ -99,6 +105,10 @@ class Scheduler:
         self.lease = self.file.state.lease.total_seconds()
         self.observer = Observer(self.lease)
         self.ledger = Ledger(self.state, self.name, self.machine, self.observer)
+        self._log = self._open_log()
+        self._events: list[Event] = []
+        self._chores: BaseProcess | None = None
+        self._changed, self._chored = False, time.monotonic()
         self._warm = False
         self._renewed = time.monotonic()
 
@@ -112,7 +122,9 @@ class Scheduler:
             while True:
                 self._reload()
                 started = self._start_what_is_due()
-                if not self._running and not started and self.poll is None and not self._in_doubt():
+                idle = not self._running and not started
+                self._do_chores(idle)
+                if idle and self.poll is None and not self._in_doubt():
                     return self.summary
                 self._collect(min(TICK, self.lease / 4))
                 self._renew()
@@ -120,7 +132,31 @@ class Scheduler:
             self._stop()
             raise
         finally:
+            if self._chores is not None:
+                self._chores.join(GRACE)
             self.state.close()
+
+    def _do_chores(self, idle: bool) -> None:
+        """Let lists, metrics and people know what changed, one process at a time."""
+        if self._chores is not None and (idle or not self._chores.is_alive()):
+            self._chores.join(GRACE if idle else None)
+            self._chores = None
+        late = time.monotonic() - self._chored > CHORES_EVERY
+        if self._changed and self._chores is None and (idle or late):
+            self._chored = time.monotonic()
+            from crgen.batch.chores import do_chores
+
+            self._chores = _process(self.processes, do_chores, self.file, self._events, self.name)
+            self._chores.start()
+            self._changed, self._events = False, []
+
+    def _open_log(self) -> RunLogger | None:
+        if self.file.log is None:
+            return None
+        try:
+            return open_log(None if self.file.log.file == "-" else Path(self.file.log.file), self.name)
+        except ModuleNotFoundError as error:
+            raise RequestError(f"the JSON log needs {error.name}: pip install 'crgen[batch]'") from None
 
     def _start_what_is_due(self) -> bool:
         started = False
@@ -164,9 +200,10 @@ class Scheduler:
             job=wanted if wanted.workers else wanted.model_copy(update={"workers": cores}),
             unfinished=claim.unfinished,
             finished=claim.finished,
-            today=datetime.datetime.fromtimestamp(utc(), datetime.UTC).date(),
+            today=datetime.datetime.fromtimestamp(clock.utc(), datetime.UTC).date(),
             log=log,
             threads=cores,
+            deliver=self.file.deliver,
             processes=self.file.limits.per_project,
         )
         here, there = self.processes.Pipe(duplex=False)
@@ -175,8 +212,8 @@ class Scheduler:
         process = _process(self.processes, work, there, order)
         process.start()
         there.close()
-        self._running[wanted.name] = _Running(claim, process, here, log)
-        self.tell("started", job=wanted.name, run=run_id, log=str(log), resumes=claim.unfinished is not None)
+        self._running[wanted.name] = _Running(claim, process, here, log, run_id)
+        self._say("started", job=wanted.name, run=run_id, log=str(log), resumes=claim.unfinished is not None)
 
     def _collect(self, timeout: float) -> None:
         """Take in what jobs say, and what became of those that ended."""
@@ -198,7 +235,14 @@ class Scheduler:
                 if not isinstance(said, Found):
                     running.outcome = said
                 elif self.ledger.found(running.claim, said):
-                    self.tell("found", job=running.claim.job.name, product=said.product, t1=said.t1, t2=said.t2)
+                    self._say(
+                        "found",
+                        job=running.claim.job.name,
+                        run=running.run_id,
+                        product=said.product,
+                        t1=said.t1,
+                        t2=said.t2,
+                    )
                 else:
                     self._lose(running)
 
@@ -214,13 +258,13 @@ class Scheduler:
         running.process.join()
         outcome = running.outcome or Failed(died(running.process.exitcode))
         running.process.close()
-        today = datetime.datetime.fromtimestamp(utc(), datetime.UTC).date()
+        today = datetime.datetime.fromtimestamp(clock.utc(), datetime.UTC).date()
         status = None if running.lost else self.ledger.over(claim, outcome, str(running.log), today)
         if claim.unfinished is None:
             self._looked[claim.job.name] = time.monotonic()
         if isinstance(outcome, Nothing | Waiting):
             running.log.unlink(missing_ok=True)
-        details = {}
+        details = {"run": running.run_id}
         if isinstance(outcome, Failed):
             details["reason"] = outcome.failure.reason
         elif isinstance(outcome, Waiting):
@@ -230,7 +274,25 @@ class Scheduler:
 
     def _note(self, wanted: Job, kind: str, **details: Any) -> None:
         self.summary.counts[kind] += 1
-        self.tell(kind, job=wanted.name, **details)
+        self._changed = True
+        self._say(kind, job=wanted.name, **details)
+        if self.file.notify is not None and kind in self.file.notify.on:
+            product = self.state.jobs()[wanted.name]["product"] if kind == "done" else None
+            self._events.append(
+                Event(
+                    kind,
+                    wanted.name,
+                    f"crgen: {wanted.name} {kind}",
+                    str(details.get("reason") or product),
+                    Path(product).with_suffix(".png") if product else None,
+                )
+            )
+
+    def _say(self, kind: str, **details: Any) -> None:
+        self.tell(kind, **details)
+        if self._log is not None:
+            log = self._log.of(**{"job": "", **details})
+            (log.warning if kind in ("retry", "failed", "late", "lost", "ignored") else log.info)(kind)
 
     def _renew(self) -> None:
         if time.monotonic() - self._renewed < self.lease / 4:
@@ -275,7 +337,7 @@ class Scheduler:
         try:
             self._take_up(read_jobs(self.path))
         except CrgenError as error:
-            self.tell("ignored", reason=f"the jobs file was changed, but is wrong: {error}")
+            self._say("ignored", reason=f"the jobs file was changed, but is wrong: {error}")
 
     def _take_up(self, file: JobsFile) -> None:
         self.file = file

@@ -90,7 +90,9 @@ class State:
             self.sqlite = address.get_backend_name() == "sqlite"
             if not self.sqlite and address.get_backend_name() != "postgresql":
                 raise RequestError(f"state.url {self.shown} is neither SQLite nor PostgreSQL")
-            options: dict[str, Any] = {"connect_args": {"timeout": BUSY}} if self.sqlite else {"pool_pre_ping": True}
+            options: dict[str, Any] = (
+                {"connect_args": {"timeout": min(BUSY, patience)}} if self.sqlite else {"pool_pre_ping": True}
+            )
             self.engine = sa.create_engine(address, **options)
         except (ArgumentError, NoSuchModuleError):
             raise RequestError("state.url is not a database's URL: write sqlite:///FILE or postgresql://…") from None

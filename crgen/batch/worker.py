@@ -20,6 +20,7 @@ from types import FrameType
 
 import torch
 
+from crgen.batch.deliver import deliver
 from crgen.batch.failures import failure_of
 from crgen.batch.find import NothingYet, find, frozen
 from crgen.batch.outcome import Done, Failed, Found, Nothing, Order, Outcome, Stopped, Waiting
@@ -76,6 +77,8 @@ def _do(order: Order, tell: Callable[[Found], None]) -> Outcome:
             tell(found)
             identity, product = found.identity, Path(found.product)
         windows = 0 if _whole(Paths(product)) else _fill(request)
+        if order.deliver is not None:
+            deliver(Paths(product), order.deliver.to, order.deliver.storage_options)
         return Done(identity, time.perf_counter() - start, windows)
 
 

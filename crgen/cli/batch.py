@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import datetime
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
+from rich.table import Table
+
+from crgen.cli.console import console, duration
 
 from crgen.cli import batch_prune
 
@@ -17,6 +23,9 @@ app.command("prune")(batch_prune.prune)
 PARTIAL, NONE = 9, 10
 """Exit codes of a run in which some, or all, of the jobs that were due are not done."""
 
+COLOURS = {"done": "green", "failed": "red", "late": "red", "retry": "yellow", "running": "cyan"}
+
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 JobsPath = Annotated[Path, typer.Argument(help="The jobs file, TOML.", metavar="JOBS.toml")]
 
 
@@ -46,7 +55,104 @@ def run(
         raise typer.Exit(PARTIAL if summary.counts["done"] else NONE)
 
 
+@app.command()
+def check(jobs: JobsPath) -> None:
+    """Check a jobs file and everything it names; prints a line, with its number, for all that is wrong."""
+    from crgen.batch.check import problems_of
+    from crgen.errors import RequestError
+
+    found, problems = problems_of(jobs)
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr, flush=True)
+    if problems:
+        raise typer.Exit(RequestError.exit_code)
+    console.print(f"{jobs}: {len(found)} job{'s' if len(found) > 1 else ''}, all well", highlight=False, markup=False)
+
+
+@app.command()
+def plan(jobs: JobsPath, as_json: AsJson = False) -> None:
+    """Say what would run now and what it would cost; makes nothing."""
+    from crgen.batch.jobs import read_jobs
+    from crgen.batch.plan import plan_jobs
+    from crgen.pipeline.files import size_text
+
+    planned = plan_jobs(read_jobs(jobs))
+    if as_json:
+        _print_json([asdict(one) for one in planned])
+        return
+    table = Table("job", "what", "t1", "t2", "pixels", "windows", "time", "requests", "download", box=None)
+    for one in planned:
+        cost = (f"{one.pixels:,}", f"{one.windows:,}", duration(one.seconds)) if one.windows else ("", "", "")
+        asked = (f"{one.requests:,}", size_text(one.download)) if one.requests else ("", "")
+        table.add_row(one.job, escape(one.what), str(one.t1 or ""), str(one.t2 or ""), *cost, *asked)
+    console.print(table, soft_wrap=False)
+    running = [one for one in planned if one.windows]
+    total = (
+        f"{sum(one.windows for one in running):,} windows",
+        f"about {duration(sum(one.seconds for one in running))}",
+    )
+    console.print(f"{len(running)} of {len(planned)} jobs would run: {', '.join(total)} in all", highlight=False)
+
+
+@app.command()
+def status(jobs: JobsPath, as_json: AsJson = False) -> None:
+    """Say how every job stands."""
+    from crgen.batch.jobs import read_jobs
+    from crgen.batch.state import State
+
+    file = read_jobs(jobs)
+    state = State(file.state.url)
+    rows, runs = state.jobs(), state.runs()
+    state.close()
+    made = {name: [run for run in runs if run["job"] == name] for name in rows}
+    told = []
+    for job in file.job:
+        row = rows.get(job.name, {})
+        last = next((run for run in reversed(made.get(job.name, [])) if run["status"] != "dropped"), {})
+        told.append(
+            {
+                "job": job.name,
+                "status": row.get("status", "new"),
+                "reason": row.get("reason", ""),
+                "attempts": row.get("attempts", 0),
+                "retry_at": _moment(row.get("retry_at")),
+                "changed_at": _moment(row.get("changed_at")),
+                "owner": row.get("owner"),
+                "t1": last.get("t1"),
+                "t2": last.get("t2"),
+                "product": row.get("product"),
+                "products": sum(run["status"] == "done" for run in made.get(job.name, [])),
+                "log": row.get("log"),
+            }
+        )
+    if as_json:
+        _print_json(told)
+        return
+    table = Table("job", "status", "t2", "products", "since (UTC)", "more", box=None)
+    table.columns[-1].overflow = "fold"
+    for one in told:
+        retry = f"attempt {one['attempts'] + 1} after {one['retry_at']}: " if one["status"] == "retry" else ""
+        more = retry + str(one["reason"] or one["owner"] or one["product"] or "")
+        colour = COLOURS.get(str(one["status"]), "")
+        shown = f"[{colour}]{one['status']}[/]" if colour else str(one["status"])
+        table.add_row(
+            str(one["job"]), shown, one["t2"] or "", str(one["products"]), one["changed_at"] or "", escape(more)
+        )
+    console.print(table, soft_wrap=False)
+
+
+def _moment(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _print_json(content: Any) -> None:
+    print(json.dumps(content, indent=1, default=str))
+
+
 def _say(kind: str, **details: Any) -> None:
-    text = ", ".join(f"{name} {value}" for name, value in details.items() if name != "job" and value)
+    """Tell people what happens, a line each."""
+    text = ", ".join(f"{name} {value}" for name, value in details.items() if name not in ("job", "run") and value)
     moment = datetime.datetime.now(datetime.UTC).strftime("%H:%M:%SZ")
     print(f"{moment} {details.get('job', '')}: {kind}{'; ' if text else ''}{text}", file=sys.stderr, flush=True)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,6 +37,25 @@ def write(tiny_weights: Path, tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return jobs
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Any]]:
+    """Start a scheduler as a process of its own; none outlives the test."""
+    from tests.batch.schedulers import ctx, schedule
+
+    started = []
+
+    def one(path: Path, **environment: str) -> Any:
+        process = ctx.Process(target=schedule, args=(path,), kwargs=environment)
+        process.start()
+        started.append(process)
+        return process
+
+    yield one
+    for process in started:
+        process.kill()
+        process.join()
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,14 @@
 """Schedulers as processes of their own that start in no time."""
 
+import datetime
 import multiprocessing
 import os
+import signal
 import sys
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from crgen.batch import clock
 from crgen.batch.scheduler import Scheduler, Summary
 from crgen.batch.state import State
 
@@ -14,8 +17,18 @@ ctx.set_forkserver_preload(["tests.batch.light"])
 
 
 def schedule(path: Path, answer: Connection | None = None, **environment: str) -> None:
-    """Run a scheduler in this process, from which its jobs are forked; answer with its summary."""
+    """Run a scheduler in this process, from which its jobs are forked; answer with its summary.
+
+    Args:
+        path: the jobs file.
+        answer: where to send the summary.
+        environment: variables for it and its jobs; ``TODAY`` is the day it takes today for.
+    """
     os.environ.update(environment)
+    if "TODAY" in environment:
+        noon = datetime.datetime.fromisoformat(f"{environment['TODAY']}T12:00:00+00:00").timestamp()
+        clock.utc = lambda: noon
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     summary = Scheduler(path, tell=say, processes=multiprocessing.get_context("fork")).run()
     if answer is not None:
         answer.send(summary)

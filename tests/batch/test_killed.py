@@ -7,36 +7,20 @@ import signal
 import time
 from pathlib import Path
 
-import pytest
-
-from tests.batch.schedulers import ctx, schedule, state_of
+from tests.batch.schedulers import state_of
 
 JOBS = int(os.environ.get("CRGEN_TEST_JOBS", "100"))
 KILLS = JOBS // 12
-
-
-@pytest.fixture
-def start():
-    """Start a scheduler as a process of its own; none outlives the test."""
-    started = []
-
-    def one(path: Path):
-        process = ctx.Process(target=schedule, args=(path,), kwargs={"PUBLISHED": str(path.parent / "published")})
-        process.start()
-        started.append(process)
-        return process
-
-    yield one
-    for process in started:
-        process.kill()
-        process.join()
 
 
 def test_every_job_has_exactly_one_product_whoever_is_killed(write, start, tmp_path):
     jobs = "\n".join(f'[[job]]\nname = "area{i}"' for i in range(JOBS))
     path = write("[limits]\ntotal = 2\nper_device = 9\n[state]\nlease = '4s'\n" + jobs, retries=KILLS, retry_wait="1s")
     draw = random.Random(0)
-    schedulers = [start(path), start(path)]
+    schedulers = [
+        start(path, PUBLISHED=str(tmp_path / "published")),
+        start(path, PUBLISHED=str(tmp_path / "published")),
+    ]
     products = tmp_path / "products"
     deadline = time.monotonic() + 600
     for kill in range(KILLS):
@@ -47,7 +31,7 @@ def test_every_job_has_exactly_one_product_whoever_is_killed(write, start, tmp_p
         victim = draw.randrange(2)
         os.kill(schedulers[victim].pid, signal.SIGKILL)
         schedulers[victim].join()
-        schedulers[victim] = start(path)
+        schedulers[victim] = start(path, PUBLISHED=str(tmp_path / "published"))
     for process in schedulers:
         process.join(600)
         assert process.exitcode == 0

@@ -1,0 +1,46 @@
+"""Is everything that a jobs file names there, and readable?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from crgen.batch.jobs import Job, JobsError, read_jobs
+from crgen.batch.notify import check_urls
+from crgen.errors import CrgenError, RequestError
+from crgen.pipeline.area import read_area
+from crgen.pipeline.local import open_stack
+from crgen.pipeline.plan import channels_of
+
+
+def problems_of(path: Path) -> tuple[list[Job], list[str]]:
+    """Return the jobs of a file, and a line for everything that is wrong with it; reads no imagery, asks no service."""
+    try:
+        file = read_jobs(path)
+    except JobsError as error:
+        return [], error.problems
+    except RequestError as error:
+        return [], [str(error)]
+    problems = [f"{path}: job '{job.name}': {problem}" for job in file.job for problem in _problems(job)]
+    if file.notify is not None:
+        try:
+            check_urls(file.notify.urls)
+        except CrgenError as error:
+            problems.append(f"{path}: [notify]: {error}")
+    return file.job, problems
+
+
+def _problems(job: Job) -> Iterator[str]:
+    try:
+        channels = channels_of(job.weights)
+        if job.aoi is not None:
+            read_area(job.aoi, crs=job.crs, resolution=channels.resolution)
+    except CrgenError as error:
+        yield str(error)
+    if job.credentials is not None and not Path(job.credentials).is_file():
+        yield f"there are no credentials at {job.credentials}"
+    if job.source not in ("gee", "demo"):
+        try:
+            open_stack(Path(job.source), s1_units=job.s1_units, s2_scale=job.s2_scale)
+        except CrgenError as error:
+            yield str(error)

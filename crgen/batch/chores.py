@@ -1,0 +1,69 @@
+"""What is to do besides the maps, in a process of its own: the list of products, metrics, notifications."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from crgen.batch.collection import update_collection
+from crgen.batch.index import write_index
+from crgen.batch.jobs import JobsFile
+from crgen.batch.log import open_log
+from crgen.batch.metrics import Counts, write_metrics
+from crgen.batch.notify import Event, notify
+from crgen.batch.state import State
+from crgen.errors import CrgenError
+from crgen.pipeline.product import Paths
+
+
+def do_chores(file: JobsFile, events: Sequence[Event], name: str) -> None:
+    """Bring the lists of products and the metrics up to date, and tell people.
+
+    What fails is logged, and holds up nothing.
+
+    Args:
+        file: the jobs file.
+        events: what to tell people of.
+        name: of the scheduler, for the log.
+    """
+    log = open_log(None if file.log is None or file.log.file == "-" else Path(file.log.file), name)
+    for folder in sorted({Path(job.out) for job in file.job}):
+        try:
+            if folder.is_dir():
+                update_collection(folder)
+                write_index(folder)
+        except CrgenError as error:
+            log.error(str(error))
+    try:
+        if file.metrics is not None:
+            write_metrics(Path(file.metrics.textfile), counts_of(file))
+    except CrgenError as error:
+        log.error(str(error))
+    if file.notify is not None:
+        for event in events:
+            notify(file.notify.urls, event)
+
+
+def counts_of(file: JobsFile) -> Counts:
+    """Return what the state knows, for the metrics."""
+    state = State(file.state.url)
+    asked = {job.name for job in file.job}
+    rows = {name: row for name, row in state.jobs().items() if name in asked}
+    runs = [run for run in state.runs() if run["job"] in asked]
+    state.close()
+    done = {run["job"]: run for run in sorted(runs, key=lambda r: r["finished_at"] or 0) if run["status"] == "done"}
+    return Counts(
+        jobs=Counter(row["status"] for row in rows.values()),
+        runs=Counter(run["status"] for run in runs),
+        leases=sum(row["owner"] is not None for row in rows.values()),
+        newest_product=max((run["finished_at"] for run in done.values()), default=None),
+        last_success={name: row["changed_at"] for name, row in rows.items() if row["status"] == "done"},
+        seconds={name: run["seconds"] for name, run in done.items()},
+        windows={name: run["windows"] for name, run in done.items()},
+        size={name: _size(Path(run["product"])) for name, run in done.items()},
+    )
+
+
+def _size(product: Path) -> int:
+    return sum(path.stat().st_size for path in Paths(product).all if path.exists())

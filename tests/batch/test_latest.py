@@ -1,0 +1,70 @@
+"""An area that is watched: nothing new, nothing runs; a new acquisition, one new product."""
+
+import datetime
+from pathlib import Path
+
+import pytest
+
+from tests.batch.schedulers import in_process, state_of
+from tests.earthengine import catalogue, faults
+
+WATCHED = '[[job]]\nname = "zhengzhou"\nt1 = "-12d"\nt2 = "latest"\n'
+AREA = "113.560,34.700,113.563,34.703"
+
+
+@pytest.fixture
+def acquired_until(service, monkeypatch):
+    """Let the catalogue hold only what was acquired before a day."""
+    everything = catalogue.collections()
+
+    def until(day: str) -> dict[str, str]:
+        end = datetime.datetime.fromisoformat(f"{day}T00:00:00+00:00").timestamp() * 1000
+        held = {
+            name: tuple(image for image in images if image.properties["system:time_start"] < end)
+            for name, images in everything.items()
+        }
+        monkeypatch.setattr(catalogue, "collections", lambda: held)
+        return {"TODAY": day}
+
+    return until
+
+
+@pytest.fixture
+def environment(service, tmp_path) -> dict[str, str]:
+    return {"CRGEN_EE_URL": service.url, "EE_PROJECT_ID": "test-project", "CRGEN_CACHE": str(tmp_path / "cache")}
+
+
+def days(path: Path) -> list[tuple[str, str]]:
+    return [(run["t1"], run["t2"]) for run in state_of(path).runs() if run["status"] == "done"]
+
+
+def test_a_new_acquisition_makes_one_new_product(write, acquired_until, environment, service, tmp_path):
+    path = write(WATCHED, source="gee", aoi=AREA)
+    today = acquired_until("2021-06-20")
+    assert in_process(path, **environment, **today).counts == {"waiting": 1}
+    row = state_of(path).jobs()["zhengzhou"]
+    assert row["reason"] == "no Sentinel-1 acquisition covers the area in the 45 days up to 2021-06-20"
+    today = acquired_until("2021-07-19")
+    assert in_process(path, **environment, **today).counts == {"done": 1}
+    assert days(path) == [("2021-07-06", "2021-07-18")]
+    asked = len(service.tiles)
+    assert asked
+    assert in_process(path, **environment, **today).counts == {"nothing": 1}
+    assert len(service.tiles) == asked
+    today = acquired_until("2021-07-22")
+    assert in_process(path, **environment, **today).counts == {"done": 1}
+    assert days(path) == [("2021-07-06", "2021-07-18"), ("2021-07-09", "2021-07-21")]
+    assert in_process(path, **environment, **today).counts == {"nothing": 1}
+    assert len(list(tmp_path.glob("products/zhengzhou/*.json"))) == 2
+
+
+def test_an_outage_is_slept_off(write, acquired_until, environment, service):
+    path = write(WATCHED, source="gee", aoi=AREA, retry_wait="0.001s", retries=1)
+    today = acquired_until("2021-07-22")
+    service.add(faults.error(503, "The service is currently unavailable."))
+    summary = in_process(path, **environment, **today, CRGEN_EE_PATIENCE="0.1")
+    assert (summary.counts, summary.failures) == ({"retry": 1}, 1)
+    assert "Earth Engine did not deliver" in state_of(path).jobs()["zhengzhou"]["reason"]
+    service.faults.clear()
+    assert in_process(path, **environment, **today).counts == {"done": 1}
+    assert not service.served_twice()
