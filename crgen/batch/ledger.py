@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
@@ -34,10 +34,11 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Late:
-    """A job whose deadline passed before it was done."""
+class GivenUp:
+    """A job that was due, but is not begun any more."""
 
     job: Job
+    kind: Literal["late", "failed"]
     reason: str
 
 
@@ -56,7 +57,7 @@ class Ledger:
 
     def claim(
         self, asked: Mapping[str, Job], definitions: Mapping[str, str], looked: set[str], limits: Limits
-    ) -> Claim | Late | None:
+    ) -> Claim | GivenUp | None:
         """Take the most urgent job that is due and within the limits.
 
         Args:
@@ -66,7 +67,7 @@ class Ledger:
             limits: how much may run at once.
         """
 
-        def work(connection: sa.Connection) -> Claim | Late | None:
+        def work(connection: sa.Connection) -> Claim | GivenUp | None:
             self.state.alone(connection)
             rows = jobs_in(connection)
             self.observer.see(rows)
@@ -85,16 +86,14 @@ class Ledger:
                     or devices.count(device) >= limits.per_device
                 ):
                     continue
-                taken = self._take(connection, wanted, row, definitions[wanted.name], device)
-                if taken is not None:
-                    return taken
+                return self._take(connection, wanted, row, definitions[wanted.name], device)
             return None
 
         return self.state.do(work)
 
     def _take(
         self, connection: sa.Connection, wanted: Job, row: Row | None, definition: str, device: str
-    ) -> Claim | Late | None:
+    ) -> Claim | GivenUp:
         now, name = clock.utc(), wanted.name
         values: dict[str, Any] = {"definition": definition, "changed_at": now}
         if row is None or row["definition"] != definition:
@@ -107,17 +106,29 @@ class Ledger:
         if reason := passed(wanted, pending, now):
             ending: Any = values | FREE | {"status": "late", "reason": reason, "settled": True, "beat": 0}
             upsert(connection, job, {"name": name}, ending)
-            return Late(wanted, reason)
+            return GivenUp(wanted, "late", reason)
         if unfinished and values.get("attempts", 0) > wanted.retries:
             failure = Failure("crash", f"whoever ran it died, {values['attempts']} times")
             values |= self._failed(connection, wanted, unfinished, failure, values["attempts"] - 1, now)
             upsert(connection, job, {"name": name}, values | FREE)
-            return None
+            return GivenUp(wanted, "failed", values["reason"])
         values |= {"owner": self.owner, "beat": (row["beat"] if row else 0) + 1, "status": "running", "reason": ""}
         values |= {"project": wanted.ee_project, "device": device}
         upsert(connection, job, {"name": name}, values)
         over = frozenset(r["identity"] for r in runs if r["status"] in ("done", "failed"))
         return Claim(wanted, definition, unfinished, over)
+
+    def forgive(self) -> None:
+        """Let what failed for good, or came too late, be tried again."""
+
+        def work(connection: sa.Connection) -> None:
+            connection.execute(
+                run.update().where(run.c.status == "failed").values(status="dropped", reason="tried again")
+            )
+            over = sa.and_(job.c.status.in_(("failed", "late")), job.c.owner.is_(None))
+            connection.execute(job.update().where(over).values(status="stopped", settled=False, attempts=0, lost=0))
+
+        self.state.do(work)
 
     def found(self, claim: Claim, found: Found) -> bool:
         """Write down what is being made; say whether the job is still this scheduler's."""

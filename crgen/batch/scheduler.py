@@ -22,7 +22,7 @@ from crgen.batch import clock
 from crgen.batch.clock import Observer
 from crgen.batch.failures import died
 from crgen.batch.jobs import Job, JobsFile, read_jobs
-from crgen.batch.ledger import Claim, Late, Ledger, due
+from crgen.batch.ledger import Claim, GivenUp, Ledger, due
 from crgen.batch.log import RunLogger, open_log
 from crgen.batch.notify import Event
 from crgen.batch.outcome import Failed, Found, Nothing, Order, Outcome, Stopped, Waiting
@@ -67,8 +67,18 @@ class _Running:
 class Summary:
     """What became of the jobs that a scheduler took up."""
 
-    counts: Counter[str] = field(default_factory=Counter)
-    """By status: done, nothing (no new acquisition), waiting, retry, failed, late, lost."""
+    last: dict[str, str] = field(default_factory=dict)
+    """By job: done, nothing (no new acquisition), waiting, retry, failed, late, lost or stopped."""
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Jobs by what became of them."""
+        return Counter(self.last.values())
+
+    def note(self, job: str, kind: str) -> None:
+        """Remember what became of a job; that nothing came after its product is no news."""
+        if kind != "nothing" or job not in self.last:
+            self.last[job] = kind
 
     @property
     def failures(self) -> int:
@@ -84,13 +94,20 @@ class Scheduler:
         tell: told of what happens.
         poll: seconds between looks for new acquisitions; None to leave once nothing is due.
         processes: how to start the processes of jobs; by default :func:`forkserver`.
+        retry_failed: try again what failed for good, or came too late.
 
     Raises:
         CrgenError: if the file or the state cannot be used.
     """
 
     def __init__(
-        self, path: Path, *, tell: Tell, poll: float | None = None, processes: BaseContext | None = None
+        self,
+        path: Path,
+        *,
+        tell: Tell,
+        poll: float | None = None,
+        processes: BaseContext | None = None,
+        retry_failed: bool = False,
     ) -> None:
         self.processes = processes or forkserver()
         self.path, self.tell, self.poll = path, tell, poll
@@ -105,6 +122,8 @@ class Scheduler:
         self.lease = self.file.state.lease.total_seconds()
         self.observer = Observer(self.lease)
         self.ledger = Ledger(self.state, self.name, self.machine, self.observer)
+        if retry_failed:
+            self.ledger.forgive()
         self._log = self._open_log()
         self._events: list[Event] = []
         self._chores: BaseProcess | None = None
@@ -171,8 +190,8 @@ class Scheduler:
             if claim is None:
                 break
             started = True
-            if isinstance(claim, Late):
-                self._note(claim.job, "late", reason=claim.reason)
+            if isinstance(claim, GivenUp):
+                self._note(claim.job, claim.kind, reason=claim.reason)
             else:
                 self._start(claim)
             self._collect(0)
@@ -273,7 +292,7 @@ class Scheduler:
         self._note(claim.job, kind, **details)
 
     def _note(self, wanted: Job, kind: str, **details: Any) -> None:
-        self.summary.counts[kind] += 1
+        self.summary.note(wanted.name, kind)
         self._changed = True
         self._say(kind, job=wanted.name, **details)
         if self.file.notify is not None and kind in self.file.notify.on:
@@ -332,6 +351,8 @@ class Scheduler:
         """Take up a jobs file that was changed; one that is wrong changes nothing."""
         stamp = self._stamp()
         if stamp == self._read:
+            if self.poll is not None and time.monotonic() - self._defined > self.poll:
+                self._take_up(self.file)
             return
         self._read = stamp
         try:
@@ -343,6 +364,7 @@ class Scheduler:
         self.file = file
         self.jobs = {job.name: job for job in file.job}
         self.definitions = {job.name: job.definition for job in file.job}
+        self._defined = time.monotonic()
 
     def _stamp(self) -> tuple[int, int]:
         try:

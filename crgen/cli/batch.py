@@ -35,6 +35,9 @@ def run(
     watch: Annotated[
         str | None, typer.Option(help="Do not end: look for new acquisitions so often, e.g. 15m.", metavar="TIME")
     ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again what failed for good, or came too late.")
+    ] = False,
 ) -> None:
     """Do all jobs that are due, then end; for cron, systemd timers and the like.
 
@@ -50,7 +53,7 @@ def run(
             poll = parse_duration(watch).total_seconds()
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint="--watch") from None
-    summary = Scheduler(jobs, tell=_say, poll=poll, processes=forkserver("crgen.cli")).run()
+    summary = Scheduler(jobs, tell=_say, poll=poll, processes=forkserver("crgen.cli"), retry_failed=retry_failed).run()
     if summary.failures:
         raise typer.Exit(PARTIAL if summary.counts["done"] else NONE)
 

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -27,7 +28,8 @@ def schedule(path: Path, answer: Connection | None = None, **environment: str) -
     os.environ.update(environment)
     if "TODAY" in environment:
         noon = datetime.datetime.fromisoformat(f"{environment['TODAY']}T12:00:00+00:00").timestamp()
-        clock.utc = lambda: noon
+        start = time.monotonic()
+        clock.utc = lambda: noon + time.monotonic() - start
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     summary = Scheduler(path, tell=say, processes=multiprocessing.get_context("fork")).run()
     if answer is not None:

@@ -24,9 +24,11 @@ def acquired_until(service, monkeypatch):
             for name, images in everything.items()
         }
         monkeypatch.setattr(catalogue, "collections", lambda: held)
+        catalogue.images.cache_clear()
         return {"TODAY": day}
 
-    return until
+    yield until
+    catalogue.images.cache_clear()
 
 
 @pytest.fixture
@@ -59,12 +61,12 @@ def test_a_new_acquisition_makes_one_new_product(write, acquired_until, environm
 
 
 def test_an_outage_is_slept_off(write, acquired_until, environment, service):
-    path = write(WATCHED, source="gee", aoi=AREA, retry_wait="0.001s", retries=1)
+    path = write(WATCHED, source="gee", aoi=AREA, retry_wait="1h")
     today = acquired_until("2021-07-22")
     service.add(faults.error(503, "The service is currently unavailable."))
     summary = in_process(path, **environment, **today, CRGEN_EE_PATIENCE="0.1")
     assert (summary.counts, summary.failures) == ({"retry": 1}, 1)
     assert "Earth Engine did not deliver" in state_of(path).jobs()["zhengzhou"]["reason"]
     service.faults.clear()
-    assert in_process(path, **environment, **today).counts == {"done": 1}
+    assert in_process(path, **environment, TODAY="2021-07-23").counts == {"done": 1}
     assert not service.served_twice()

@@ -104,13 +104,13 @@ def test_a_full_disk_passes(write, tmp_path):
     if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("only root can mount a small disk")
     try:
-        path = write(ONE, out="small", retry_wait="0.001s", retries=50)
-        summary = in_process(path)
+        path = write(ONE, out="small", retry_wait="1h")
+        summary = in_process(path, TODAY="2021-07-23")
         assert (summary.counts, summary.failures) == ({"retry": 1}, 1)
         row = state_of(path).jobs()["a"]
         assert "full" in row["reason"] or "No space left" in row["reason"]
         subprocess.run(["mount", "-o", "remount,size=20m", str(folder)], check=True)
-        assert in_process(path).counts == {"done": 1}
+        assert in_process(path, TODAY="2021-07-24").counts == {"done": 1}
         assert len(list(folder.glob("a/*.json"))) == 1
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
