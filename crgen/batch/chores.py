@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crgen.batch.collection import update_collection
+from crgen.batch.deliver import deliver_listing
 from crgen.batch.index import write_index
 from crgen.batch.jobs import JobsFile
 from crgen.batch.log import open_log
@@ -33,6 +34,8 @@ def do_chores(file: JobsFile, events: Sequence[Event], name: str) -> None:
             if folder.is_dir():
                 update_collection(folder)
                 write_index(folder)
+                if file.deliver is not None:
+                    deliver_listing(folder, file.deliver.to, file.deliver.storage_options)
         except CrgenError as error:
             log.error(str(error))
     try:

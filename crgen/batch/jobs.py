@@ -65,6 +65,7 @@ class Job(_Section):
     source: str = "gee"
     weights: str = "base"
     device: str = "auto"
+    precision: str = "auto"
     crs: str | None = None
     clip: bool = False
     generate_all: bool = False
@@ -131,7 +132,18 @@ class Job(_Section):
     def request(self, t1: datetime.date | None, t2: datetime.date | None, out: Path | None, **more: Any) -> FillRequest:
         """Return what to ask of :func:`~crgen.pipeline.fill.run`; ``more`` are fields of it that go first."""
         same = (
-            *("aoi", "source", "weights", "device", "crs", "clip", "generate_all", "dtype", "clear_threshold"),
+            *(
+                "aoi",
+                "source",
+                "weights",
+                "device",
+                "precision",
+                "crs",
+                "clip",
+                "generate_all",
+                "dtype",
+                "clear_threshold",
+            ),
             *("s1_units", "s2_scale", "chunk", "workers", "scheduler"),
         )
         fields = {name: getattr(self, name) for name in same}

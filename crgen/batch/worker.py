@@ -78,7 +78,8 @@ def _do(order: Order, tell: Callable[[Found], None]) -> Outcome:
             identity, product = found.identity, Path(found.product)
         windows = 0 if _whole(Paths(product)) else _fill(request)
         if order.deliver is not None:
-            deliver(Paths(product), order.deliver.to, order.deliver.storage_options)
+            where = f"{order.deliver.to.rstrip('/')}/{job.name}"
+            deliver(Paths(product), where, order.deliver.storage_options)
         return Done(identity, time.perf_counter() - start, windows)
 
 
