@@ -16,7 +16,7 @@ from crgen.errors import CrgenError
 from crgen.pipeline.earthengine import acquire
 from crgen.pipeline.plan import Plan as Work
 from crgen.pipeline.plan import channels_of, lay_out, measure
-from crgen.pipeline.predict import BATCH, Predictor
+from crgen.pipeline.predict import Predictor
 from crgen.pipeline.request import FillRequest
 
 
@@ -51,12 +51,12 @@ def plan_jobs(file: JobsFile) -> list[Planned]:
         rows, runs = state.jobs(), state.runs()
     finally:
         state.close()
-    rates: dict[tuple[str, str], float] = {}
+    rates: dict[tuple[str, ...], float] = {}
     ordered = sorted(file.job, key=lambda job: urgency(job, rows.get(job.name)))
     return [_plan(job, rows.get(job.name), [r for r in runs if r["job"] == job.name], rates) for job in ordered]
 
 
-def _plan(job: Job, row: Row | None, runs: list[Row], rates: dict[tuple[str, str], float]) -> Planned:
+def _plan(job: Job, row: Row | None, runs: list[Row], rates: dict[tuple[str, ...], float]) -> Planned:
     if row is not None and row["owner"]:
         return Planned(job.name, f"held by {row['owner']}")
     definition = job.definition
@@ -88,10 +88,10 @@ def _plan(job: Job, row: Row | None, runs: list[Row], rates: dict[tuple[str, str
             return Planned(job.name, f"would fail: {error}")
 
 
-def _cost(job: Job, what: str, request: FillRequest, work: Work, rates: dict[tuple[str, str], float]) -> Planned:
-    key = (work.model.sha256, work.device)
+def _cost(job: Job, what: str, request: FillRequest, work: Work, rates: dict[tuple[str, ...], float]) -> Planned:
+    key = (work.model.sha256, work.device, work.precision.name)
     if key not in rates:
-        rates[key] = measure(Predictor(work.model, work.device, BATCH))
+        rates[key] = measure(Predictor(work.model, work.device, precision=work.precision.name))
     requests, download = 0, 0.0
     if job.source == "gee":
         pull = acquire(request.earth_engine, channels_of(job.weights), aoi=None, t1=None, t2=None, crs=None).pull

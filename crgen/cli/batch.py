@@ -13,9 +13,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from crgen.cli.console import console, duration
-
 from crgen.cli import batch_prune
+from crgen.cli.console import console, duration
 
 app = typer.Typer(help="Watch areas, and turn every new acquisition into a product once.", no_args_is_help=True)
 app.command("prune")(batch_prune.prune)
