@@ -15,8 +15,7 @@ from crgen.batch.state import Row, State
 from crgen.errors import CrgenError
 from crgen.pipeline.earthengine import acquire
 from crgen.pipeline.plan import Plan as Work
-from crgen.pipeline.plan import channels_of, lay_out, measure
-from crgen.pipeline.predict import Predictor
+from crgen.pipeline.plan import channels_of, estimated, lay_out
 from crgen.pipeline.request import FillRequest
 
 
@@ -89,9 +88,9 @@ def _plan(job: Job, row: Row | None, runs: list[Row], rates: dict[tuple[str, ...
 
 
 def _cost(job: Job, what: str, request: FillRequest, work: Work, rates: dict[tuple[str, ...], float]) -> Planned:
-    key = (work.model.sha256, work.device, work.precision.name)
+    key = (work.model.sha256, work.device, request.precision)
     if key not in rates:
-        rates[key] = measure(Predictor(work.model, work.device, precision=work.precision.name))
+        rates[key] = estimated(request, work).windows_per_second
     requests, download = 0, 0.0
     if job.source == "gee":
         pull = acquire(request.earth_engine, channels_of(job.weights), aoi=None, t1=None, t2=None, crs=None).pull

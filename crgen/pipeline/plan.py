@@ -81,8 +81,11 @@ def plan(request: FillRequest, *, estimate: bool = True) -> Plan:
     """
     work = lay_out(request)
     _check_free(work.paths, request.overwrite)
-    if not estimate:
-        return work
+    return estimated(request, work) if estimate else work
+
+
+def estimated(request: FillRequest, work: Plan) -> Plan:
+    """Return a plan with its precision chosen and its rate measured, now and on this device."""
     work = replace(work, precision=pick_precision(request.precision, work.model.generator, work.model.card.window))
     predictor = Predictor(work.model, work.device, precision=work.precision.name)
     return replace(work, windows_per_second=measure(predictor))
