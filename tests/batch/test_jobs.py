@@ -126,7 +126,7 @@ def test_a_definition_changes_with_the_files_it_names(tmp_path):
 def test_a_job_knows_every_option_of_a_fill_with_its_default():
     job = {name: field.default for name, field in Job.model_fields.items()}
     options = {f.name: f.default for kind in (FillRequest, EarthEngine) for f in dataclasses.fields(kind)}
-    for own in ("out", "overwrite", "restart", "earth_engine", "manifest", "processes"):
+    for own in ("out", "overwrite", "restart", "earth_engine", "manifest", "unfinished", "processes"):
         del options[own]
     options["no_cache"] = not options.pop("keep_tiles")
     assert options.items() <= job.items()
