@@ -166,8 +166,10 @@ def _store(destination: str, protocol: str, options: Mapping[str, Any]) -> tuple
     if protocol not in OBJECT_STORES:
         fs, root = url_to_fs(destination, **options)
         return fs, root.rstrip("/"), False
-    from obstore.fsspec import FsspecStore
-
+    try:
+        from obstore.fsspec import FsspecStore
+    except ImportError:
+        raise ImportError(f"{protocol}:// needs obstore: pip install 'crgen[batch]'") from None
     store: AbstractFileSystem = FsspecStore(protocol, skip_instance_cache=True, **options)  # type: ignore[call-overload]
     return store, destination.rstrip("/"), True
 

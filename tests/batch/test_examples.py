@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from crgen.batch.jobs import read_jobs
+from crgen.batch.notify import check_urls
+
 ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "jobs.toml"
 SCHEDULE = ROOT / "examples" / "schedule"
 CONTAINERFILE = ROOT / "examples" / "Containerfile"
 
@@ -22,6 +26,20 @@ def tool(name: str) -> str:
 def complaints(*command: object) -> str:
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
     return "" if done.returncode == 0 and not done.stderr else f"exit {done.returncode}: {done.stdout}{done.stderr}"
+
+
+def test_the_jobs_file_is_right_with_every_section(tmp_path, monkeypatch):
+    text = EXAMPLE.read_text()
+    jobs, _, more = text.partition("\n# [deliver]\n")
+    whole = f"{jobs}\n[deliver]\n" + re.sub(r"^# ?", "", more, flags=re.MULTILINE)
+    (tmp_path / "jobs.toml").write_text(whole)
+    monkeypatch.setenv("MAIL_USER", "crgen")
+    monkeypatch.setenv("MAIL_PASSWORD", "secret")
+
+    assert [job.name for job in read_jobs(EXAMPLE).job] == ["beira", "zhengzhou-flood", "demo"]
+    read = read_jobs(tmp_path / "jobs.toml")
+    assert read.deliver.to == "s3://my-bucket/maps"
+    check_urls(read.notify.urls)
 
 
 def test_the_crontab_has_five_times_a_user_and_a_command():
