@@ -250,7 +250,9 @@ def _explained(name: str, destination: str) -> Iterator[None]:
     """Raise what went wrong as a :class:`DeliveryError` without secrets."""
 
     def error(reason: object, *, transient: bool) -> DeliveryError:
-        line = redact(next(iter(str(reason).strip().splitlines()), "no reason given"))
+        line, _, answer = str(reason).strip().partition("<?xml")  # what an object store answered
+        said = re.search(r"<Message>([^<]+)</Message>", answer)
+        line = redact(" ".join([*line.splitlines()[:1], *(said.groups() if said else ())]))
         return DeliveryError(f"cannot deliver {name} to {redact(destination)}: {line}", transient=transient)
 
     try:

@@ -6,7 +6,7 @@ import re
 
 HIDDEN = "***"
 _USERINFO = re.compile(r"(?<=://)[^\s/@\"']+@")
-_QUERY = re.compile(r"(?<=\?)[^\s\"'<>)]+")
+_QUERY = re.compile(r"(?<=[^\s<]\?)[^\s\"'<>)]+")
 _NAMED = re.compile(
     r"((?:password|passwd|secret|token|credential|(?:api|access|account|private)[_-]?key)[\w-]*[\"']?\s*[=:]\s*[\"']?)"
     r"[^\s\"',;&}]+",

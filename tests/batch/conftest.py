@@ -125,20 +125,27 @@ class S3:
         }
 
 
-@pytest.fixture(scope="session")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
-    """`rclone serve s3`, over HTTP, with signed requests."""
+@contextlib.contextmanager
+def serving(root: Path) -> Iterator[S3]:
+    """`rclone serve s3`, over HTTP, with signed requests; ends as a server does whose power is cut."""
     rclone = shutil.which("rclone", path=str(Path(sys.executable).parent)) or shutil.which("rclone")
     if rclone is None:
         pytest.skip("rclone, whose S3 server is asked, is not installed")
-    root = tmp_path_factory.mktemp("s3")
-    (root / "maps").mkdir()
+    (root / "maps").mkdir(exist_ok=True)
     serve = (rclone, "serve", "s3", "--addr", "127.0.0.1:0", "--dir-cache-time", "0s")
     command = (*serve, "--auth-key", f"{S3.KEY},{S3.SECRET}", str(root))
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
-        assert server.stderr is not None
-        lines = iter(server.stderr.readline, "")
-        address = next(found[1] for line in lines if (found := re.search(r"server on \[http://([^/]+)/", line)))
-        with contextlib.ExitStack() as stack:
-            stack.callback(server.terminate)
+        try:
+            assert server.stderr is not None
+            lines = iter(server.stderr.readline, "")
+            address = next(found[1] for line in lines if (found := re.search(r"server on \[http://([^/]+)/", line)))
             yield S3(root, address)
+        finally:
+            server.kill()
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """An S3 server for tests that leave it in peace."""
+    with serving(tmp_path_factory.mktemp("s3")) as server:
+        yield server
