@@ -44,6 +44,12 @@ def _expanded(text: str) -> str:
     return re.sub(r"\$\{(\w+)\}", value, text)
 
 
+def _expanded_inside(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _expanded_inside(inner) for key, inner in value.items()}
+    return _expanded(value) if isinstance(value, str) else value
+
+
 Secret = Annotated[str, AfterValidator(_expanded)]
 
 
@@ -183,7 +189,7 @@ class Deliver(_Section):
 
     to: Secret
     """A folder, or the URL of one in an object store."""
-    storage_options: dict[str, Any] = {}
+    storage_options: Annotated[dict[str, Any], AfterValidator(_expanded_inside)] = {}
 
 
 class Notify(_Section):

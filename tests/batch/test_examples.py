@@ -35,10 +35,12 @@ def test_the_jobs_file_is_right_with_every_section(tmp_path, monkeypatch):
     (tmp_path / "jobs.toml").write_text(whole)
     monkeypatch.setenv("MAIL_USER", "crgen")
     monkeypatch.setenv("MAIL_PASSWORD", "secret")
+    monkeypatch.setenv("S3_SECRET", "secret")
 
     assert [job.name for job in read_jobs(EXAMPLE).job] == ["beira", "zhengzhou-flood", "demo"]
     read = read_jobs(tmp_path / "jobs.toml")
     assert read.deliver.to == "s3://my-bucket/maps"
+    assert read.deliver.storage_options["secret_access_key"] == "secret"
     check_urls(read.notify.urls)
 
 
