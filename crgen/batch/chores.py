@@ -1,4 +1,4 @@
-"""What is to do besides the maps, in a process of its own: the list of products, metrics, notifications."""
+"""What is to do besides the maps, in a process of its own: retention, lists of products, metrics, notifications."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from crgen.batch.collection import update_collection
 from crgen.batch.deliver import deliver_listing
 from crgen.batch.index import write_index
 from crgen.batch.jobs import JobsFile
-from crgen.batch.log import open_log
+from crgen.batch.log import RunLogger, open_log
 from crgen.batch.metrics import Counts, write_metrics
 from crgen.batch.notify import Event, notify
+from crgen.batch.prune import prune
 from crgen.batch.state import State
 from crgen.errors import CrgenError
 from crgen.pipeline.product import Paths
 
 
 def do_chores(file: JobsFile, events: Sequence[Event], name: str) -> None:
-    """Bring the lists of products and the metrics up to date, and tell people.
+    """Take old products away, bring the lists of products and the metrics up to date, and tell people.
 
     What fails is logged, and holds up nothing.
 
@@ -32,6 +33,8 @@ def do_chores(file: JobsFile, events: Sequence[Event], name: str) -> None:
     for folder in sorted({Path(job.out) for job in file.job}):
         try:
             if folder.is_dir():
+                if file.retention is not None:
+                    _retain(folder, file, log)
                 update_collection(folder)
                 write_index(folder)
                 if file.deliver is not None:
@@ -46,6 +49,17 @@ def do_chores(file: JobsFile, events: Sequence[Event], name: str) -> None:
     if file.notify is not None:
         for event in events:
             notify(file.notify.urls, event)
+
+
+def _retain(folder: Path, file: JobsFile, log: RunLogger) -> None:
+    assert file.retention is not None
+    state = State(file.state.url)
+    unfinished = {Path(run["product"]) for run in state.runs() if run["status"] == "pending"}
+    state.close()
+    rules = file.retention
+    for pruned in prune(folder, older_than=rules.older_than, max_size=rules.max_size, unfinished=unfinished):
+        said = log.of(product=str(pruned.paths.reflectance), size=pruned.size, reason=pruned.reason)
+        said.info(f"kept: {pruned.kept}" if pruned.kept else "taken away")
 
 
 def counts_of(file: JobsFile) -> Counts:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from crgen.batch.dates import BEFORE_EVENT, LATEST, T1, T2, Day, DaysBefore, Deadline, Duration
+from crgen.batch.size import Size
 from crgen.batch.toml import Lines, Place, read_toml
 from crgen.errors import CrgenError, RequestError
 from crgen.pipeline.earthengine import EarthEngine
@@ -200,6 +201,20 @@ class Notify(_Section):
     on: list[Literal["done", "failed", "late"]] = ["done", "failed", "late"]
 
 
+class Retention(_Section):
+    """Which products are taken away at the end, as ``crgen batch prune`` does, from the folders of the jobs."""
+
+    older_than: Duration | None = None
+    max_size: Size | None = None
+    """Of all products in one folder, bytes."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.older_than is None and self.max_size is None:
+            raise ValueError("says nothing: write older_than, max_size or both")
+        return self
+
+
 class Metrics(_Section):
     """What Prometheus is told."""
 
@@ -222,6 +237,7 @@ class JobsFile(_Section):
     state: State = State()
     deliver: Deliver | None = None
     notify: Notify | None = None
+    retention: Retention | None = None
     metrics: Metrics | None = None
     log: Log | None = None
 
@@ -280,7 +296,10 @@ def _problem(path: Path, lines: Lines, jobs: list[dict[str, Any]], error: Any) -
             place, who = ("defaults", *key), "defaults: "
     else:
         key = place
-        sections = {"limits": Limits, "state": State, "deliver": Deliver, "notify": Notify, "metrics": Metrics}
+        sections: dict[str, type[_Section]] = {
+            "limits": Limits, "state": State, "deliver": Deliver, "notify": Notify, "retention": Retention,
+            "metrics": Metrics, "log": Log,
+        }  # fmt: skip
         known = sections.get(str(place[0]), JobsFile) if len(place) > 1 else JobsFile
     name = ".".join(str(k) for k in key)
     what = error["msg"].removeprefix("Value error, ")

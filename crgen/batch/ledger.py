@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -38,7 +39,7 @@ class GivenUp:
     """A job that was due, but is not begun any more."""
 
     job: Job
-    kind: Literal["late", "failed"]
+    kind: Literal["late", "failed", "nothing"]
     reason: str
 
 
@@ -104,6 +105,9 @@ class Ledger:
         pending = next((r for r in runs if row and r["identity"] == row["identity"] and r["status"] == "pending"), None)
         unfinished = pending if row is not None and row["definition"] == definition else None
         if reason := passed(wanted, pending, now):
+            if pending is None and row is not None and (row["definition"], row["status"]) == (definition, "done"):
+                upsert(connection, job, {"name": name}, {"settled": True})
+                return GivenUp(wanted, "nothing", reason)
             ending: Any = values | FREE | {"status": "late", "reason": reason, "settled": True, "beat": 0}
             upsert(connection, job, {"name": name}, ending)
             return GivenUp(wanted, "late", reason)
@@ -130,20 +134,27 @@ class Ledger:
 
         self.state.do(work)
 
-    def found(self, claim: Claim, found: Found) -> bool:
-        """Write down what is being made; say whether the job is still this scheduler's."""
+    def found(self, claim: Claim, found: Found) -> list[str] | None:
+        """Write down what is being made.
+
+        Returns:
+            The products of the job that will not be finished now; None if it is no longer this scheduler's.
+        """
         name = claim.job.name
+        obsolete: list[str] = []
 
         def work(connection: sa.Connection) -> None:
             values = {"t1": str(found.t1), "t2": str(found.t2), "product": found.product, "manifest": found.manifest}
             key = {"job": name, "identity": found.identity}
-            others = sa.and_(run.c.job == name, run.c.identity != found.identity, run.c.status == "pending")
-            connection.execute(run.update().where(others).values(status="dropped", reason="the job was changed"))
+            others = sa.and_(run.c.job == name, run.c.identity != found.identity)
+            dropped = sa.and_(others, run.c.status == "pending")
+            connection.execute(run.update().where(dropped).values(status="dropped", reason="the job was changed"))
+            obsolete[:] = connection.execute(sa.select(run.c.product).where(others, run.c.status != "done")).scalars()
             upsert(connection, run, key, values | {"status": "pending", "reason": "", "found_at": clock.utc()})
             mine = job.update().where(held(name, self.owner))
             connection.execute(mine.values(identity=found.identity, attempts=0, product=found.product))
 
-        return self._if_held(name, work)
+        return obsolete if self._if_held(name, work) else None
 
     def over(self, claim: Claim, outcome: Outcome, log: str, today: datetime.date) -> str | None:
         """Write down what became of a job and let go of it.
@@ -190,7 +201,9 @@ class Ledger:
         tired = attempts > wanted.retries and (making or failure.kind == "crash")
         if failure.kind != "permanent" and not tired:
             wait = wait_after(attempts, wanted.retry_wait.total_seconds())
-            again = {"status": "retry", "reason": failure.reason, "failed_at": now, "retry_at": now + wait}
+            # Who waits for longer than there is time is told so when time is up.
+            retry_at = min(now + wait, max(now, deadline_of(wanted, pending)))
+            again = {"status": "retry", "reason": failure.reason, "failed_at": now, "retry_at": retry_at}
             return again | {"attempts": attempts, "lost": 0}
         reason = failure.reason + (f" (given up after {attempts} attempts)" if failure.kind != "permanent" else "")
         values = _calm(status="failed", reason=reason, settled=True)
@@ -236,12 +249,20 @@ def urgency(wanted: Job, row: Row | None) -> tuple[int, int, float]:
 
 def passed(wanted: Job, pending: Row | None, now: float) -> str:
     """Return which deadline passed; nothing if none did."""
-    if isinstance(wanted.deadline, datetime.datetime):
-        return f"the deadline {wanted.deadline} passed" if now > wanted.deadline.timestamp() else ""
-    if wanted.deadline is None or pending is None:
+    if now < deadline_of(wanted, pending):
         return ""
-    late = now > pending["found_at"] + wanted.deadline.total_seconds()
-    return f"the deadline passed, {wanted.deadline} after its acquisitions were found" if late else ""
+    if isinstance(wanted.deadline, datetime.datetime):
+        return f"the deadline {wanted.deadline} passed"
+    return f"the deadline passed, {wanted.deadline} after its acquisitions were found"
+
+
+def deadline_of(wanted: Job, pending: Row | None) -> float:
+    """Return the moment, in seconds since 1970, from which nothing is begun; infinity if there is none."""
+    if isinstance(wanted.deadline, datetime.datetime):
+        return wanted.deadline.timestamp()
+    if wanted.deadline is None or pending is None:
+        return math.inf
+    return float(pending["found_at"] + wanted.deadline.total_seconds())
 
 
 def settled(wanted: Job, made: Row, today: datetime.date) -> bool:

@@ -65,6 +65,8 @@ def _plan(job: Job, row: Row | None, runs: list[Row], rates: dict[tuple[str, ...
         return Planned(job.name, f"{row['status']}{wait}{': ' if row['reason'] else ''}{row['reason']}")
     pending = next((r for r in runs if row and r["status"] == "pending" and r["identity"] == row["identity"]), None)
     if late := passed(job, pending, clock.utc()):
+        if pending is None and row is not None and (row["definition"], row["status"]) == (definition, "done"):
+            return Planned(job.name, f"nothing new: {late}")
         return Planned(job.name, f"late: {late}")
     with tempfile.TemporaryDirectory(prefix="crgen-batch-") as name:
         try:

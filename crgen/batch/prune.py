@@ -9,8 +9,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
-import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -27,8 +26,6 @@ PIN = ".pin"
 GONE = ".pruned"
 """Ends the hidden name under which an item says which files are still to go."""
 
-_UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-
 
 @dataclass(frozen=True)
 class Pruned:
@@ -43,7 +40,12 @@ class Pruned:
 
 
 def prune(
-    folder: Path, *, older_than: datetime.timedelta | None = None, max_size: int | None = None, dry_run: bool = False
+    folder: Path,
+    *,
+    older_than: datetime.timedelta | None = None,
+    max_size: int | None = None,
+    dry_run: bool = False,
+    unfinished: Collection[Path] = (),
 ) -> list[Pruned]:
     """Take away products in ``folder`` and the folders in it, oldest first, and list the rest anew.
 
@@ -55,6 +57,7 @@ def prune(
         older_than: take away products made longer ago.
         max_size: then take away more until all of them together have at most so many bytes.
         dry_run: only tell what would go.
+        unfinished: reflectance COGs of products with which something is still to be done.
 
     Returns:
         The products that went, or would go, and those that should but are kept, in the order they were looked at.
@@ -69,7 +72,7 @@ def prune(
         if not dry_run:
             for item in list(_half_gone(folder)):
                 _finish(item)
-        judged = list(_judge(products_in(folder), older_than, max_size, dry_run))
+        judged = list(_judge(products_in(folder), older_than, max_size, dry_run, unfinished))
     except OSError as error:
         raise OutputError(f"cannot take away {error.filename}: {error.strerror}") from error
     if not dry_run and (folder / COLLECTION).exists():
@@ -78,20 +81,12 @@ def prune(
     return judged
 
 
-def parse_size(text: str) -> int:
-    """Return the bytes a person wrote as ``500MB``, ``1.5 TB``.
-
-    Raises:
-        RequestError: if it is no such size.
-    """
-    found = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)\s*([kMGT]B)", text.strip())
-    if found is None:
-        raise RequestError(f"'{text}' is no size: write a number and kB, MB, GB or TB, e.g. 200GB")
-    return int(float(found[1]) * _UNITS[found[2]])
-
-
 def _judge(
-    products: list[Product], older_than: datetime.timedelta | None, max_size: int | None, dry_run: bool
+    products: list[Product],
+    older_than: datetime.timedelta | None,
+    max_size: int | None,
+    dry_run: bool,
+    unfinished: Collection[Path],
 ) -> Iterator[Pruned]:
     oldest_first = sorted(products, key=_made)
     sizes = {product.paths.item: product.size for product in oldest_first}
@@ -106,7 +101,8 @@ def _judge(
             reason = "one of the oldest of too much"
         else:
             continue
-        kept = _take_away(product.paths, dry_run)
+        busy = product.paths.reflectance in unfinished
+        kept = "not finished" if busy else _take_away(product.paths, dry_run)
         if not kept:
             total -= size
         yield Pruned(product.paths, size, reason, kept)

@@ -28,6 +28,8 @@ from crgen.batch.notify import Event
 from crgen.batch.outcome import Failed, Found, Nothing, Order, Outcome, Stopped, Waiting
 from crgen.batch.state import State, beat
 from crgen.errors import CrgenError, RequestError
+from crgen.pipeline.product import Paths
+from crgen.pipeline.scratch import abandon
 
 GRACE = 30.0
 """Seconds jobs have to stop before they are killed; what they finished is kept either way."""
@@ -127,7 +129,7 @@ class Scheduler:
         self._log = self._open_log()
         self._events: list[Event] = []
         self._chores: BaseProcess | None = None
-        self._changed, self._chored = False, time.monotonic()
+        self._changed, self._chored = self.file.retention is not None, time.monotonic()
         self._warm = False
         self._renewed = time.monotonic()
 
@@ -145,7 +147,8 @@ class Scheduler:
                 self._do_chores(idle)
                 if idle and self.poll is None and not self._in_doubt():
                     return self.summary
-                self._collect(min(TICK, self.lease / 4))
+                if self._running or not started:
+                    self._collect(min(TICK, self.lease / 4))
                 self._renew()
         except BaseException:
             self._stop()
@@ -253,7 +256,10 @@ class Scheduler:
                 said: Any = running.connection.recv()
                 if not isinstance(said, Found):
                     running.outcome = said
-                elif self.ledger.found(running.claim, said):
+                elif (obsolete := self.ledger.found(running.claim, said)) is not None:
+                    for product in obsolete:
+                        with contextlib.suppress(OSError):
+                            abandon(Paths(Path(product)))
                     self._say(
                         "found",
                         job=running.claim.job.name,

@@ -25,8 +25,8 @@ def prune(
     Where the folder has a collection.json, it and index.html are made anew.
     """
     from crgen.batch.dates import parse_duration
-    from crgen.batch.prune import parse_size
     from crgen.batch.prune import prune as take_away
+    from crgen.batch.size import parse_size
     from crgen.errors import RequestError
     from crgen.pipeline.files import size_text
 
@@ -36,7 +36,10 @@ def prune(
         age = None if older_than is None else parse_duration(older_than)
     except ValueError as error:
         raise RequestError(f"--older-than: {error}") from None
-    limit = None if max_size is None else parse_size(max_size)
+    try:
+        limit = None if max_size is None else parse_size(max_size)
+    except ValueError as error:
+        raise RequestError(f"--max-size: {error}") from None
     judged = take_away(folder, older_than=age, max_size=limit, dry_run=dry_run)
     for pruned in judged:
         done = f"kept, {pruned.kept}" if pruned.kept else "would go" if dry_run else "gone"

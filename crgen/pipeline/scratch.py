@@ -103,6 +103,18 @@ def sweep(paths: Paths) -> None:
                 shutil.rmtree(paths.scratch, ignore_errors=True)
 
 
+def abandon(paths: Paths) -> None:
+    """Throw away what a stopped run left of a product that nobody goes on with; one that is being made stays."""
+    if paths.scratch.is_dir():
+        with contextlib.suppress(OutputError), _locked(paths):
+            if not paths.item.exists():
+                for name in paths.interrupted:
+                    paths.reflectance.with_name(name).unlink(missing_ok=True)
+            discard(paths.all)
+            (paths.scratch / RUN).unlink(missing_ok=True)
+            shutil.rmtree(paths.scratch, ignore_errors=True)
+
+
 class InUse(OutputError):  # noqa: N818
     """Another process makes the same product."""
 

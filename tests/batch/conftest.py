@@ -3,11 +3,14 @@
 import contextlib
 import datetime
 import json
+import queue
 import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +49,8 @@ def start() -> Iterator[Callable[..., Any]]:
 
     started = []
 
-    def one(path: Path, **environment: str) -> Any:
-        process = ctx.Process(target=schedule, args=(path,), kwargs=environment)
+    def one(path: Path, target: Callable[..., None] = schedule, **environment: str) -> Any:
+        process = ctx.Process(target=target, args=(path,), kwargs=environment)
         process.start()
         started.append(process)
         return process
@@ -98,6 +101,28 @@ def unfinished() -> Callable[[Paths], None]:
         (paths.scratch / "run.json").write_text(json.dumps({"fingerprint": {}, "created": began}))
 
     return leave
+
+
+@pytest.fixture
+def webhook():
+    """A web server that keeps what is posted to it, path and JSON, and answers as told."""
+    posted: queue.Queue[tuple[str, dict[str, object]]] = queue.Queue()
+
+    class Handler(BaseHTTPRequestHandler):
+        status = 200
+
+        def do_POST(self) -> None:
+            posted.put((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+            self.send_response(self.status)
+            self.end_headers()
+
+        def log_message(self, *words: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}", posted, Handler
+        server.shutdown()
 
 
 class S3:

@@ -36,6 +36,17 @@ def schedule(path: Path, answer: Connection | None = None, **environment: str) -
         answer.send(summary)
 
 
+def watch(path: Path, **environment: str) -> None:
+    """Be `crgen batch run --watch`, by the clock (seconds since 1970) in the file ``CLOCK``."""
+    from crgen.batch import scheduler
+    from crgen.cli.main import main
+
+    clock.utc = lambda: float(Path(environment["CLOCK"]).read_text() or "0")
+    scheduler.forkserver = lambda *loaded: multiprocessing.get_context("fork")
+    sys.argv = ["crgen", "batch", "run", str(path), "--watch", "0.1s"]
+    main()
+
+
 def in_process(path: Path, **environment: str) -> Summary:
     """Run a scheduler in a process that has everything loaded; return what it did."""
     here, there = ctx.Pipe(duplex=False)

@@ -42,6 +42,7 @@ def test_the_jobs_file_is_right_with_every_section(tmp_path, monkeypatch):
     assert read.deliver.to == "s3://my-bucket/maps"
     assert read.deliver.storage_options["secret_access_key"] == "secret"
     check_urls(read.notify.urls)
+    assert read.retention.max_size == 500 * 10**9
 
 
 def test_the_crontab_has_five_times_a_user_and_a_command():

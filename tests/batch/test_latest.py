@@ -70,3 +70,19 @@ def test_an_outage_is_slept_off(write, acquired_until, environment, service):
     service.faults.clear()
     assert in_process(path, **environment, TODAY="2021-07-23").counts == {"done": 1}
     assert not service.served_twice()
+
+
+def test_before_the_event_nothing_of_it_is_seen(write, acquired_until, environment):
+    rules = WATCHED.replace('"-12d"', '"before event"\nevent = 2021-07-20')
+    path = write(rules, source="gee", aoi=AREA)
+    today = acquired_until("2021-07-19")
+    assert in_process(path, **environment, **today).counts == {"waiting": 1}
+    reason = "no Sentinel-1 acquisition since the event (2021-07-20): the latest is of 2021-07-18"
+    assert state_of(path).jobs()["zhengzhou"]["reason"] == reason
+    today = acquired_until("2021-07-22")
+    assert in_process(path, **environment, **today).counts == {"done": 1}
+    assert days(path) == [("2021-07-13", "2021-07-21")]
+    [run] = state_of(path).runs()
+    scenes = run["manifest"]["scenes"]
+    assert all(scene["time"] < "2021-07-20" for scene in scenes["s1_t1"] + scenes["s2_t1"])
+    assert all(scene["time"] > "2021-07-20" for scene in scenes["s1_t2"])

@@ -5,12 +5,8 @@ import email
 import email.message
 import email.policy
 import io
-import json
 import logging
-import queue
 import socket
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -18,28 +14,6 @@ from aiosmtpd.controller import Controller
 
 from crgen.batch.notify import Event, check_urls, notify
 from crgen.errors import RequestError
-
-
-@pytest.fixture
-def webhook():
-    """A web server that keeps what is posted to it, path and JSON, and answers as told."""
-    posted: queue.Queue[tuple[str, dict[str, object]]] = queue.Queue()
-
-    class Handler(BaseHTTPRequestHandler):
-        status = 200
-
-        def do_POST(self) -> None:
-            posted.put((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
-            self.send_response(self.status)
-            self.end_headers()
-
-        def log_message(self, *words: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield f"127.0.0.1:{server.server_port}", posted, Handler
-        server.shutdown()
 
 
 @pytest.fixture

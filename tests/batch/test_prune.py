@@ -13,9 +13,12 @@ from filelock import FileLock
 from crgen.batch.collection import update_collection
 from crgen.batch.index import write_index
 from crgen.batch.products import products_in
-from crgen.batch.prune import parse_size, prune
+from crgen.batch.prune import prune
+from crgen.batch.size import parse_size
+from crgen.batch.state import run, upsert
 from crgen.errors import RequestError
 from crgen.pipeline.verify import verify
+from tests.batch.schedulers import in_process, state_of
 
 DAY = datetime.timedelta(days=1)
 
@@ -78,6 +81,25 @@ def test_what_is_pinned_or_being_made_stays(archive, unfinished):
     assert standing(folder) == {"m10", "m20", "m30"}
 
 
+def test_a_batch_takes_away_what_its_file_says_once_it_is_over(archive, write, tmp_path):
+    folder, made = archive
+    made[30].reflectance.with_suffix(".pin").touch()
+    path = write("[retention]\nolder_than = '15d'\n[[job]]\nname = 'a'\n", out="maps")
+    assert in_process(path).counts == {"done": 1}
+    [mine] = [product for product in standing(folder) if product.startswith("a_")]
+    assert standing(folder) == {"m1", "m10", "m30", mine}
+    assert "m20" not in (folder / "index.html").read_text()
+
+    def pending(connection) -> None:
+        values = {"status": "pending", "t1": "", "t2": "", "product": str(made[10].reflectance), "found_at": 0.0}
+        upsert(connection, run, {"job": "porto", "identity": "x"}, values)
+
+    state_of(path).do(pending)  # made, but not yet delivered
+    path = write("[retention]\nmax_size = '1kB'\n[[job]]\nname = 'a'\n", out="maps")
+    assert in_process(path).counts == {}, "what was taken away is not made again"
+    assert standing(folder) == {"m10", "m30"}
+
+
 def test_the_collection_and_the_page_follow(archive):
     folder, _ = archive
     update_collection(folder)
@@ -132,7 +154,7 @@ def test_a_product_made_anew_is_not_taken_for_the_rest_of_an_old_one(archive, ma
 def test_sizes_are_read_as_people_write_them():
     assert (parse_size("500MB"), parse_size(" 1.5 TB")) == (500_000_000, 1_500_000_000_000)
     for nonsense in ("", "12", "-1GB", "1gb", "all"):
-        with pytest.raises(RequestError, match="is no size"):
+        with pytest.raises(ValueError, match="is no size"):
             parse_size(nonsense)
 
 

@@ -47,6 +47,32 @@ def test_a_job_goes_on_from_its_parts_whether_its_scheduler_was_stopped_or_died(
     assert len(parts) >= 2
 
 
+def test_what_was_left_of_a_job_that_was_changed_goes(write, start, tmp_path):
+    path = write(ONE, aoi=CHUNKS, chunk=64)
+    scheduler = start(path)
+    while len(list(tmp_path.glob("products/a/.*.scratch/*.part"))) < 2:
+        assert scheduler.is_alive()
+        time.sleep(0.01)
+    os.kill(scheduler.pid, signal.SIGTERM)
+    scheduler.join()
+    write(ONE)
+    assert in_process(path).counts == {"done": 1}
+    assert not list(tmp_path.glob("products/a/.*"))
+    assert [run["status"] for run in state_of(path).runs()] == ["dropped", "done"]
+
+
+def test_a_retry_does_not_wait_beyond_the_deadline(write):
+    path = write(ONE, retry_wait="6h", deadline="1h")
+    assert in_process(path, POISONED="a", TODAY="2021-07-22").counts == {"retry": 1}
+    [run] = state_of(path).runs()
+    assert state_of(path).jobs()["a"]["retry_at"] == run["found_at"] + 3600
+    summary = in_process(path, TODAY="2021-07-23")
+    assert (summary.counts, summary.failures) == ({"late": 1}, 1)
+    row = state_of(path).jobs()["a"]
+    assert (row["status"], row["reason"]) == ("late", "the deadline passed, 1:00:00 after its acquisitions were found")
+    assert in_process(path, TODAY="2021-07-24").counts == {}
+
+
 def ledger_of(state: State, owner: str, lease: float) -> Ledger:
     return Ledger(state, owner, "machine", Observer(lease))
 

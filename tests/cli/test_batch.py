@@ -67,6 +67,17 @@ def test_a_batch_from_check_to_status(crgen, jobs, here):
     assert crgen("batch", "plan", "jobs.toml").out.endswith("0 of 2 jobs would run: 0 windows, about 0 s in all\n")
 
 
+def test_a_deadline_that_passed_is_said(crgen, jobs):
+    path = jobs("deadline = 2021-07-23T00:00:00Z\npriority = 9\n")
+    reason = "the deadline 2021-07-23 00:00:00+00:00 passed"
+    some = crgen("batch", "run", path)
+    assert some.code == 9
+    assert f"bad: late; reason {reason}" in some.err
+    told = json.loads(crgen("batch", "status", path, "--json").out)[1]
+    assert (told["status"], told["reason"], told["products"]) == ("late", reason, 0)
+    assert crgen("batch", "run", path, "--retry-failed").code == 10, "still late, and nothing else was due"
+
+
 def test_a_jobs_file_that_is_wrong_is_one_line(crgen, jobs):
     outcome = crgen("batch", "run", jobs("prioritty = 1\n"))
     assert outcome.code == 2

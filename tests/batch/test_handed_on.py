@@ -1,0 +1,52 @@
+"""What a run of the scheduler hands on: products and lists to where they are delivered, news to people."""
+
+import base64
+import json
+from pathlib import Path
+
+from tests.batch.schedulers import in_process, state_of
+
+JOBS = """
+[limits]
+total = 3
+per_device = 3
+[deliver]
+to = "{place}"
+[notify]
+urls = ["json://{address}/hook"]
+[[job]]
+name = "good"
+[[job]]
+name = "bad"
+aoi = "nowhere.geojson"
+[[job]]
+name = "unlucky"
+"""
+
+
+def test_products_arrive_whole_and_people_hear_what_they_can_use(write, webhook, tmp_path):
+    address, posted, _ = webhook
+    place = tmp_path / "delivered"
+    path = write(JOBS.format(place=place.as_uri(), address=address), retry_wait="1h")
+    assert in_process(path, POISONED="unlucky").counts == {"done": 1, "failed": 1, "retry": 1}
+
+    made = Path(state_of(path).jobs()["good"]["product"])
+    there = sorted((place / "good").iterdir(), key=lambda file: file.stat().st_ctime_ns)
+    assert {file.name for file in there} == {file.name for file in made.parent.iterdir()}
+    assert there[-1].name == made.with_suffix(".json").name, "the item comes last"
+    assert all(file.read_bytes() == (made.parent / file.name).read_bytes() for file in there)
+    links = json.loads((place / "collection.json").read_text())["links"]
+    assert [link["href"] for link in links if link["rel"] == "item"] == [f"./good/{there[-1].name}"]
+    assert made.stem in (place / "index.html").read_text()
+
+    told = {message["title"]: message for message in (posted.get_nowait()[1] for _ in range(posted.qsize()))}
+    assert told.keys() == {"crgen: good done", "crgen: bad failed"}, "a passing fault wakes nobody"
+    good, bad = told["crgen: good done"], told["crgen: bad failed"]
+    assert (good["type"], good["message"]) == ("success", str(made))
+    assert base64.b64decode(good["attachments"][0]["base64"]) == made.with_suffix(".png").read_bytes()
+    assert bad["type"] == "failure"
+    assert "there is no file 'nowhere.geojson'" in bad["message"]
+    assert bad["attachments"] == []
+
+    assert in_process(path, POISONED="unlucky").counts == {}
+    assert posted.empty(), "nobody hears of it twice"
