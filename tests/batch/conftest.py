@@ -157,7 +157,7 @@ def serving(root: Path) -> Iterator[S3]:
     if rclone is None:
         pytest.skip("rclone, whose S3 server is asked, is not installed")
     (root / "maps").mkdir(exist_ok=True)
-    serve = (rclone, "serve", "s3", "--addr", "127.0.0.1:0", "--dir-cache-time", "0s")
+    serve = (rclone, "serve", "s3", "--addr", "127.0.0.1:0", "--dir-cache-time", "1ms")
     command = (*serve, "--auth-key", f"{S3.KEY},{S3.SECRET}", str(root))
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
         try:
