@@ -1,4 +1,4 @@
-"""What processes of the tests have loaded: a job's libraries, with products whose picture is a single pixel.
+"""What schedulers of the tests import: makes the picture of a job's product a single pixel.
 
 Drawing it is half of the work of a product this small. Where ``PUBLISHED`` names a file, every product that was
 published is noted there; the process that makes a product of the job ``POISONED`` dies.
@@ -9,10 +9,6 @@ import os
 import signal
 from pathlib import Path
 
-import distributed  # noqa: F401
-
-import crgen.batch.scheduler
-import crgen.batch.worker  # noqa: F401
 import crgen.pipeline.fill as fill
 from crgen.pipeline.files import partial_name, publish
 

@@ -12,9 +12,7 @@ from pathlib import Path
 from crgen.batch import clock
 from crgen.batch.scheduler import Scheduler, Summary
 from crgen.batch.state import State
-
-ctx = multiprocessing.get_context("forkserver")
-ctx.set_forkserver_preload(["tests.batch.light"])
+from tests.processes import ctx
 
 
 def schedule(path: Path, answer: Connection | None = None, **environment: str) -> None:
@@ -25,6 +23,8 @@ def schedule(path: Path, answer: Connection | None = None, **environment: str) -
         answer: where to send the summary.
         environment: variables for it and its jobs; ``TODAY`` is the day it takes today for.
     """
+    import tests.batch.light  # noqa: F401
+
     os.environ.update(environment)
     if "TODAY" in environment:
         noon = datetime.datetime.fromisoformat(f"{environment['TODAY']}T12:00:00+00:00").timestamp()
@@ -38,6 +38,7 @@ def schedule(path: Path, answer: Connection | None = None, **environment: str) -
 
 def watch(path: Path, **environment: str) -> None:
     """Be `crgen batch run --watch`, by the clock (seconds since 1970) in the file ``CLOCK``."""
+    import tests.batch.light  # noqa: F401
     from crgen.batch import scheduler
     from crgen.cli.main import main
 

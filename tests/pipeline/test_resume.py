@@ -1,7 +1,6 @@
 """A run can be killed at any moment; run again, it ends with the same bytes and computes nothing twice."""
 
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -21,12 +20,10 @@ from crgen.pipeline.evidence import cells
 from crgen.pipeline.fill import run
 from crgen.pipeline.plan import lay_out
 from crgen.pipeline.request import FillRequest, parse_date
+from tests.processes import ctx
 
 AOI = "113.50,34.70,113.515,34.712"
 T1, T2 = "2021-07-10", "2021-07-22"
-
-ctx = multiprocessing.get_context("forkserver")
-ctx.set_forkserver_preload(["crgen.pipeline.fill"])
 
 
 def request_for(folder: Path, weights: Path, **more) -> FillRequest:

@@ -1,0 +1,6 @@
+"""Processes of the tests, forked from one server that has loaded once what takes seconds; all tests share it."""
+
+import multiprocessing
+
+ctx = multiprocessing.get_context("forkserver")
+ctx.set_forkserver_preload(["crgen.batch.scheduler", "crgen.batch.worker", "crgen.pipeline.fill", "distributed"])
