@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -41,6 +42,8 @@ class Pull:
     settings: Settings
     folder: Path
     home: str = HOME
+    opened: float = field(default_factory=time.monotonic, compare=False)
+    """When it was laid out, by the monotonic clock of the process ``home``."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -67,7 +70,8 @@ class Pull:
         """
         number = (row * self.shape[1] + col) * len(self.layers) + layer
         # Elsewhere only the other layers of the same place: whoever reads one needs them all.
-        alone = self.home == HOME and not _in_dask_worker()
+        here = self.home == HOME
+        alone = here and not _in_dask_worker()
         window = AHEAD * self.settings.concurrency if alone else None
         first, last = number - layer, number - layer + len(self.layers) - 1
         if window is not None:
@@ -75,12 +79,13 @@ class Pull:
         pairs = zip_longest(range(number + 1, last + 1), range(number - 1, first - 1, -1))
         ahead = [self.job(n) for pair in pairs for n in pair if n is not None]
         job = self.job(number)
-        return job.layer.decode(self.fetcher.get(job, ahead))
+        return job.layer.decode(self.fetcher.get(job, ahead, self.opened if here else None))
 
     def begin(self) -> None:
         """Start to fetch the tiles that ``to_zarr`` reads first, while it is still being set up."""
         last = len(self) - 1
-        self.fetcher.begin(self.job(n) for n in range(last, max(-1, last - AHEAD * self.settings.concurrency), -1))
+        first = max(-1, last - AHEAD * self.settings.concurrency)
+        self.fetcher.begin((self.job(n) for n in range(last, first, -1)), self.opened)
 
     @property
     def fetcher(self) -> Fetcher:

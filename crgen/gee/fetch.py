@@ -11,6 +11,7 @@ import math
 import os
 import queue
 import threading
+import time
 import uuid
 from collections.abc import Iterable
 from concurrent.futures import Future, wait
@@ -24,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from crgen.errors import SourceError
+from crgen.errors import CrgenError, SourceError
 from crgen.gee.cache import TileCache
 from crgen.gee.images import Layer
 from crgen.gee.patience import INTERRUPTED, LOOK_UP, Stopped, TooMuch
@@ -61,6 +62,15 @@ class Job:
         return f"{self.layer.name}, {tile.width} × {tile.height} px at row {tile.row}, column {tile.col}"
 
 
+class Delivery(Future[None]):
+    """A tile that is wanted."""
+
+    def __init__(self, since: float) -> None:
+        super().__init__()
+        self.since = since
+        """When it was first wanted, by the monotonic clock."""
+
+
 class Fetcher:
     """Fetches tiles with threads of its own; safe from any thread.
 
@@ -78,31 +88,39 @@ class Fetcher:
         self.arrived = 0
         """Whole tiles fetched, from however many parts."""
         self._settings = settings
-        self._under_way: dict[str, Future[None]] = {}
+        self._told = -math.inf
+        self._under_way: dict[str, Delivery] = {}
         self._known: set[str] = set()
         self._images: dict[str, Any] = {}
         self._lock = threading.Lock()
-        self._queue: queue.PriorityQueue[tuple[int, int, Job, Future[None]]] = queue.PriorityQueue()
+        self._queue: queue.PriorityQueue[tuple[int, int, Job, Delivery]] = queue.PriorityQueue()
         self._order = itertools.count()
         self._threads: list[threading.Thread] = []
         self._stopped = threading.Event()
 
-    def get(self, job: Job, ahead: Iterable[Job] = ()) -> NDArray[Any]:
+    def get(self, job: Job, ahead: Iterable[Job] = (), since: float | None = None) -> NDArray[Any]:
         """Return a tile, from disk or from Earth Engine.
 
         Args:
             job: the tile.
             ahead: tiles that will be needed next.
+            since: moment of the monotonic clock from which they are wanted, now if not given. A final refusal that
+                came later, and that nobody was told of yet, holds for them: nothing is asked.
 
         Raises:
             SourceError: if Earth Engine does not deliver it.
             OutputError: if it cannot be kept.
         """
+        since = time.monotonic() if since is None else max(since, self._told)
         for _ in range(3):
-            needed = self._ask(job, urgent=True)
-            self.begin(ahead)
+            needed = self._ask(job, since, urgent=True)
+            self.begin(ahead, since)
             if needed is not None:
-                _await(needed)
+                try:
+                    _await(needed)
+                except CrgenError:
+                    self._told = time.monotonic()
+                    raise
             tile = self.cache.load(job.key)
             if tile is not None:
                 return tile
@@ -110,10 +128,10 @@ class Fetcher:
                 self._known.discard(job.key)
         raise SourceError(f"tiles in {self.cache.folder} are damaged as soon as they are written; is the disk sound?")
 
-    def begin(self, jobs: Iterable[Job]) -> None:
+    def begin(self, jobs: Iterable[Job], since: float) -> None:
         """Have tiles fetched that will be needed soon; waits for none."""
         for job in jobs:
-            self._ask(job, urgent=False)
+            self._ask(job, since, urgent=False)
 
     def stop(self) -> None:
         """End the threads; waiting ones at once, others when their request is answered."""
@@ -122,7 +140,7 @@ class Fetcher:
             for _ in self._threads:
                 self._queue.put((-1, next(self._order), None, None))  # type: ignore[arg-type]
 
-    def _ask(self, job: Job, *, urgent: bool) -> Future[None] | None:
+    def _ask(self, job: Job, since: float, *, urgent: bool) -> Delivery | None:
         """Have a tile fetched unless it is kept; None if it is."""
         with self._lock:
             if job.key in self._known:
@@ -132,7 +150,7 @@ class Fetcher:
                     self._known.add(job.key)
                     self.stored += 1
                     return None
-                future = self._under_way[job.key] = Future()
+                future = self._under_way[job.key] = Delivery(since)
                 self._queue.put((0 if urgent else 1, next(self._order), job, future))
                 self._more_threads()
             elif urgent:
@@ -158,7 +176,9 @@ class Fetcher:
             try:
                 with self.cache.claim(job.key, partial(self._is_idle, job.key)):
                     if job.key not in self.cache:
-                        self._fetch(connect(self._settings), job)
+                        session = connect(self._settings)
+                        with session.gate.wanted_since(future.since):
+                            self._fetch(session, job)
             except BaseException as error:
                 with self._lock:
                     del self._under_way[job.key]
@@ -236,7 +256,7 @@ class Fetcher:
             return self._images[layer.digest]
 
 
-def _await(future: Future[None]) -> None:
+def _await(future: Delivery) -> None:
     """Wait for a tile, or until the process is told to end."""
     while not wait([future], timeout=LOOK_UP).done:
         if INTERRUPTED.is_set():

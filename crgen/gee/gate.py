@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ class Gate:
         self._busy = 0
         self._refusals = 0
         self._opens = 0.0
-        self._refused_all = 0
+        self._refused_all = -math.inf
         self._answer: Any = None
         self._changed = threading.Condition()
         self._thread = threading.local()
@@ -49,19 +50,33 @@ class Gate:
         return getattr(self._thread, "queued", 0.0)
 
     @contextmanager
+    def wanted_since(self, moment: float) -> Iterator[None]:
+        """Take what this thread asks for meanwhile as wanted since ``moment`` of the monotonic clock.
+
+        A request is otherwise wanted since it comes to the gate.
+        """
+        self._thread.since = moment
+        try:
+            yield
+        finally:
+            del self._thread.since
+
+    @contextmanager
     def slot(self) -> Iterator[int]:
         """Wait for a place and hold it; yields a ticket for :meth:`refused`.
 
         Raises:
-            TurnedAway: if what was answered meanwhile holds for this request too.
+            TurnedAway: if what was answered since the request is wanted holds for it too.
         """
         start = time.monotonic()
+        since = getattr(self._thread, "since", start)
         with self._changed:
-            before = self._refused_all
-            while (wait := self._opens - time.monotonic()) > 0 or self._busy >= int(self._limit):
+            while self._refused_all < since and (
+                (wait := self._opens - time.monotonic()) > 0 or self._busy >= int(self._limit)
+            ):
                 self._changed.wait(wait if wait > 0 else None)
-                if self._refused_all != before:
-                    raise TurnedAway(self._answer)
+            if self._refused_all >= since:
+                raise TurnedAway(self._answer)
             self._busy += 1
             ticket = self._refusals
         self._thread.queued = self.queued + time.monotonic() - start
@@ -79,9 +94,9 @@ class Gate:
             self._changed.notify_all()
 
     def turn_away(self, answer: Any) -> None:
-        """Give all who wait now an answer, for which none of them need ask; before the place of who got it is free."""
+        """Give all that is wanted by now an answer, for which none need ask; before the place of who got it is free."""
         with self._changed:
-            self._refused_all += 1
+            self._refused_all = time.monotonic()
             self._answer = answer
             self._changed.notify_all()
 

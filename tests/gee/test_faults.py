@@ -204,7 +204,7 @@ def test_nothing_more_is_asked_after_the_run_has_failed(service: EarthEngineServ
     service.add(faults.error(403, faults.NOT_REGISTERED))
     with pytest.raises(SourceError):
         pull()
-    threads = 4 + 2  # those that may be on the line, and those that prepare the next
+    threads = 4
     assert len(service.tiles) <= 2 * threads
     asked = len(service.tiles)
     time.sleep(0.3)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from crgen.errors import SourceError
 from crgen.gee.faults import Corrupt, Remedy, explain, redact, retry_seconds, understand
-from crgen.gee.gate import Gate
+from crgen.gee.gate import Gate, TurnedAway
 from crgen.gee.patience import FIRST_WAIT, LONGEST_WAIT, Stopped, TooMuch, persist, wait_before
 
 
@@ -168,6 +168,18 @@ def test_requests_refused_together_halve_the_limit_once_and_answers_raise_it_slo
     assert gate.limit == 8
     gate.answered()
     assert gate.limit == 9
+
+
+def test_a_final_refusal_holds_for_what_was_wanted_before_it_and_for_nothing_later() -> None:
+    gate, before = Gate(4), time.monotonic()
+    gate.turn_away("used up")
+    with pytest.raises(TurnedAway) as away, gate.wanted_since(before), gate.slot():
+        raise AssertionError("passed all the same")
+    assert away.value.answer == "used up"
+    with gate.slot():
+        pass
+    with gate.wanted_since(time.monotonic()), gate.slot():
+        pass
 
 
 def test_never_more_pass_at_once_than_the_limit() -> None:
