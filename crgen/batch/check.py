@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from crgen.batch.jobs import Job, JobsError, read_jobs
+from crgen.batch.jobs import Job
+from crgen.batch.jobs_file import JobsError, read_jobs
 from crgen.batch.notify import check_urls
 from crgen.errors import CrgenError, RequestError
 from crgen.pipeline.area import read_area

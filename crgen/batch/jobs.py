@@ -1,37 +1,23 @@
-"""The jobs file: what is asked of every area, and of all of them together."""
+"""What a jobs file holds: what is asked of every area, and of all of them together."""
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
-import difflib
 import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from crgen.batch.dates import BEFORE_EVENT, LATEST, T1, T2, Day, DaysBefore, Deadline, Duration
 from crgen.batch.size import Size
-from crgen.batch.toml import Lines, Place, read_toml
-from crgen.errors import CrgenError, RequestError
 from crgen.pipeline.earthengine import EarthEngine
 from crgen.pipeline.files import files_identity, stack_files
 from crgen.pipeline.request import FillRequest
-
-STATE = "CRGEN_BATCH_STATE"
-"""Environment variable whose URL goes before the file's."""
-
-
-class JobsError(RequestError):
-    """A jobs file that cannot be used; ``problems`` holds a line for everything that is wrong."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__(problems[0] + (f" (and {len(problems) - 1} more: crgen batch check)" if problems[1:] else ""))
-        self.problems = problems
 
 
 def _expanded(text: str) -> str:
@@ -138,22 +124,7 @@ class Job(_Section):
 
     def request(self, t1: datetime.date | None, t2: datetime.date | None, out: Path | None, **more: Any) -> FillRequest:
         """Return what to ask of :func:`~crgen.pipeline.fill.run`; ``more`` are fields of it that go first."""
-        same = (
-            *(
-                "aoi",
-                "source",
-                "weights",
-                "device",
-                "precision",
-                "crs",
-                "clip",
-                "generate_all",
-                "dtype",
-                "clear_threshold",
-            ),
-            *("s1_units", "s2_scale", "chunk", "workers", "scheduler"),
-        )
-        fields = {name: getattr(self, name) for name in same}
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(FillRequest) if f.name in Job.model_fields}
         return FillRequest(**{**fields, "t1": t1, "t2": t2, "out": out, "earth_engine": self.earth_engine(), **more})
 
     @property
@@ -247,108 +218,6 @@ class JobsFile(_Section):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two jobs are named '{twice[0]}'")
         return self
-
-
-def read_jobs(path: Path) -> JobsFile:
-    """Read a jobs file; relative paths in it start at its folder.
-
-    Raises:
-        JobsError: with a line for everything that is wrong: file, line, key, what to do.
-        RequestError: if it cannot be read, or is not TOML.
-    """
-    content, lines = read_toml(path)
-    defaults = content.pop("defaults", {})
-    jobs = content.get("job", [])
-    if not isinstance(defaults, dict) or not isinstance(jobs, list) or not all(isinstance(job, dict) for job in jobs):
-        raise JobsError([f"{path}:{lines.of(('defaults',))}: write [defaults] once and [[job]] for every job"])
-    if "name" in defaults:
-        raise JobsError([f"{path}:{lines.of(('defaults', 'name'))}: name: every job needs its own, not a default"])
-    content["job"] = [{**defaults, **job} for job in jobs]
-    if "job" in content and not jobs:
-        del content["job"]
-    try:
-        read = JobsFile.model_validate(content)
-    except ValidationError as error:
-        wrong = dict.fromkeys(_problem(path, lines, jobs, e) for e in error.errors(include_url=False))
-        raise JobsError(list(wrong)) from None
-    home = path.absolute().parent
-    located: dict[str, Any] = {"job": [_at_home(job, home) for job in read.job], "state": _located(read.state, path)}
-    for section, key in (("deliver", "to"), ("metrics", "textfile"), ("log", "file")):
-        held = getattr(read, section)
-        if held is not None and "://" not in (value := getattr(held, key)) and value != "-":
-            located[section] = held.model_copy(update={key: str(home / value)})
-    read = read.model_copy(update=located)
-    if problems := list(_refusals(path, lines, read)):
-        raise JobsError(problems)
-    return read
-
-
-def _problem(path: Path, lines: Lines, jobs: list[dict[str, Any]], error: Any) -> str:
-    place: Place = error["loc"]
-    who = ""
-    known: Any = JobsFile
-    if place[:1] == ("job",) and len(place) > 1:
-        at = place[1]
-        assert isinstance(at, int)
-        known, key = Job, place[2:]
-        who = f"job '{jobs[at].get('name', at + 1)}': "
-        if key and key[0] not in jobs[at] and error["type"] != "missing":
-            place, who = ("defaults", *key), "defaults: "
-    else:
-        key = place
-        sections: dict[str, type[_Section]] = {
-            "limits": Limits, "state": State, "deliver": Deliver, "notify": Notify, "retention": Retention,
-            "metrics": Metrics, "log": Log,
-        }  # fmt: skip
-        known = sections.get(str(place[0]), JobsFile) if len(place) > 1 else JobsFile
-    name = ".".join(str(k) for k in key)
-    what = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(key[-1]), known.model_fields, 1)
-        what = "there is no such key" + (f"; did you mean {near[0]}?" if near else "")
-    elif error["type"] == "missing":
-        what = "is missing" if name != "job" else "there are no jobs: write at least one [[job]]"
-    elif error["type"] == "string_pattern_mismatch":
-        what = f"'{error['input']}' must be up to 64 letters, digits, - and _"
-    return f"{path}:{lines.of(place)}: {who}{name + ': ' if name else ''}{what[0].lower()}{what[1:]}"
-
-
-def _refusals(path: Path, lines: Lines, read: JobsFile) -> Iterator[str]:
-    """Yield what the options of a fill refuse, though their types are right."""
-    for at, job in enumerate(read.job):
-        try:
-            job.request(None, None, None)
-        except CrgenError as error:
-            yield f"{path}:{lines.of(('job', at))}: job '{job.name}': {error}"
-
-
-def _at_home(job: Job, home: Path) -> Job:
-    """Return the job with paths that no longer depend on the working folder."""
-    update: dict[str, str] = {"out": str(home / job.out)}
-    if job.source not in ("gee", "demo"):
-        update["source"] = str(home / job.source)
-    if job.credentials is not None:
-        update["credentials"] = str(home / job.credentials)
-    for name in ("aoi", "weights"):
-        value = getattr(job, name)
-        if value is not None and _is_file(home / value):
-            update[name] = str(home / value)
-    return job.model_copy(update=update)
-
-
-def _located(state: State, path: Path) -> State:
-    url = os.environ.get(STATE) or state.url or f"sqlite:///{path.stem}.sqlite"
-    scheme, _, file = url.partition(":///")
-    if scheme.startswith("sqlite"):
-        url = f"{scheme}:///{path.absolute().parent / file}"
-    return state.model_copy(update={"url": url})
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:
-        return False
 
 
 def _content(aoi: str) -> bytes:

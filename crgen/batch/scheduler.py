@@ -9,9 +9,8 @@ import os
 import platform
 import time
 import uuid
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -21,12 +20,14 @@ from typing import Any
 from crgen.batch import clock
 from crgen.batch.clock import Observer
 from crgen.batch.failures import died
-from crgen.batch.jobs import Job, JobsFile, read_jobs
+from crgen.batch.jobs import Job, JobsFile
+from crgen.batch.jobs_file import read_jobs
 from crgen.batch.ledger import Claim, GivenUp, Ledger, due
 from crgen.batch.log import RunLogger, open_log
 from crgen.batch.notify import Event
 from crgen.batch.outcome import Failed, Found, Nothing, Order, Outcome, Stopped, Waiting
 from crgen.batch.state import State, beat
+from crgen.batch.summary import Summary
 from crgen.errors import CrgenError, RequestError
 from crgen.pipeline.product import Paths
 from crgen.pipeline.scratch import abandon
@@ -63,29 +64,6 @@ class _Running:
     run_id: str
     outcome: Outcome | None = None
     lost: bool = False
-
-
-@dataclass
-class Summary:
-    """What became of the jobs that a scheduler took up."""
-
-    last: dict[str, str] = field(default_factory=dict)
-    """By job: done, nothing (no new acquisition), waiting, retry, failed, late, lost or stopped."""
-
-    @property
-    def counts(self) -> Counter[str]:
-        """Jobs by what became of them."""
-        return Counter(self.last.values())
-
-    def note(self, job: str, kind: str) -> None:
-        """Remember what became of a job; that nothing came after its product is no news."""
-        if kind != "nothing" or job not in self.last:
-            self.last[job] = kind
-
-    @property
-    def failures(self) -> int:
-        """Jobs that were due and are not done."""
-        return self.counts["retry"] + self.counts["failed"] + self.counts["late"]
 
 
 class Scheduler:
@@ -152,6 +130,7 @@ class Scheduler:
                 self._renew()
         except BaseException:
             self._stop()
+            self._do_chores(idle=True)  # whoever waits for news of what is done by now gets it
             raise
         finally:
             if self._chores is not None:

@@ -74,7 +74,7 @@ def check(jobs: JobsPath) -> None:
 @app.command()
 def plan(jobs: JobsPath, as_json: AsJson = False) -> None:
     """Say what would run now and what it would cost; makes nothing."""
-    from crgen.batch.jobs import read_jobs
+    from crgen.batch.jobs_file import read_jobs
     from crgen.batch.plan import plan_jobs
     from crgen.pipeline.files import size_text
 
@@ -99,7 +99,7 @@ def plan(jobs: JobsPath, as_json: AsJson = False) -> None:
 @app.command()
 def status(jobs: JobsPath, as_json: AsJson = False) -> None:
     """Say how every job stands."""
-    from crgen.batch.jobs import read_jobs
+    from crgen.batch.jobs_file import read_jobs
     from crgen.batch.state import State
 
     file = read_jobs(jobs)

@@ -16,10 +16,10 @@ from crgen.pipeline.cog import RasterProfile
 from crgen.pipeline.files import partial_name
 from crgen.pipeline.predict import REFLECTANCE_SCALE
 from crgen.pipeline.quality import COLOURS, LABELS, Quality
-from crgen.pipeline.runner import Tally
 from crgen.pipeline.scene import Scene
 from crgen.pipeline.stac import ProductFile, build_item, write_item
 from crgen.pipeline.stack import manifest_of
+from crgen.pipeline.tally import Tally
 from crgen.pipeline.thumbnail import InputThumbnails
 
 RUN, PUBLISHING = "run.json", "publishing.json"

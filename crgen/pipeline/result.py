@@ -11,8 +11,8 @@ import xarray as xr
 
 from crgen.errors import StackError
 from crgen.pipeline.product import Paths
-from crgen.pipeline.runner import Tally
 from crgen.pipeline.scene import Scene
+from crgen.pipeline.tally import Tally
 
 
 @dataclass(frozen=True)

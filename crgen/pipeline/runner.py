@@ -6,15 +6,12 @@ edge to its neighbours, so that no window is computed twice. The sums are intege
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import CancelledError
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
@@ -25,8 +22,9 @@ from crgen.pipeline.evidence import Lent, Origin, cells
 from crgen.pipeline.overlap import overlapped
 from crgen.pipeline.predict import REFLECTANCE_SCALE, Predictor, Staged, WindowInputs
 from crgen.pipeline.quality import Quality
-from crgen.pipeline.stack import stack_geobox
-from crgen.pipeline.windows import At, Box, Chunk, ChunkGrid, lattice_box
+from crgen.pipeline.reader import StackReader
+from crgen.pipeline.tally import Tally
+from crgen.pipeline.windows import At, Box, Chunk, ChunkGrid
 
 Array = NDArray[np.float32]
 Sums = NDArray[np.integer]
@@ -43,113 +41,6 @@ def before(chunk: Chunk) -> list[tuple[int, At]]:
 
 
 GENERATED_CLASSES = (Quality.GENERATED, Quality.GENERATED_RADAR_ONLY)
-
-
-@dataclass
-class Tally:
-    """What a run, or one chunk of it, counted."""
-
-    pixels: Counter[int] = field(default_factory=Counter)
-    """Pixels of each quality class."""
-    missing: Counter[str] = field(default_factory=Counter)
-    """Pixels inside the area at which an input is missing, by variable."""
-    inside: int = 0
-    """Pixels inside the area."""
-    windows: int = 0
-    """Windows computed."""
-    bands: int = 0
-    """Bands of the result."""
-    compared: int = 0
-    """Generated pixels with a known truth and an optical image of t1."""
-    absolute: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
-    """Sum of absolute errors over those pixels and the bands: of the result, and of copying t1."""
-    squared: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
-    """Sum of squared errors, alike."""
-
-    @property
-    def made(self) -> int:
-        """Pixels that hold a value."""
-        return sum(count for quality, count in self.pixels.items() if quality != Quality.NODATA)
-
-    def add(self, other: Tally) -> None:
-        """Count another chunk in."""
-        self.pixels.update(other.pixels)
-        self.missing.update(other.missing)
-        self.inside += other.inside
-        self.windows += other.windows
-        self.compared += other.compared
-        self.absolute = self.absolute + other.absolute
-        self.squared = self.squared + other.squared
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as JSON can hold it."""
-        return {
-            "pixels": {str(int(quality)): count for quality, count in self.pixels.items()},
-            "missing": dict(self.missing),
-            **{name: getattr(self, name) for name in ("inside", "windows", "bands", "compared")},
-            "absolute": self.absolute.tolist(),
-            "squared": self.squared.tolist(),
-        }
-
-    @classmethod
-    def from_json(cls, held: Mapping[str, Any]) -> Tally:
-        """Return what :meth:`to_json` was called on."""
-        return cls(
-            **dict(held)
-            | {
-                "pixels": Counter({int(quality): count for quality, count in held["pixels"].items()}),
-                "missing": Counter(held["missing"]),
-                "absolute": np.array(held["absolute"]),
-                "squared": np.array(held["squared"]),
-            }
-        )
-
-
-class StackReader:
-    """Reads rectangles of a Stack; beyond the Stack's edge pixels are reflected.
-
-    Args:
-        stack: a validated Stack.
-        pols: polarisations, in the order the generator takes.
-        bands: bands, alike.
-    """
-
-    def __init__(self, stack: xr.Dataset, pols: tuple[str, ...], bands: tuple[str, ...]) -> None:
-        labels = {"pol": list(pols), "band": list(bands)}
-        self._stack = stack.sel({dim: names for dim, names in labels.items() if dim in stack.dims})
-        self.box = lattice_box(stack_geobox(stack))
-        self.stopped = threading.Event()
-        """Set when nobody waits for what is being read: then reading ends before the next block."""
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._stack
-
-    def read(self, box: Box, names: Sequence[str] | None = None) -> dict[str, Array]:
-        """Return every variable, or those named, over ``box`` as ``(channel, y, x)`` or ``(y, x)`` float32.
-
-        Raises:
-            CancelledError: if :attr:`stopped` was set.
-        """
-        here = box.intersect(self.box)
-        if here is None:
-            raise ValueError(f"{box} lies outside the stack {self.box}")
-        rows, cols = here.slices(self.box)
-        stack = self._stack if names is None else self._stack[list(names)]
-        data = stack.isel(y=rows, x=cols).compute(
-            scheduler="synchronous", callbacks=[(None, None, self._go_on, None, None)]
-        )
-        margin = ((here.r0 - box.r0, box.r1 - here.r1), (here.c0 - box.c0, box.c1 - here.c1))
-
-        def reflected(array: Array) -> Array:
-            if not any(map(any, margin)):
-                return array
-            return np.pad(array, ((0, 0),) * (array.ndim - 2) + margin, mode="reflect")
-
-        return {str(name): reflected(array.values) for name, array in data.data_vars.items()}
-
-    def _go_on(self, *_: object) -> None:
-        if self.stopped.is_set():
-            raise CancelledError
 
 
 class Own(NamedTuple):

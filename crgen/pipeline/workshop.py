@@ -35,9 +35,11 @@ from crgen.pipeline.parts import (
 from crgen.pipeline.plan import Plan
 from crgen.pipeline.predict import MAX_DN, REFLECTANCE_SCALE, Predictor
 from crgen.pipeline.product import profiles
+from crgen.pipeline.reader import StackReader
 from crgen.pipeline.request import FillRequest
-from crgen.pipeline.runner import NEIGHBOURS, Computed, Run, StackReader, Sums, Tally
+from crgen.pipeline.runner import NEIGHBOURS, Computed, Run, Sums
 from crgen.pipeline.splice import WRITE_ERRORS, write_failure
+from crgen.pipeline.tally import Tally
 from crgen.pipeline.thumbnail import InputThumbnails, Reduced
 from crgen.pipeline.tiles import encode
 from crgen.pipeline.windows import At, Chunk, ChunkGrid

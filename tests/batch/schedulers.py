@@ -6,12 +6,15 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from crgen.batch import clock
-from crgen.batch.scheduler import Scheduler, Summary
+from crgen.batch.scheduler import Scheduler
 from crgen.batch.state import State
+from crgen.batch.summary import Summary
 from tests.processes import ctx
 
 
@@ -57,6 +60,22 @@ def in_process(path: Path, **environment: str) -> Summary:
     summary: Summary = here.recv()
     process.join()
     return summary
+
+
+def until(scheduler: BaseProcess, seen: Callable[[], object]) -> None:
+    """Wait until something is seen while a scheduler runs."""
+    end = time.monotonic() + 120
+    while not seen():
+        assert scheduler.is_alive()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def terminate(scheduler: BaseProcess) -> None:
+    """Ask a scheduler to stop, and wait until it has."""
+    assert scheduler.pid is not None
+    os.kill(scheduler.pid, signal.SIGTERM)
+    scheduler.join(60)
 
 
 def say(kind: str, **details: object) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from crgen.batch.jobs import read_jobs
+from crgen.batch.jobs_file import read_jobs
 from crgen.batch.notify import check_urls
 
 ROOT = Path(__file__).parents[2]

@@ -4,7 +4,7 @@ import base64
 import json
 from pathlib import Path
 
-from tests.batch.schedulers import in_process, state_of
+from tests.batch.schedulers import in_process, state_of, terminate, until
 
 JOBS = """
 [limits]
@@ -50,3 +50,16 @@ def test_products_arrive_whole_and_people_hear_what_they_can_use(write, webhook,
 
     assert in_process(path, POISONED="unlucky").counts == {}
     assert posted.empty(), "nobody hears of it twice"
+
+
+def test_news_of_what_is_done_reaches_people_though_the_scheduler_is_stopped(write, start, webhook, tmp_path):
+    address, posted, _ = webhook
+    path = write(
+        f'[notify]\nurls = ["json://{address}/hook"]\n[[job]]\nname = "quick"\npriority = 1\n'
+        '[[job]]\nname = "long"\naoi = "113.50,34.70,113.52,34.72"\nchunk = 64\n'
+    )
+    scheduler = start(path)
+    until(scheduler, lambda: list(tmp_path.glob("products/long/.*.scratch/*.part")))
+    terminate(scheduler)
+    assert {name: row["status"] for name, row in state_of(path).jobs().items()} == {"quick": "done", "long": "stopped"}
+    assert [message["title"] for _, message in list(posted.queue)] == ["crgen: quick done"]

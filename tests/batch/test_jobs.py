@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from crgen.batch.dates import DaysBefore, parse_duration
-from crgen.batch.jobs import Job, JobsError, read_jobs
+from crgen.batch.jobs import Job
+from crgen.batch.jobs_file import JobsError, read_jobs
 from crgen.errors import RequestError
 from crgen.pipeline.earthengine import EarthEngine
 from crgen.pipeline.request import FillRequest

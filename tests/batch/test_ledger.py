@@ -8,7 +8,8 @@ import pytest
 
 from crgen.batch import clock
 from crgen.batch.clock import Observer
-from crgen.batch.jobs import Limits, read_jobs
+from crgen.batch.jobs import Limits
+from crgen.batch.jobs_file import read_jobs
 from crgen.batch.ledger import Claim, GivenUp, Ledger
 from crgen.batch.outcome import Done, Found, Stopped
 from crgen.batch.state import State

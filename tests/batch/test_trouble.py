@@ -12,7 +12,7 @@ import pytest
 
 from crgen.batch import clock
 from crgen.batch.clock import Observer
-from crgen.batch.jobs import read_jobs
+from crgen.batch.jobs_file import read_jobs
 from crgen.batch.ledger import Ledger, due
 from crgen.batch.state import State, beat
 from crgen.errors import OutputError

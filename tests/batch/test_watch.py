@@ -1,13 +1,9 @@
 """`crgen batch run --watch` stays: it takes up what comes to be due and what is added, until it is asked to stop."""
 
 import datetime
-import os
-import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-from tests.batch.schedulers import state_of, watch
+from tests.batch.schedulers import state_of, terminate, until, watch
 
 QUICK = "[state]\nlease = '1s'\n"
 A = '[[job]]\nname = "a"\n'
@@ -26,34 +22,26 @@ def test_it_takes_up_new_jobs_and_days_and_stops_when_asked(write, start, tmp_pa
     path = write(QUICK + A)
     scheduler = start(path, watch, CLOCK=str(clock))
 
-    def until(seen: Callable[[], object]) -> None:
-        end = time.monotonic() + 120
-        while not seen():
-            assert scheduler.is_alive()
-            assert time.monotonic() < end
-            time.sleep(0.02)
-
     def status(job: str) -> str | None:
         return state_of(path).jobs().get(job, {}).get("status")
 
     def products(job: str) -> set[str]:
         return {item.name.rsplit("_", 1)[0] for item in Path(tmp_path, "products", job).glob("*.json")}
 
-    until(lambda: status("a") == "done")
+    until(scheduler, lambda: status("a") == "done")
     write(QUICK + A + B)
-    until(lambda: status("b") == "waiting")
+    until(scheduler, lambda: status("b") == "waiting")
     assert state_of(path).jobs()["b"]["reason"] == "t2 (2021-07-23) lies in the future"
     set_clock(23)
-    until(lambda: status("b") == "done")
+    until(scheduler, lambda: status("b") == "done")
     assert products("b") == {"b_2021-07-10_2021-07-23"}
 
     write(QUICK + A + "t2 = 2021-07-21\n" + B)
-    until(lambda: products("a") == {"a_2021-07-10_2021-07-22", "a_2021-07-10_2021-07-21"})
+    until(scheduler, lambda: products("a") == {"a_2021-07-10_2021-07-22", "a_2021-07-10_2021-07-21"})
 
     write(QUICK + A + B + LARGE)
-    until(lambda: len(list(tmp_path.glob("products/large/.*.scratch/*.part"))) >= 2)
-    os.kill(scheduler.pid, signal.SIGTERM)
-    scheduler.join(60)
+    until(scheduler, lambda: len(list(tmp_path.glob("products/large/.*.scratch/*.part"))) >= 2)
+    terminate(scheduler)
     assert scheduler.exitcode == 143
     assert (status("large"), state_of(path).jobs()["large"]["owner"]) == ("stopped", None)
     assert list(tmp_path.glob("products/large/.*.scratch/*.part")), "finished parts are kept"

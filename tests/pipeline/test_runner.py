@@ -20,8 +20,10 @@ from crgen.pipeline.composite import Composite
 from crgen.pipeline.demo import open_demo
 from crgen.pipeline.predict import Predictor
 from crgen.pipeline.quality import Quality
-from crgen.pipeline.runner import Computed, Run, StackReader, Tally
+from crgen.pipeline.reader import StackReader
+from crgen.pipeline.runner import Computed, Run
 from crgen.pipeline.stack import build_stack
+from crgen.pipeline.tally import Tally
 from crgen.pipeline.windows import Box, Chunk, ChunkGrid, lattice_box
 
 PLACE = GeoBox((420, 400), Affine(10, 0, 735_000, 0, -10, 3_846_000), "EPSG:32649")
