@@ -5,24 +5,21 @@ from __future__ import annotations
 import datetime
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from crgen.cli import batch_prune
-from crgen.cli.console import console, duration
+from crgen.cli.console import console, duration, table
 
 app = typer.Typer(help="Watch areas, and turn every new acquisition into a product once.", no_args_is_help=True)
 app.command("prune")(batch_prune.prune)
 
 PARTIAL, NONE = 9, 10
 """Exit codes of a run in which some, or all, of the jobs that were due are not done."""
-
-COLOURS = {"done": "green", "failed": "red", "late": "red", "retry": "yellow", "running": "cyan"}
 
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 JobsPath = Annotated[Path, typer.Argument(help="The jobs file, TOML.", metavar="JOBS.toml")]
@@ -82,12 +79,12 @@ def plan(jobs: JobsPath, as_json: AsJson = False) -> None:
     if as_json:
         _print_json([asdict(one) for one in planned])
         return
-    table = Table("job", "what", "t1", "t2", "pixels", "windows", "time", "requests", "download", box=None)
+    rows = [("job", "t1", "t2", "pixels", "windows", "time", "requests", "download", "what")]
     for one in planned:
         cost = (f"{one.pixels:,}", f"{one.windows:,}", duration(one.seconds)) if one.windows else ("", "", "")
         asked = (f"{one.requests:,}", size_text(one.download)) if one.requests else ("", "")
-        table.add_row(one.job, escape(one.what), str(one.t1 or ""), str(one.t2 or ""), *cost, *asked)
-    console.print(table, soft_wrap=False)
+        rows.append((one.job, str(one.t1 or ""), str(one.t2 or ""), *cost, *asked, one.what))
+    _print_table(rows)
     running = [one for one in planned if one.windows]
     total = (
         f"{sum(one.windows for one in running):,} windows",
@@ -130,17 +127,17 @@ def status(jobs: JobsPath, as_json: AsJson = False) -> None:
     if as_json:
         _print_json(told)
         return
-    table = Table("job", "status", "t2", "products", "since (UTC)", "more", box=None)
-    table.columns[-1].overflow = "fold"
+    lines = [("job", "status", "t2", "products", "since (UTC)", "more")]
     for one in told:
         retry = f"attempt {one['attempts'] + 1} after {one['retry_at']}: " if one["status"] == "retry" else ""
         more = retry + str(one["reason"] or one["owner"] or one["product"] or "")
-        colour = COLOURS.get(str(one["status"]), "")
-        shown = f"[{colour}]{one['status']}[/]" if colour else str(one["status"])
-        table.add_row(
-            str(one["job"]), shown, one["t2"] or "", str(one["products"]), one["changed_at"] or "", escape(more)
-        )
-    console.print(table, soft_wrap=False)
+        lines.append((one["job"], one["status"], one["t2"] or "", str(one["products"]), one["changed_at"] or "", more))
+    _print_table(lines)
+
+
+def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
+    for line in table(rows, console.width if console.is_terminal else None):
+        console.print(line, highlight=False, markup=False)
 
 
 def _moment(seconds: float | None) -> str | None:

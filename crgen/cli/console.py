@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -17,6 +17,19 @@ notes = Console(stderr=True, soft_wrap=True)
 
 LOG_EVERY = 10.0
 """Seconds between progress lines where there is no terminal."""
+
+
+def table(rows: Sequence[tuple[str, ...]], room: int | None = None) -> list[str]:
+    """Return rows of cells as aligned lines; a last cell for which ``room`` columns are too few has its own line."""
+    widths = [max(len(cells[i]) for cells in rows) for i in range(len(rows[0]))]
+    lines = []
+    for cells in rows:
+        line = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+        if room is not None and len(line) > room and cells[-1]:
+            lines.append("  ".join(c.ljust(width) for c, width in zip(cells[:-1], widths, strict=False)).rstrip())
+            line = " " * (widths[0] + 2) + cells[-1]
+        lines.append(line)
+    return lines
 
 
 class Report(Protocol):

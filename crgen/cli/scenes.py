@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crgen.cli.console import console, note
+from crgen.cli.console import console, note, table
 from crgen.cli.earthengine import Credentials, MinCoverage, ObservedDays, Project, SearchDays
 
 if TYPE_CHECKING:
@@ -96,16 +96,3 @@ def row(candidate: Candidate) -> tuple[str, ...]:
         str(len(overpass.scenes)),
         candidate.why,
     )
-
-
-def table(rows: list[tuple[str, ...]], room: int | None = None) -> list[str]:
-    """Return rows of cells as aligned lines; a last cell for which ``room`` columns are too few has its own line."""
-    widths = [max(len(cells[i]) for cells in rows) for i in range(len(rows[0]))]
-    lines = []
-    for cells in rows:
-        line = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
-        if room is not None and len(line) > room and cells[-1]:
-            lines.append("  ".join(c.ljust(width) for c, width in zip(cells[:-1], widths, strict=False)).rstrip())
-            line = " " * (widths[0] + 2) + cells[-1]
-        lines.append(line)
-    return lines

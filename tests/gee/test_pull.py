@@ -13,7 +13,7 @@ import rasterio
 from affine import Affine
 
 import crgen as package
-from crgen.cli.scenes import table
+from crgen.cli.console import table
 from crgen.gee.export import ExportState
 from crgen.gee.images import layers
 from crgen.gee.pixels import Tile, grid_of, read_tile
