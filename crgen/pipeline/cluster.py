@@ -2,9 +2,9 @@
 
 A worker gets a recipe, not data: it opens the imagery and loads the model by itself, once, and writes parts into the
 run's scratch folder, which all must share. First a task for each chunk *looks* what it tells others of t2. Then there
-are two: *work* reads and computes and puts what spills over to
-the disk; *finish* waits for the neighbours' spills, not for their pixels. A worker that dies takes with it what it was
-busy with: dask gives those chunks to others, and what is on the disk is not done again.
+are two: *work* reads and computes and puts what spills over to the disk; *finish* waits for the neighbours' spills, not
+for their pixels. A worker that dies takes with it what it was busy with: dask gives those chunks to others, and what is
+on the disk is not done again.
 """
 
 from __future__ import annotations

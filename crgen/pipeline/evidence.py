@@ -46,7 +46,8 @@ class Lent:
         field = np.zeros([*shape, size])
         for origin, numbers in told:
             field[self._index(origin)] = numbers
-        peak = ndimage.gaussian_filter1d(np.eye(1, 65, 32)[0], REACH).max()
+        reach = int(4 * REACH)  # where scipy cuts the Gaussian off
+        peak = ndimage.gaussian_filter1d(np.eye(1, 2 * reach + 1, reach)[0], REACH).max()
         self._field = ndimage.gaussian_filter(field, REACH, mode="constant", axes=(0, 1)) / peak**2
 
     def at(self, windows: Sequence[Origin]) -> NDArray[np.float32]:
