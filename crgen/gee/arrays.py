@@ -66,7 +66,7 @@ class Pull:
     def read(self, layer: int, row: int, col: int) -> NDArray[np.float32]:
         """Return a tile in the Stack's units, ``(channel, y, x)``; its neighbours are fetched meanwhile.
 
-        Neighbours in both directions: ``to_zarr`` reads from the last tile to the first, one variable at a time.
+        Neighbours in both directions: dask reads a line of tiles from the last to the first.
         """
         number = (row * self.shape[1] + col) * len(self.layers) + layer
         # Elsewhere only the other layers of the same place: whoever reads one needs them all.
@@ -82,10 +82,9 @@ class Pull:
         return job.layer.decode(self.fetcher.get(job, ahead, self.opened if here else None))
 
     def begin(self) -> None:
-        """Start to fetch the tiles that ``to_zarr`` reads first, while it is still being set up."""
-        last = len(self) - 1
-        first = max(-1, last - AHEAD * self.settings.concurrency)
-        self.fetcher.begin((self.job(n) for n in range(last, first, -1)), self.opened)
+        """Start to fetch the first tiles, while their reader is still being set up."""
+        some = min(len(self), AHEAD * self.settings.concurrency)
+        self.fetcher.begin((self.job(n) for n in range(some)), self.opened)
 
     @property
     def fetcher(self) -> Fetcher:

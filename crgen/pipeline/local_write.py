@@ -93,8 +93,21 @@ def _write_zarr(stack: xr.Dataset, part: Path) -> None:
     # One stored chunk per block, so that no write outlives its block; format 2, because version 3 has no
     # settled data type yet for the coordinates' short strings.
     encoding = {str(n): {"chunks": a.data.chunksize} for n, a in stack.data_vars.items()}
+    stack.to_zarr(part, mode="w-", zarr_format=2, consolidated=True, encoding=encoding, compute=False)
+    pixels = stack.drop_vars(name for name, variable in stack.variables.items() if variable.dims[-2:] != ("y", "x"))
     with _own_threads():
-        stack.to_zarr(part, mode="w-", zarr_format=2, consolidated=True, encoding=encoding)
+        for rows in _bands(stack.sizes["y"]):
+            pixels.isel(y=rows).to_zarr(part, region={"y": rows})
+
+
+def _bands(height: int) -> Iterator[slice]:
+    """Yield the rows of one line of chunks after the other.
+
+    Left to itself, dask takes one variable after the other over the whole area: the last would wait, read and ready,
+    for the first to be written.
+    """
+    for first in range(0, height, CHUNK):
+        yield slice(first, min(first + CHUNK, height))
 
 
 def _write_netcdf(stack: xr.Dataset, part: Path) -> None:
@@ -117,8 +130,10 @@ def _write_folder(stack: xr.Dataset, part: Path) -> None:
     with ExitStack() as files:
         targets: list[Any] = [_TiffTarget(files.enter_context(_create(part, array))) for array in arrays]
         with _own_threads():
-            # One lock, because open GeoTIFFs share GDAL's block cache.
-            da.store(sources, targets, lock=True)
+            for rows in _bands(stack.sizes["y"]):
+                regions = [(slice(0, len(source)), rows, slice(0, source.shape[2])) for source in sources]
+                # One lock, because open GeoTIFFs share GDAL's block cache.
+                da.store([source[:, rows] for source in sources], targets, regions=regions, lock=True)
     for array in arrays:
         _check_complete(part / f"{array.name}.tif")
     (part / MANIFEST).write_text(str(stack.attrs.get("manifest", "{}")) + "\n")

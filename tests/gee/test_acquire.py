@@ -116,7 +116,7 @@ def test_tiles_of_any_size_hold_the_same_pixels(service: EarthEngineServer, tmp_
 def test_whichever_tile_is_read_its_neighbours_are_fetched_meanwhile(
     service: EarthEngineServer, monkeypatch: pytest.MonkeyPatch, block: tuple[int, int]
 ) -> None:
-    """Writers read in any order: ``to_zarr`` begins with the last tile."""
+    """Writers read in any order: dask begins with the last tile of a line."""
     monkeypatch.setattr("crgen.pipeline.earthengine.open_pull.__kwdefaults__", {"largest": 64})
     monkeypatch.setenv("CRGEN_EE_CONCURRENCY", "8")
     service.change(latency=2.0)
