@@ -6,6 +6,7 @@ import math
 import os
 import time
 from dataclasses import asdict, dataclass, replace
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -144,16 +145,18 @@ def measure(predictor: Predictor, rounds: int = 1) -> float:
     both = fixed_windows(predictor.model.generator, side)
     s1_t1, s2_t1, s1_t2, s2_t2 = (np.concatenate(list(tensor.numpy()), -1) for tensor in both)
     inputs = WindowInputs(Box(0, side, 0, 2 * side), s1_t1, s2_t1, s1_t2, s2_t2, np.ones((side, 2 * side), bool))
+    staged = predictor.stage(inputs, [(0, 0), (0, side)])
     lanes = torch.get_num_threads() if predictor.device == "cpu" else 1
 
-    def seconds(rounds: int) -> float:
-        places = [(0, i % 2 * side) for i in range(rounds * lanes * predictor.batch)]
+    def rate(rounds: int) -> float:
+        windows = rounds * lanes * predictor.batch
+        places = list(islice(cycle(staged.places), windows))
         start = time.perf_counter()
-        predictor.predict(predictor.stage(inputs, places))
-        return time.perf_counter() - start
+        predictor.predict(staged._replace(places=places))
+        return windows / (time.perf_counter() - start)
 
-    seconds(1)
-    return rounds * lanes * predictor.batch / seconds(rounds)
+    rate(1)
+    return rate(rounds)
 
 
 def _check_free(paths: Paths, overwrite: bool) -> None:

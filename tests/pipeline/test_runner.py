@@ -2,6 +2,7 @@
 
 import datetime
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from crgen.errors import StackError
 from crgen.model.weights import LoadedModel, load_model
 from crgen.pipeline.composite import Composite
 from crgen.pipeline.demo import open_demo
+from crgen.pipeline.plan import measure
 from crgen.pipeline.predict import Predictor
 from crgen.pipeline.quality import Quality
 from crgen.pipeline.reader import StackReader
@@ -285,3 +287,15 @@ def test_an_error_in_any_stage_ends_the_run_soon(model, scene, stage) -> None:
     with pytest.raises(StackError, match=f"broken in {stage}"):
         run_.fill(lambda *_: fail("finish"), 2)
     assert begun.count("read") <= 4 < grid.count
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_the_measured_rate_is_of_windows_that_were_computed(model: LoadedModel, rounds: int) -> None:
+    counted: list[int] = []
+    predictor = Predictor(model, "cpu", 4, on_windows=counted.append)
+    start = time.perf_counter()
+    rate = measure(predictor, rounds)
+    seconds = time.perf_counter() - start
+    lanes = torch.get_num_threads()
+    assert sum(counted) == (1 + rounds) * 4 * lanes
+    assert rate >= rounds * 4 * lanes / seconds
