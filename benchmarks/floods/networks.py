@@ -41,7 +41,7 @@ class Block(nn.Sequential):
 class UNet(Generator):
     """A U-Net (Ronneberger et al. 2015) of about the parameters of `base`."""
 
-    def __init__(self, widths: tuple[int, ...] = (24, 48, 96, 192, 320), dropout: float = 0.0) -> None:
+    def __init__(self, widths: tuple[int, ...] = (28, 56, 112, 224, 400), dropout: float = 0.0) -> None:
         super().__init__(preset("base"))
         p, b = len(self.config.pols), len(self.config.bands)
         self.enter = Block(2 * (p + 1) + 2 * (b + 1), widths[0])

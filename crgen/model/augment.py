@@ -98,6 +98,12 @@ def tint(images: list[Tensor], rng: torch.Generator) -> list[Tensor]:
     return [torch.where(some > 0, new, old) for new, old in zip(changed, images, strict=True)]
 
 
+def drop_images(images: list[Tensor], rng: torch.Generator, share: float = 0.04) -> list[Tensor]:
+    """Return ``images`` ``(n, channel, y, x)``, each wholly missing in a ``share`` of the samples."""
+    gone = [uniform((image.shape[0], 1, 1, 1), 0, 1, rng) < share for image in images]
+    return [torch.where(where, torch.nan, image) for where, image in zip(gone, images, strict=True)]
+
+
 def dihedral(arrays: list[Tensor], which: int) -> list[Tensor]:
     """Apply one of the eight symmetries of the square to every array's last two axes."""
     turned = [torch.rot90(a, which % 4, (-2, -1)) for a in arrays]
@@ -117,8 +123,7 @@ def vary(batch: Batch, bands: tuple[str, ...], rng: torch.Generator) -> tuple[Ba
     ground_t1, target = tint([batch.s2_t1, batch.target], rng)
     s2_t1, opacity = paint_clouds(ground_t1, bands, painted_share, rng)
     s1_t1, s1_t2 = jitter_backscatter(batch.s1_t1, rng), jitter_backscatter(batch.s1_t2, rng)
-    for array in (s1_t1, s2_t1):
-        array[uniform((n,), 0, 1, rng) < 0.04] = torch.nan
+    s1_t1, s2_t1 = drop_images([s1_t1, s2_t1], rng)
     share = torch.exp(uniform((n,), math.log(0.005), math.log(0.9), rng))
     seen = (cloud_opacity(share, height, width, rng) > 0.5) & (uniform((n, 1, 1, 1), 0, 1, rng) < 0.7)
     missed = uniform((n,), 0.01, 0.1, rng) * (uniform((n,), 0, 1, rng) < 0.1)

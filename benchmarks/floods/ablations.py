@@ -1,0 +1,228 @@
+"""What each choice of `base` brings: the same small network trained without it, scored on the floods held out.
+
+    python -m benchmarks.floods.ablations DATA OUT [--steps N] [--every N] [--only NAME,NAME]
+
+All are of half the width, trained by the recipe of `base` on its data for N steps of 4 crops of 128² px from the same
+seed; the complete one also from two more seeds: differences within their spread say nothing. The U-Net has as many
+parameters. A row that OUT (`ablations.json`) holds already is not trained again. Columns as `benchmarks.floods`'s, and
+two that leave an image of t1 out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmarks.floods.__main__ import run, views
+from benchmarks.floods.networks import UNet, training_data
+from benchmarks.floods.regressions import View
+from crgen.model import augment
+from crgen.model.adaptive import SPREAD, AdaptiveGenerator, Prepared
+from crgen.model.config import GeneratorConfig, preset
+from crgen.model.data import Sample, collate
+from crgen.model.generator import Generator, present, standardise
+from crgen.model.metrics import psnr, ssim
+from crgen.model.recipe import RECIPES, changed
+from crgen.model.ridge import SceneRidge
+from crgen.model.train import Trainer
+from crgen.pipeline.ombria import Ombria
+
+SMALL = replace(preset("base"), stem=24, width=48, embed=(64, 96, 128), decoder=(64, 48, 32), features=16)
+CONDITIONS = (
+    "nothing seen", "30 % cloud on t1", "3% of t2 seen", "30% of t2 seen", "flooded pixels", "no S2 at t1",
+    "no radar of t1",
+)  # fmt: skip
+
+
+class Unsolved(torch.nn.Module):
+    """A ridge that is told of no seen pixel: its learned prior mean stands."""
+
+    def __init__(self, ridge: SceneRidge) -> None:
+        super().__init__()
+        self.ridge = ridge
+
+    def forward(self, features: Tensor, target: Tensor, seen: Tensor, lent: Tensor | None = None) -> Any:
+        return self.ridge(features, target, torch.zeros_like(seen))
+
+
+class OpenSkip(AdaptiveGenerator):
+    """S2 at t1 is relied on wherever it is there."""
+
+    def prepared(self, s1_t1: Tensor, s2_t1: Tensor, s1_t2: Tensor, s2_t2: Tensor) -> Prepared:
+        x = super().prepared(s1_t1, s2_t1, s1_t2, s2_t2)
+        everywhere = present(s2_t1)
+        features = self.features(x.r1, x.radar1, x.r2, x.radar2, x.o1, everywhere)
+        return x._replace(reliability=everywhere, features=features)
+
+
+class NormalisedOptical(AdaptiveGenerator):
+    """S2 at t1 with the window's mean and deviation taken out, as instance norm does."""
+
+    def prepared(self, s1_t1: Tensor, s2_t1: Tensor, s1_t2: Tensor, s2_t2: Tensor) -> Prepared:
+        x = super().prepared(s1_t1, s2_t1, s1_t2, s2_t2)
+        o1 = standardise(s2_t1 / SPREAD, present(s2_t1))
+        return x._replace(o1=o1, features=self.features(x.r1, x.radar1, x.r2, x.radar2, o1, x.reliability))
+
+
+class AbsoluteRadar(AdaptiveGenerator):
+    """Backscatter on the fixed scale of dB."""
+
+    def blind_backscatter(self, s1: Tensor, here: Tensor) -> Tensor:
+        return torch.where(here > 0, self.scale_backscatter(s1), 0.0)
+
+
+def small_unet(config: GeneratorConfig) -> Generator:
+    """Return a U-Net of about the parameters of :data:`SMALL`."""
+    return UNet((16, 32, 64, 128, 208))
+
+
+def unsolved(*names: str) -> Callable[[AdaptiveGenerator], None]:
+    """Return what hides the seen pixels from some of a generator's ridges."""
+
+    def change(generator: AdaptiveGenerator) -> None:
+        for name in names:
+            setattr(generator, name, Unsolved(getattr(generator, name)))
+
+    return change
+
+
+def one_scale(generator: AdaptiveGenerator) -> None:
+    """Leave a window's solution as it is, without refinements for its parts."""
+    for ridge in (generator.estimate, generator.adapt):
+        ridge.scales = ()
+
+
+def clear_sky(s2: Tensor, bands: tuple[str, ...], share: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Paint nothing."""
+    return s2, torch.zeros_like(s2[:, :1])
+
+
+def same(images: Any, rng: torch.Generator) -> Any:
+    """Vary nothing."""
+    return images
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What a row leaves out."""
+
+    form: Callable[[GeneratorConfig], Generator] = AdaptiveGenerator
+    change: Callable[[Any], None] = lambda generator: None
+    without: tuple[str, ...] = ()
+    """Terms of the loss."""
+    augment: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    """What stands in for functions of :mod:`crgen.model.augment`."""
+    seed: int = 0
+
+
+VARIANTS = {
+    "complete": Variant(),
+    "complete, second seed": Variant(seed=1),
+    "complete, third seed": Variant(seed=2),
+    "no solve at all: seen pixels as a plain input": Variant(change=unsolved("estimate", "adapt")),
+    "no first estimate": Variant(change=unsolved("estimate")),
+    "no solve in the last layer": Variant(change=unsolved("adapt")),
+    "no refinement for parts of a window": Variant(change=one_scale),
+    "open skip for S2 at t1": Variant(OpenSkip, without=("reliability",)),
+    "gate not supervised": Variant(without=("reliability",)),
+    "instance norm on S2 at t1": Variant(NormalisedOptical),
+    "radar in absolute dB": Variant(AbsoluteRadar),
+    "no painted clouds": Variant(augment={"paint_clouds": clear_sky}),
+    "no tint": Variant(augment={"tint": same}),
+    "no jitter of radar": Variant(augment={"jitter_backscatter": same}),
+    "no image left out": Variant(augment={"drop_images": same}),
+    "no SSIM loss": Variant(without=("ssim",)),
+    "no cosine loss": Variant(without=("cosine",)),
+    "no log-error loss": Variant(without=("log_error",)),
+    "a plain U-Net instead": Variant(small_unet, without=("prior", "gaussian", "reliability")),
+}
+
+
+def train(variant: Variant, data: Path, steps: int) -> Generator:
+    """Return a variant, trained."""
+    torch.manual_seed(variant.seed)
+    generator = variant.form(SMALL)
+    variant.change(generator)
+    losses = {name: weight for name, weight in RECIPES["base"].losses.items() if name not in variant.without}
+    settings = {"steps": steps, "crop": 128, "warmup": 50, "ema": 0.99, "precision": "bfloat16", "seed": variant.seed}
+    recipe = changed(RECIPES["base"], {**settings, "losses": losses})
+    with ExitStack() as stack:
+        for name, function in variant.augment.items():
+            stack.enter_context(mock.patch.object(augment, name, function))
+        return Trainer(generator, recipe, training_data(data)).run()
+
+
+def conditions(sample: Sample, index: int, bands: tuple[str, ...]) -> Iterator[tuple[str, View, NDArray[np.bool_]]]:
+    """Yield the inputs of each column and the pixels that count."""
+    for name, view, counts in views(sample, index, bands):
+        if name == "nothing seen":
+            yield "no S2 at t1", view._replace(s2_t1=np.full_like(view.s2_t1, np.nan)), counts
+            yield "no radar of t1", view._replace(s1_t1=np.full_like(view.s1_t1, np.nan)), counts
+        if name in CONDITIONS:
+            yield name, view, counts
+
+
+def score(generator: Generator, data: Ombria, every: int) -> dict[str, tuple[float, float]]:
+    """Return PSNR and SSIM by column."""
+    scores: dict[str, list[tuple[float, float]]] = {name: [] for name in CONDITIONS}
+    for index in range(0, len(data), every):
+        sample = data[index]
+        if sample.clear.mean() < 0.5:
+            continue
+        truth = torch.nan_to_num(collate([sample]).target)
+        for name, view, counts in conditions(sample, index, data.bands):
+            made, mask = torch.from_numpy(run(generator, view))[None].clamp(0, 1), torch.from_numpy(counts)[None]
+            scores[name].append((float(psnr(made, truth, mask)), float(ssim(made, truth, mask))))
+    return {name: tuple(np.mean(values, 0).tolist()) for name, values in scores.items()}
+
+
+def as_markdown(rows: Mapping[str, Mapping[str, tuple[float, float]]]) -> str:
+    """Return the first row as it is and the others as differences from it, PSNR / SSIM."""
+    lines = ["| | " + " | ".join(CONDITIONS) + " |", "|---" * (len(CONDITIONS) + 1) + "|"]
+    first: Mapping[str, tuple[float, float]] | None = None
+    for name, row in rows.items():
+        if first is None:
+            first = row
+            cells = [f"{row[c][0]:.2f} / {row[c][1]:.3f}" for c in CONDITIONS]
+        else:
+            cells = [f"{row[c][0] - first[c][0]:+.2f} / {row[c][1] - first[c][1]:+.3f}" for c in CONDITIONS]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Train and score what is missing; print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--every", type=int, default=3, help="score every Nth patch")
+    parser.add_argument("--only", help="names of rows, semicolon between")
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    kept, test = given.out / "ablations.json", Ombria(given.data / "ombria", "test")
+    rows = json.loads(kept.read_text()) if kept.exists() else {}
+    for name, variant in VARIANTS.items():
+        if name in rows or (given.only and name not in given.only.split(";")):
+            continue
+        start = time.perf_counter()
+        rows[name] = score(train(variant, given.data, given.steps).eval(), test, given.every)
+        kept.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+        print(f"{name}: {time.perf_counter() - start:.0f} s {rows[name]}", flush=True)
+    print(as_markdown({name: rows[name] for name in VARIANTS if name in rows}))
+
+
+if __name__ == "__main__":
+    main()
