@@ -26,7 +26,7 @@ class NothingYet(Exception):  # noqa: N818
 
 
 def find(job: Job, today: datetime.date, scratch: Path, *, processes: int = 1) -> tuple[Found, FillRequest, Plan]:
-    """Turn a job's dates and rules into acquisitions, by metadata alone.
+    """Turn a job's dates and rules into acquisitions; fetches no pixels.
 
     Args:
         job: what is asked.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,9 +12,10 @@ from crgen.cli.console import console, note, table
 from crgen.cli.earthengine import Credentials, MinCoverage, ObservedDays, Project, SearchDays
 
 if TYPE_CHECKING:
+    from crgen.gee.passes import Pass
     from crgen.gee.scenes import Candidate
 
-HEAD = ("for", "taken", "day", "days", "from", "orbit", "area", "clear", "scenes", "why not")
+HEAD = ("for", "taken", "day", "days", "from", "orbit", "area", "clear", "by", "scenes", "why not")
 
 
 def scenes(
@@ -32,9 +34,10 @@ def scenes(
         Path | None, typer.Option(help="A .json with the choice to make, for 'crgen fill --manifest'.")
     ] = None,
 ) -> None:
-    """Choose acquisitions from Earth Engine's metadata; reads no pixels.
+    """Choose acquisitions from Earth Engine; fetches no pixels.
 
-    Prints every candidate, whether it was taken, and why not; then coverage, clear share and notes.
+    Prints every candidate, whether it was taken, and why not; then coverage, clear share and notes. Who tells the clear
+    share stands under 'by': 'score' is Cloud Score+, over the area; 'scene' the metadata, of the whole scene.
     """
     from crgen.errors import OutputError
     from crgen.gee.find import refuse_shortfall
@@ -65,8 +68,7 @@ def scenes(
             console.print(line, highlight=False, markup=False)
     for name, share in choice.manifest.coverage.items():
         text = f"{name}: {100 * share:.1f} % of the area" if share else f"{name}: none"
-        if clear := [s.clear for s in choice.manifest.scenes.get(name, ()) if s.clear is not None]:
-            text += f", {100 * sum(clear) / len(clear):.0f} % clear by the scenes' metadata"
+        text += clear_text([c.overpass for c in choice.candidates if c.taken and c.variable == name])
         console.print(text, highlight=False, markup=False)
     for text in (*area.notes, *choice.manifest.notes):
         note(text)
@@ -81,6 +83,17 @@ def scenes(
         console.print(str(path), highlight=False, markup=False)
 
 
+def clear_text(taken: Sequence[Pass]) -> str:
+    """Return how clear the passes taken for a variable are, and who says so; nothing if that is unknown."""
+    known = [(overpass.clear, overpass.coverage) for overpass in taken if overpass.clear is not None]
+    if not known:
+        return ""
+    share = sum(clear * coverage for clear, coverage in known) / sum(coverage for _, coverage in known)
+    said_by = {by for overpass in taken for by in overpass.clear_by}
+    names = {"score": "Cloud Score+", "scene": "the scenes' metadata"}
+    return f", {100 * share:.0f} % clear by {' and '.join(names[by] for by in names if by in said_by)}"
+
+
 def row(candidate: Candidate) -> tuple[str, ...]:
     """Return the cells of a candidate."""
     overpass, first = candidate.overpass, candidate.overpass.first
@@ -93,6 +106,7 @@ def row(candidate: Candidate) -> tuple[str, ...]:
         f"{first.relative_orbit} {first.direction.lower()}",
         f"{100 * overpass.coverage:.1f} %",
         "" if overpass.clear is None else f"{100 * overpass.clear:.0f} %",
+        "both" if len(overpass.clear_by) > 1 else "".join(overpass.clear_by),
         str(len(overpass.scenes)),
         candidate.why,
     )

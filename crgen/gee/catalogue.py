@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 from pyproj import Transformer
 from shapely.geometry import MultiPolygon, Polygon, mapping
 from shapely.geometry.base import BaseGeometry
@@ -37,6 +38,8 @@ class Asset:
     """Longitude and latitude; longitudes run on beyond ±180 rather than jump."""
     cloudy: float | None = None
     """Share of cloud by its own metadata, 0 to 1."""
+    clear_over_area: float | None = None
+    """Share of what it shows of the area that is clear by Cloud Score+, 0 to 1; None where that was not asked."""
     tile: str | None = None
     generated: float = 0.0
     """When it was processed, seconds since 1970."""
@@ -52,6 +55,13 @@ class Asset:
     def index(self) -> str:
         """Its name within the collection."""
         return self.id.rsplit("/", 1)[-1]
+
+    @property
+    def clear(self) -> float | None:
+        """Clear share: over the area if that is known, else of the whole scene by its metadata."""
+        if self.clear_over_area is not None:
+            return self.clear_over_area
+        return None if self.cloudy is None else 1 - self.cloudy
 
 
 @dataclass(frozen=True)
@@ -220,6 +230,21 @@ def projected(footprint: BaseGeometry, crs: str) -> BaseGeometry:
     dense = shapely.segmentize(footprint, 0.1)
     moved = shapely.transform(dense, lambda xy: np.column_stack(transform(xy[:, 0], xy[:, 1])))
     return shapely.make_valid(moved)
+
+
+def lonlat(shape: BaseGeometry, crs: str) -> BaseGeometry:
+    """Return a shape of a grid's CRS in longitude and latitude, up to the antimeridian; edges are not densified."""
+    transform = Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform
+    west, south, east, north = shape.bounds
+    middle, _ = transform((west + east) / 2, (south + north) / 2)
+
+    def moved(xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        longitudes, latitudes = transform(xy[:, 0], xy[:, 1])
+        # Beyond the antimeridian longitudes jump: count them from the shape's middle, and end there.
+        longitudes = np.clip(middle + (longitudes - middle + 180) % 360 - 180, -180, 180)
+        return np.column_stack([longitudes, latitudes])
+
+    return shapely.transform(shape, moved)
 
 
 def as_geojson(footprint: BaseGeometry) -> dict[str, Any]:

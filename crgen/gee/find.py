@@ -1,18 +1,17 @@
-"""From an area and dates to a manifest: ask the catalogue, choose, and refuse what falls short."""
+"""From an area and dates to a manifest: ask what there is and how clear it is, choose, and refuse what falls short."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, timedelta
 
-import numpy as np
 import shapely
-from pyproj import Transformer
 
-from crgen.gee.catalogue import search
+from crgen.gee.catalogue import lonlat, search
+from crgen.gee.clear_share import with_clear_shares
 from crgen.gee.manifest import Grid
 from crgen.gee.passes import passes_over
-from crgen.gee.scenes import Choice, Rules, Wanted, choose, stretches
+from crgen.gee.scenes import Choice, Rules, Wanted, choose, could_serve, stretches
 from crgen.gee.session import Settings, connect
 from crgen.gee.shortfall import NEARBY_DAYS, require_coverage, shortfall
 
@@ -28,7 +27,7 @@ def find_scenes(
     margin: float = 0.0,
     strict: bool = True,
 ) -> Choice:
-    """Choose the acquisitions for an area and dates, with one request per collection.
+    """Choose the acquisitions for an area and dates, with one request per collection, and one of how clear they are.
 
     Args:
         settings: how to reach Earth Engine.
@@ -47,6 +46,8 @@ def find_scenes(
     session = connect(settings)
     bounds = lonlat_bounds(area, margin)
     catalogue = search(session, bounds, stretches(wanted, max(rules.search_days, rules.observed_days)))
+    near = could_serve(catalogue, area, wanted, bands, rules)
+    catalogue = with_clear_shares(session, catalogue, area, near)
     choice = choose(catalogue, area, wanted, pols=pols, bands=bands, rules=rules, margin=margin)
     if strict:
         refuse_shortfall(settings, choice, rules)
@@ -109,12 +110,6 @@ def refuse_shortfall(settings: Settings, choice: Choice, rules: Rules) -> None:
 
 def lonlat_bounds(area: Grid, margin: float = 0.0) -> tuple[float, float, float, float]:
     """Return west, south, east, north in degrees of an area and ``margin`` metres around it, up to the antimeridian."""
-    transform = Transformer.from_crs(area.crs, "EPSG:4326", always_xy=True).transform
     west, south, east, north = area.polygon.bounds
     ring = shapely.segmentize(shapely.box(west - margin, south - margin, east + margin, north + margin), 1000.0)
-    points = shapely.get_coordinates(ring)
-    longitudes, latitudes = transform(points[:, 0], points[:, 1])
-    middle, _ = transform((west + east) / 2, (south + north) / 2)
-    # Beyond the antimeridian longitudes jump: count them from the area's middle, and end there.
-    longitudes = np.clip(middle + (longitudes - middle + 180) % 360 - 180, -180, 180)
-    return float(longitudes.min()), float(latitudes.min()), float(longitudes.max()), float(latitudes.max())
+    return lonlat(ring, area.crs).bounds

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crgen.gee.manifest import Manifest, Scene
+from crgen.gee.manifest import SCORE_BAND, Manifest, Scene
 
 BORDER = -30.0
 """Backscatter of VV in dB below which a pixel is border noise: calm water reaches −28 dB, VH less than −30 dB."""
@@ -143,7 +143,7 @@ def optical_image(scenes: Sequence[Scene], bands: Sequence[str]) -> Any:
         if scene.score is None:
             score = ee.Image.constant(NO_SCORE).rename([CLEAR])
         else:
-            score = ee.Image(scene.score).select(["cs_cdf"], [CLEAR]).resample("bilinear").unmask(NO_SCORE, False)
+            score = ee.Image(scene.score).select([SCORE_BAND], [CLEAR]).resample("bilinear").unmask(NO_SCORE, False)
         return _flagged(reflectance.addBands(score.toFloat()))
 
     image = _mosaic([one(scene) for scene in scenes])

@@ -19,6 +19,8 @@ from crgen.errors import SourceError
 S1 = "COPERNICUS/S1_GRD"
 S2 = "COPERNICUS/S2_SR_HARMONIZED"
 CLOUD_SCORE = "GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED"
+SCORE_BAND = "cs_cdf"
+"""Of the two, how likely a pixel is clear, 0 to 1."""
 ASSETS = "https://earthengine.googleapis.com/v1/projects/earthengine-public/assets/"
 
 
@@ -48,6 +50,8 @@ class Scene(_Frozen):
     """Share of the area that the whole pass covers."""
     clear: float | None = None
     """Share of the scene without cloud, by its own metadata; None for radar."""
+    clear_over_area: float | None = None
+    """Share of what it shows of the area that is clear by Cloud Score+; None where that is not known."""
     score: str | None = None
     """Its Cloud Score+ asset; None where there is none, or for radar."""
     tile: str | None = None

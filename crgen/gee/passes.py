@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Literal
 
 import shapely
 from shapely.geometry.base import BaseGeometry
@@ -13,6 +14,10 @@ from crgen.gee.catalogue import Asset, projected
 
 OVERPASS = timedelta(minutes=30)
 """Time between scenes from which they are of different passes; an orbit takes 100 minutes."""
+
+
+ClearBy = Literal["score", "scene"]
+"""``score``: Cloud Score+, over the area; ``scene``: the metadata, of the whole scene."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,9 @@ class Pass:
     """What it covers of the area, in the grid's CRS."""
     coverage: float
     clear: float | None
-    """Share without cloud of what it covers, by the scenes' metadata."""
+    """Share without cloud of what it covers."""
+    clear_by: frozenset[ClearBy]
+    """Who says so."""
 
     @property
     def first(self) -> Asset:
@@ -63,10 +70,16 @@ def passes_over(
         union = shapely.union_all([s for _, s in fit])
         if union.area == 0:
             continue
-        known = [(1 - a.cloudy, s.area) for a, s in fit if a.cloudy is not None and s.area > 0]
+        known = [(a.clear, s.area) for a, s in fit if a.clear is not None and s.area > 0]
         clear = sum(c * n for c, n in known) / sum(n for _, n in known) if known else None
-        passes.append(Pass(tuple(a for a, _ in fit), union, min(1.0, union.area / outline.area), clear))
+        by = {_clear_by(a) for a, s in fit if a.clear is not None and s.area > 0}
+        coverage = min(1.0, union.area / outline.area)
+        passes.append(Pass(tuple(a for a, _ in fit), union, coverage, clear, frozenset(by)))
     return sorted(passes, key=lambda p: (p.first.time, p.first.id))
+
+
+def _clear_by(asset: Asset) -> ClearBy:
+    return "scene" if asset.clear_over_area is None else "score"
 
 
 def _same_pass(a: Asset, b: Asset) -> bool:

@@ -1,4 +1,4 @@
-"""Which acquisitions serve which variable: chosen here, from metadata alone, and frozen into a manifest.
+"""Which acquisitions serve which variable: chosen here, from what the catalogue tells, and frozen into a manifest.
 
 Days are UTC. A pass is all scenes of one absolute orbit of one satellite over the area. A pass serves the date it is
 nearest to, at most ``search_days`` away; one midway between two dates serves neither.
@@ -8,8 +8,9 @@ directions): of each orbit the pass nearest to each date. Orbits come in order o
 then of coverage; one is taken while it adds at least ``WORTHWHILE`` of the area at every date, then whatever closes
 gaps. The first lies on top. A pass with VV alone comes after all others, and only for weights that need no more.
 
-**Optical, t1.** Passes come in order of cost: days apart, plus a day for every 10 % of cloud. They are taken alike, and
-the cheapest lies on top: the generator bears cloud, but a near, clear look is worth most.
+**Optical, t1.** Passes come in order of cost: days apart, plus a day for every 10 % of cloud over the area, or in the
+whole scenes where no more is known. They are taken alike, and the cheapest lies on top: the generator bears cloud, but
+a near, clear look is worth most.
 
 **Optical, the date to map.** What it shows is reported as observed, so only passes of that very day count
 (``observed_days`` = 0; more on request, and then said in a note).
@@ -24,7 +25,7 @@ from datetime import date, timedelta
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from crgen.gee.catalogue import Catalogue, as_geojson
+from crgen.gee.catalogue import Asset, Catalogue, as_geojson
 from crgen.gee.manifest import ASSETS, CLOUD_SCORE, Grid, Manifest, Scene
 from crgen.gee.passes import Pass, passes_over
 
@@ -145,17 +146,27 @@ def choose(
     return Choice(manifest, tuple(wanted), tuple(candidates))
 
 
+def could_serve(
+    catalogue: Catalogue, area: Grid, wanted: Sequence[Wanted], bands: Sequence[str], rules: Rules
+) -> list[Asset]:
+    """Return the optical images over the area that are near enough to a date, of whatever day within the search."""
+    passes = passes_over(catalogue.optical, area.polygon, area.crs, bands)
+    near = [c for w in wanted for c in _near(passes, f"s2_{w.name}", w, wanted, rules.search_days)]
+    return [asset for candidate in near if candidate.fits for asset in candidate.overpass.scenes]
+
+
 def nearness(candidate: Candidate) -> tuple[int, int, float]:
     """Return what radar passes are ordered by: both polarisations before one, then days apart, then coverage."""
     single = int(not {"VV", "VH"} <= set(candidate.overpass.first.bands))
     return single, candidate.days_apart, -candidate.overpass.coverage
 
 
-def cost(candidate: Candidate) -> tuple[float, float, str]:
-    """Return what optical passes are ordered by: days apart and cloud, then coverage."""
+def cost(candidate: Candidate) -> tuple[float, int, float, str]:
+    """Return what optical passes are ordered by: days apart and cloud, then days apart alone, then coverage."""
     clear = candidate.overpass.clear
     cloud = UNKNOWN_CLOUD if clear is None else 1 - clear
-    return candidate.days_apart + CLOUD_DAYS * cloud, -candidate.overpass.coverage, candidate.overpass.first.id
+    apart, overpass = candidate.days_apart, candidate.overpass
+    return apart + CLOUD_DAYS * cloud, apart, -overpass.coverage, overpass.first.id
 
 
 def stretches(wanted: Iterable[Wanted], days: int) -> list[tuple[date, date]]:
@@ -248,6 +259,7 @@ def _frozen(chosen: Iterable[Candidate], scored: frozenset[str]) -> tuple[Scene,
             direction=asset.direction,
             coverage=round(candidate.overpass.coverage, 4),
             clear=None if asset.cloudy is None else round(1 - asset.cloudy, 4),
+            clear_over_area=asset.clear_over_area,
             score=f"{CLOUD_SCORE}/{asset.index}" if asset.index in scored else None,
             tile=asset.tile,
             footprint=as_geojson(asset.footprint),

@@ -1,13 +1,11 @@
 """Functions on images."""
 
-import functools
 import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
 from tests.earthengine import catalogue
@@ -328,38 +326,3 @@ def clip_to_bounds_and_scale(
 ) -> Image:
     # Exports add this; the pixels of an export are never computed here, so only the outline is kept.
     return input if geometry is None else clip(input, geometry)
-
-
-# Composites -------------------------------------------------------------------------------------
-
-
-@function("ImageCollection.mosaic")
-def mosaic(collection: Collection) -> Image:
-    if not collection.elements:
-        return Image(())
-    names = collection.elements[0].names
-    for image in collection.elements:
-        if image.names != names:
-            raise EarthEngineError(
-                "ImageCollection.mosaic: Expected a homogeneous image collection, but an image with incompatible bands "
-                f"was encountered: {names} and {image.names}."
-            )
-    bands = []
-    for index, name in enumerate(names):
-        layers = [image.bands[index] for image in collection.elements]
-
-        def read(grid: Grid, layers: list[Band] = layers) -> Pixels:
-            values, covered = (np.array(part) for part in layers[-1].read(grid))
-            for layer in reversed(layers[:-1]):
-                if covered.all():
-                    break
-                below, mask = layer.read(grid)
-                missing = covered == 0
-                values = np.where(missing, below, values)
-                covered = np.where(missing, mask, covered)
-            return values, covered
-
-        bands.append(Band(name, functools.reduce(union, (layer.type for layer in layers)), read))
-    outlines = [image.footprint for image in collection.elements]
-    footprint = None if None in outlines else shapely.union_all(outlines)
-    return Image(tuple(bands), {}, footprint)

@@ -48,9 +48,11 @@ def evaluate(expression: Mapping[str, Any]) -> Any:
     """The value of ``{"result": key, "values": {key: node}}``."""
     from tests.earthengine import (  # noqa: F401 - they register the functions
         collection_functions,
+        composite_functions,
         image_arithmetic,
         image_functions,
         object_functions,
+        region_functions,
     )
 
     if not isinstance(expression, Mapping) or not {"result", "values"} <= expression.keys():

@@ -57,6 +57,19 @@ class Pattern:
     dtype: np.dtype[Any]
 
     def block(self, column: int, row: int, width: int, height: int, level: int) -> Pixels:
+        # Only what lies on the raster is computed.
+        columns, rows = (-(-size // 2**level) for size in self.dimensions)
+        left, top = max(column, 0), max(row, 0)
+        right, bottom = min(column + width, columns), min(row + height, rows)
+        if (left, top, right, bottom) == (column, row, column + width, row + height):
+            return self._level(column, row, width, height, level)
+        values, mask = np.zeros((height, width)), np.zeros((height, width))
+        if left < right and top < bottom:
+            place = np.s_[top - row : bottom - row, left - column : right - column]
+            values[place], mask[place] = self._level(left, top, right - left, bottom - top, level)
+        return values, mask
+
+    def _level(self, column: int, row: int, width: int, height: int, level: int) -> Pixels:
         if level == 0:
             return self._native(column, row, width, height)
         steps = min(2**level, 4)

@@ -5,7 +5,7 @@ from typing import Any
 import ee
 import pytest
 
-from tests.earthengine import catalogue
+from tests.earthengine import catalogue, truth
 from tests.earthengine.images import EarthEngineError
 from tests.earthengine.interpreter import evaluate
 from tests.earthengine.server import EarthEngineServer
@@ -138,3 +138,23 @@ def test_bands_are_chosen_named_and_matched(ee_client: EarthEngineServer) -> Non
     mixed = ee.ImageCollection([image.select("B2"), image.select("B3")]).mosaic()
     with pytest.raises(ee.EEException, match="Expected a homogeneous image collection"):
         mixed.bandNames().getInfo()
+
+
+def test_a_region_is_reduced_to_means_of_what_is_not_masked(ee_client: EarthEngineServer) -> None:
+    def mean(image: ee.Image, scale: float = 10, **more: Any) -> dict[str, float | None]:
+        box = ee.Geometry.Rectangle([113.5, 34.6, 113.51, 34.61], None, False)
+        return image.reduceRegion(ee.Reducer.mean(), box, scale, "EPSG:32649", **more).getInfo()
+
+    steps = ee.Image.constant([1, 3]).rename(["a", "b"])
+    stacked = ee.ImageCollection.fromImages([steps, steps.select(["b"])]).toBands()
+    assert mean(stacked) == pytest.approx({"0_a": 1, "0_b": 3, "1_b": 3})
+    assert mean(steps.updateMask(steps.gt(2))) == {"a": None, "b": pytest.approx(3)}
+    score = ee.Image(truth.find(catalogue.CLOUD_SCORE, "20210709", "49SGU")[0]).select("cs_cdf")
+    with pytest.raises(
+        ee.EEException, match=r"Too many pixels in the region\. Found \d+, but maxPixels allows only 99"
+    ):
+        mean(score, maxPixels=99)
+    assert mean(score, bestEffort=True, maxPixels=999)["cs_cdf"] == pytest.approx(mean(score)["cs_cdf"], abs=0.01)
+    assert mean(score, tileScale=4) == mean(score)
+    with pytest.raises(ee.EEException, match=r"does not implement reduceRegion with Reducer\.max"):
+        score.reduceRegion(ee.Reducer.max(), ee.Geometry.Point([113.5, 34.6]), 10, "EPSG:32649").getInfo()

@@ -35,10 +35,12 @@ def lonlat(geobox: GeoBox) -> tuple[np.ndarray, np.ndarray]:
     return to_lonlat(a.c + (cols + 0.5) * a.a, a.f + (rows + 0.5) * a.e)
 
 
-def test_choosing_reads_no_pixel_and_asks_once_per_collection(service: EarthEngineServer) -> None:
+def test_choosing_reads_no_pixel_and_asks_once_per_collection_and_once_how_clear_it_is(
+    service: EarthEngineServer,
+) -> None:
     acquired = open_area()
     asked = [request.endpoint for request in service.requests]
-    assert asked.count("value:compute") == 3
+    assert asked.count("value:compute") == 4
     assert not service.tiles
     scenes = acquired.manifest.scenes
     assert set(scenes) == {"s1_t1", "s1_t2", "s2_t1", "s2_t2"}

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from crgen.gee.clear_share import CLEAR_FROM
 from crgen.gee.doctor import examine
 from crgen.gee.pixels import grid_of
 from crgen.gee.session import Settings, disconnect
@@ -45,7 +46,7 @@ def test_scenes_are_found_on_one_orbit_with_their_scores(acquired: Acquired) -> 
     scenes = acquired.manifest.scenes
     orbits = [{(s.relative_orbit, s.direction) for s in scenes[name]} for name in ("s1_t1", "s1_t2")]
     assert orbits[0] == orbits[1]
-    assert all(scene.score for scene in scenes["s2_t1"])
+    assert all(scene.score and scene.clear_over_area is not None for scene in scenes["s2_t1"])
     assert not [note for note in acquired.manifest.notes if "left out" in note], "metadata is as crgen expects it"
 
 
@@ -60,6 +61,14 @@ def test_pixels_come_in_the_units_of_the_stack(acquired: Acquired) -> None:
     assert np.isfinite(optical).mean() > 0.99
     assert 0 < np.nanmedian(optical) < 1.2
     assert 0 <= float(stack["clear_t1"].min()) <= float(stack["clear_t1"].max()) <= 1
+
+
+def test_the_clear_share_is_that_of_the_pixels(acquired: Acquired) -> None:
+    shares = [scene.clear_over_area for scene in acquired.manifest.scenes["s2_t1"]]
+    if len(shares) > 1:
+        pytest.skip("the image of t1 is a mosaic")
+    seen = float((acquired.stack["clear_t1"].values >= CLEAR_FROM).mean())
+    assert shares[0] == pytest.approx(seen, abs=0.05)
 
 
 def test_a_tile_and_its_parts_hold_the_same_pixels(acquired: Acquired) -> None:

@@ -49,11 +49,13 @@ def radar(day: date, orbit: int, west: float = -0.1, east: float = 1.1, *, bands
     )
 
 
-def optical(day: date, orbit: int = 75, west=-0.1, east=1.1, *, cloudy: float | None = 0.3, bands=BANDS) -> Asset:
+def optical(
+    day: date, orbit: int = 75, west=-0.1, east=1.1, *, cloudy: float | None = 0.3, clear=None, bands=BANDS
+) -> Asset:
     time = datetime(day.year, day.month, day.day, 3, tzinfo=UTC)
     name = f"S2/{day}_{orbit}_{west}"
     return Asset(
-        name, "S2A", time, orbit, day.toordinal(), "DESCENDING", tuple(bands), strip(west, east), cloudy, "31NAA"
+        name, "S2A", time, orbit, day.toordinal(), "DESCENDING", tuple(bands), strip(west, east), cloudy, clear, "31NAA"
     )
 
 
@@ -156,6 +158,27 @@ def test_the_clearer_of_two_passes_as_near_is_taken_and_ten_percent_of_cloud_wei
     assert taken(chosen(*PAIR, optical(T1, 1, cloudy=0.5), later), "s2_t1") == [later.id]
 
 
+def test_how_clear_the_area_is_comes_before_what_a_whole_scene_says() -> None:
+    tile, area = optical(T1, 1, cloudy=0.1, clear=0.2), optical(T1, 2, cloudy=0.8, clear=0.9)
+    assert taken(chosen(*PAIR, tile, area), "s2_t1") == [area.id]
+    unknown = optical(T1, 1, cloudy=0.05)
+    assert taken(chosen(*PAIR, unknown, area), "s2_t1") == [unknown.id], "metadata counts where no more is known"
+
+
+def test_scenes_of_a_pass_weigh_what_they_show_of_the_area() -> None:
+    large, small = optical(T1, west=-0.1, east=0.75, clear=0.8), optical(T1, west=0.75, east=1.1, cloudy=0.6)
+    (candidate,) = (c for c in chosen(*PAIR, large, small).candidates if c.variable == "s2_t1")
+    assert candidate.overpass.clear == pytest.approx(0.75 * 0.8 + 0.25 * 0.4, abs=0.01)
+    assert candidate.overpass.clear_by == {"score", "scene"}
+    scenes = chosen(*PAIR, large, small).manifest.scenes["s2_t1"]
+    assert [(scene.clear, scene.clear_over_area) for scene in scenes] == [(0.7, 0.8), (0.4, None)]
+
+
+def test_of_passes_that_cost_the_same_the_nearer_lies_on_top() -> None:
+    near, far = optical(T1, 1, cloudy=0.5), optical(T1 - timedelta(5), 2, cloudy=0.0)
+    assert taken(chosen(*PAIR, far, near), "s2_t1") == [near.id]
+
+
 def test_only_the_day_itself_counts_as_observed_unless_asked() -> None:
     same, next_day = optical(T2), optical(T2 + timedelta(1))
     assert taken(chosen(*PAIR, same, next_day), "s2_t2") == [same.id]
@@ -223,6 +246,7 @@ def test_of_one_tile_and_moment_only_the_latest_processing_is_kept() -> None:
             BANDS,
             strip(0, 1),
             0.1,
+            None,
             tile,
             when,
         )
