@@ -41,7 +41,7 @@ def one(source: str, side: int) -> None:
         "bare": (before + after) / 2,
         "fill": result.tally.windows / result.seconds,
         "device busy": timed.seconds["generator"] / timed.seconds["chunks"],
-        "tail": result.seconds - timed.seconds["chunks"],
+        "beside": result.seconds - timed.seconds["chunks"],
         "peak": peak_mb(),
     }
     print(json.dumps(row))
@@ -68,7 +68,7 @@ def main(sides: list[int]) -> None:
             row = apart(__file__, source.split()[0], side)
             ratios.append(row["fill"] / row["bare"])
             cells = f"{row['bare']:.2f}", f"{row['fill']:.2f}", f"{ratios[-1]:.2f}"
-            rest = f"{100 * row['device busy']:.0f} %", f"{row['tail']:.1f}", f"{row['peak'] / 1e3:.2f}"
+            rest = f"{100 * row['device busy']:.0f} %", f"{row['beside']:.1f}", f"{row['peak'] / 1e3:.2f}"
             rows.append((f"{source}, {side} × {side} px", row["windows"], *cells, *rest))
     header = (
         "`fill`",
@@ -77,7 +77,7 @@ def main(sides: list[int]) -> None:
         "fill, windows/s",
         "fill ÷ bare",
         "generator busy",
-        "s after the last pixel",
+        "s for start, evidence and picture",
         "peak memory, GB",
     )
     report("throughput", header, rows, {"fill ÷ bare": ratios})
