@@ -1,6 +1,6 @@
 """Speed of the generators: the article's form against ours at the same width and windows, and the shipped default.
 
-    python benchmarks/generator.py [SECONDS]     (default 20 s a row; a GPU too where there is one)
+    python benchmarks/generator.py [SECONDS] [--compiled]     (default 20 s a row; a GPU too where there is one)
 
 An article about the paper gives a sketch in PyTorch. Its form is written here from its description, repaired where it
 does not run: constant width in the encoder, attention over every pair of pixels in FusionAttention and in the tower,
@@ -9,7 +9,8 @@ and only helps it. It takes 3,569 GFLOP; the sketch, repaired, 3,635.
 
 On a CPU one window at a time on one core; on a GPU 16 (article: one). Every time is the best of those that fit into
 SECONDS, at least one. Norms, activations and resampling are not counted as operations. The peak is the best matrix
-product of the same device and precision.
+product of the same device and precision. With --compiled `base` runs by torch.compile too, which takes minutes before
+the first window.
 """
 
 import copy
@@ -163,7 +164,18 @@ def forms(device: str):
             yield name, module, inputs, precision
 
 
-def measure(device: str, seconds: float) -> list[tuple[str, ...]]:
+def fastest(module: nn.Module, inputs: list[Tensor], precision: str, device: str, seconds: float) -> float:
+    """Return the best time of those that fit into ``seconds``."""
+    with torch.inference_mode(), computing_in(precision, device):
+        best, until = math.inf, time.perf_counter() + seconds
+        while time.perf_counter() < until or not math.isfinite(best):
+            start = clock(device)
+            module(*inputs)
+            best = min(best, clock(device) - start)
+    return best
+
+
+def measure(device: str, seconds: float, compiled: bool) -> list[tuple[str, ...]]:
     """Return the table of one device."""
     rows, batch = [], 1 if device == "cpu" else 16
     rates: dict[tuple[str, str], float] = {}
@@ -173,13 +185,7 @@ def measure(device: str, seconds: float) -> list[tuple[str, ...]]:
             module.to(memory_format=torch.channels_last)
         many = batch if name != "article" else 1
         inputs = [tensor.expand(many, -1, -1, -1).contiguous() for tensor in inputs]
-        with torch.inference_mode(), computing_in(precision, device):
-            best, until = math.inf, time.perf_counter() + seconds
-            while time.perf_counter() < until or not math.isfinite(best):
-                start = clock(device)
-                module(*inputs)
-                best = min(best, clock(device) - start)
-        flops, rate = counted(module, inputs), many / best
+        flops, rate = counted(module, inputs), many / fastest(module, inputs, precision, device, seconds)
         rates[name, precision] = rate
         drift = "" if precision == "float32" else str(measure_drift(module, precision, SIDE))
         rows.append((
@@ -192,14 +198,19 @@ def measure(device: str, seconds: float) -> list[tuple[str, ...]]:
             drift,
         ))  # fmt: skip
         print("| " + " | ".join(rows[-1]) + " |", flush=True)
+        if compiled and name == "`base`":
+            start, faster = time.perf_counter(), torch.compile(module)
+            fastest(faster, inputs, precision, device, 0)
+            took, gain = time.perf_counter() - start, many / fastest(faster, inputs, precision, device, seconds) / rate
+            print(f"compiled: {gain:.2f} times as fast, after {took:.0f} s", flush=True)
     return rows
 
 
-def main(seconds: float) -> None:
+def main(seconds: float, compiled: bool) -> None:
     torch.set_num_threads(1)
-    rows = measure("cpu", seconds)
+    rows = measure("cpu", seconds, compiled)
     if torch.cuda.is_available():
-        rows += measure("cuda", seconds)
+        rows += measure("cuda", seconds, compiled)
     header = (
         "generator, windows of 256² px",
         "parameters, M",
@@ -214,4 +225,5 @@ def main(seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 20.0)
+    words = [word for word in sys.argv[1:] if word != "--compiled"]
+    main(float(words[0]) if words else 20.0, "--compiled" in sys.argv)

@@ -218,7 +218,9 @@ def main() -> None:
         if name in rows or (given.only and name not in given.only.split(";")):
             continue
         start = time.perf_counter()
-        rows[name] = score(train(variant, given.data, given.steps).eval(), test, given.every)
+        trained = train(variant, given.data, given.steps).eval()
+        torch.save(trained.state_dict(), given.out / f"{name.replace(' ', '_')}.pt")
+        rows[name] = score(trained, test, given.every)
         kept.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
         print(f"{name}: {time.perf_counter() - start:.0f} s {rows[name]}", flush=True)
     print(as_markdown({name: rows[name] for name in VARIANTS if name in rows}))
