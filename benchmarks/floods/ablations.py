@@ -189,16 +189,19 @@ def score(generator: Generator, data: Ombria, every: int) -> dict[str, tuple[flo
 
 
 def as_markdown(rows: Mapping[str, Mapping[str, tuple[float, float]]]) -> str:
-    """Return the first row as it is and the others as differences from it, PSNR / SSIM."""
+    """Return the complete network, the spread of its seeds, and the others' differences from it, PSNR / SSIM."""
+    seeds = np.array([[rows[name][c] for c in CONDITIONS] for name in rows if name.startswith("complete")])
+    mean, spread = seeds.mean(0), np.ptp(seeds, 0)
     lines = ["| | " + " | ".join(CONDITIONS) + " |", "|---" * (len(CONDITIONS) + 1) + "|"]
-    first: Mapping[str, tuple[float, float]] | None = None
+    cells = {
+        f"complete, mean of {len(seeds)} seeds": [f"{dB:.2f} / {s:.3f}" for dB, s in mean],
+        "largest less smallest of the seeds": [f"{dB:.2f} / {s:.3f}" for dB, s in spread],
+    }
     for name, row in rows.items():
-        if first is None:
-            first = row
-            cells = [f"{row[c][0]:.2f} / {row[c][1]:.3f}" for c in CONDITIONS]
-        else:
-            cells = [f"{row[c][0] - first[c][0]:+.2f} / {row[c][1] - first[c][1]:+.3f}" for c in CONDITIONS]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        if not name.startswith("complete"):
+            change = np.array([row[c] for c in CONDITIONS]) - mean
+            cells[name] = [f"{dB:+.2f} / {s:+.3f}" for dB, s in change]
+    lines += [f"| {name} | " + " | ".join(some) + " |" for name, some in cells.items()]
     return "\n".join(lines)
 
 
