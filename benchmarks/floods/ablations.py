@@ -101,7 +101,7 @@ def unsolved(*names: str) -> Callable[[AdaptiveGenerator], None]:
 def one_scale(generator: AdaptiveGenerator) -> None:
     """Leave a window's solution as it is, without refinements for its parts."""
     for ridge in (generator.estimate, generator.adapt):
-        ridge.scales = ()
+        ridge.scales, ridge.local_change = (), torch.nn.Parameter(torch.zeros(0))
 
 
 def clear_sky(s2: Tensor, bands: tuple[str, ...], share: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -226,7 +226,8 @@ def main() -> None:
         rows[name] = score(trained, test, given.every)
         kept.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
         print(f"{name}: {time.perf_counter() - start:.0f} s {rows[name]}", flush=True)
-    print(as_markdown({name: rows[name] for name in VARIANTS if name in rows}))
+    if "complete" in rows:
+        print(as_markdown({name: rows[name] for name in VARIANTS if name in rows}))
 
 
 if __name__ == "__main__":
