@@ -9,7 +9,6 @@ pixels give the same bytes, however they were cut into rectangles.
 
 from __future__ import annotations
 
-import io
 import os
 import tempfile
 import zlib
@@ -24,11 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
-from rasterio.io import MemoryFile
 
 from crgen.errors import OutputError
 from crgen.pipeline.cog import RasterProfile
 from crgen.pipeline.files import discard, free_space, partial_name, require_space, size_text, sync
+from crgen.pipeline.gdal_tags import gdal_tags
 from crgen.pipeline.pyramid import BLOCK, halve, level_count, level_shape
 from crgen.pipeline.tiff import (
     CLASSIC_LIMIT,
@@ -43,10 +42,8 @@ from crgen.pipeline.tiff import (
     Field,
     header_size,
     pack_header,
-    read_directories,
 )
 from crgen.pipeline.tiles import (
-    FIXED_POINT,
     Block,
     Moments,
     block_span,
@@ -54,7 +51,6 @@ from crgen.pipeline.tiles import (
     own_levels,
     rest_name,
     tile_name,
-    tile_options,
     tile_span,
 )
 
@@ -153,7 +149,7 @@ class _Pyramid:
     @cached_property
     def _template(self) -> dict[int, Field]:
         by_band = zip(*(block.moments for block in self.blocks), strict=True)
-        return _template(self.profile, [sum(band, Moments()) for band in by_band])
+        return gdal_tags(self.profile, [sum(band, Moments()) for band in by_band])
 
     @property
     def nbytes(self) -> int:
@@ -296,52 +292,6 @@ def _crc32_of(path: Path) -> int:
         while piece := file.read(2**20):
             crc = zlib.crc32(piece, crc)
     return crc
-
-
-def _template(profile: RasterProfile, moments: Sequence[Moments]) -> dict[int, Field]:
-    """Return the tags that GDAL writes for a raster of one tile with the profile's metadata and statistics."""
-    with MemoryFile() as memory:  # type: ignore[no-untyped-call]
-        with memory.open(
-            driver="GTiff",
-            width=BLOCK,
-            height=BLOCK,
-            count=len(profile.bands),
-            dtype=profile.dtype,
-            nodata=profile.nodata,
-            crs=str(profile.geobox.crs),
-            transform=profile.geobox.affine,
-            photometric="MINISBLACK" if profile.colours is None else "PALETTE",
-            sparse_ok=True,
-            **tile_options(profile),
-        ) as dataset:
-            if profile.colours is not None:
-                dataset.write_colormap(1, dict(profile.colours))
-            dataset.colorinterp = profile.colour_interpretation
-            dataset.scales = (profile.scale,) * dataset.count
-            dataset.offsets = (profile.offset,) * dataset.count
-            dataset.units = (profile.units,) * dataset.count
-            dataset.descriptions = profile.bands
-            dataset.update_tags(**profile.tags)
-            height, width = profile.shape
-            for band in dataset.indexes:
-                held = moments[band - 1] if moments else Moments()
-                unit = FIXED_POINT if profile.dtype == "float32" else 1
-                dataset.update_tags(band, **_statistics(held, unit, height * width))
-        encoded = bytes(memory.getbuffer())
-    return next(read_directories(io.BytesIO(encoded)))
-
-
-def _statistics(moments: Moments, unit: int, pixels: int) -> dict[str, str]:
-    """Return GDAL's statistics tags."""
-    percent = {"STATISTICS_VALID_PERCENT": f"{100 * moments.valid / pixels:.4g}"}
-    if not moments.valid:
-        return percent
-    mean = moments.total / moments.valid / unit
-    # In integers: the difference of two large, nearly equal numbers.
-    scaled = moments.valid * moments.squares - moments.total**2
-    deviation = max(scaled, 0) ** 0.5 / moments.valid / unit
-    values = {"MINIMUM": moments.minimum, "MAXIMUM": moments.maximum, "MEAN": mean, "STDDEV": deviation}
-    return {f"STATISTICS_{name}": f"{value:.14g}" for name, value in values.items()} | percent
 
 
 def _reason(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""Write a COG from an array, as a run does from its chunks."""
+"""Rasters of random pixels, and a COG from an array, as a run writes it from its chunks."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -6,11 +6,31 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+from affine import Affine
+from odc.geo.geobox import GeoBox
 
 from crgen.pipeline.cog import RasterProfile
 from crgen.pipeline.files import publish
+from crgen.pipeline.quality import COLOURS
 from crgen.pipeline.splice import splice
 from crgen.pipeline.tiles import EncodedBlock, encode
+
+
+def profile_of(shape, bands=("B2", "B3", "B4"), dtype="uint16", nodata=0, **more):
+    geobox = GeoBox(shape, Affine(10, 0, 500_000, 0, -10, 4_000_000), "EPSG:32631")
+    return RasterProfile(geobox, bands, dtype, nodata, **more)
+
+
+def reflectance_profile(shape, bands=("B2", "B3", "B4")):
+    return profile_of(shape, bands, scale=1e-4, units="1", tags={"CRGEN_MODEL": "base"})
+
+
+def quality_profile(shape):
+    return profile_of(shape, ("quality",), "uint8", colours=COLOURS)
+
+
+def dn_image(shape, count=3, seed=0):
+    return np.random.default_rng(seed).integers(1, 10_000, (count, *shape)).astype("uint16")
 
 
 def blocks_of(
