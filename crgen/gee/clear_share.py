@@ -20,7 +20,7 @@ from crgen.gee.manifest import CLOUD_SCORE, SCORE_BAND, Grid
 from crgen.gee.session import Session
 
 CLEAR_FROM = 0.6
-"""Score from which a pixel counts as clear, as ``crgen fill --clear-threshold`` has it by default."""
+"""Score from which a pixel counts as clear, also for a fill that names no other."""
 PIXELS = 200_000
 """Pixels of the area that are looked at, at most: all of a small one, of others those of a coarser level."""
 FINEST = 10.0

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from crgen.errors import RequestError
+from crgen.gee.clear_share import CLEAR_FROM
 from crgen.model.config import PrecisionName
 from crgen.pipeline.earthengine import EarthEngine
 
@@ -40,7 +41,7 @@ class FillRequest:
     generate_all: bool = False
     """Leave observations of t2 out of the result."""
     dtype: Literal["uint16", "float32"] = "uint16"
-    clear_threshold: float = 0.6
+    clear_threshold: float = CLEAR_FROM
     s1_units: Literal["dB", "linear"] = "dB"
     s2_scale: float = 1.0
     chunk: int = 1024
