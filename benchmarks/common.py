@@ -134,11 +134,12 @@ class Timed:
 
 
 def report(name: str, header: Sequence[str], rows: Sequence[Sequence[object]], more: Mapping[str, Any]) -> None:
-    """Print a Markdown table and keep it, with the machine, in ``results/NAME.json``."""
+    """Print a Markdown table and keep it, with the command and the machine, in ``results/NAME.json``."""
     table = [[cell if isinstance(cell, str) else f"{cell:,}" for cell in row] for row in rows]
     print(markdown(header, table))
     RESULTS.mkdir(exist_ok=True)
-    content = {"header": list(header), "rows": table, "machine": machine(), **more}
+    command = " ".join(["python", f"benchmarks/{name}.py", *sys.argv[1:]])
+    content = {"command": command, "header": list(header), "rows": table, "machine": machine(), **more}
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 

@@ -23,7 +23,7 @@ def section() -> str:
         if not path.exists():
             continue
         held = json.loads(path.read_text())
-        parts.append(f"`python benchmarks/{name}.py` on {held['machine']}:\n\n{markdown(held['header'], held['rows'])}")
+        parts.append(f"`{held['command']}` on {held['machine']}:\n\n{markdown(held['header'], held['rows'])}")
         if "plan" in held:
             parts.append("40,000 × 40,000 px, from these rates:\n\n" + "\n".join(f"- {line}" for line in held["plan"]))
     return "\n\n".join(parts)
