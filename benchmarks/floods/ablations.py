@@ -29,13 +29,13 @@ from benchmarks.floods.__main__ import run, views
 from benchmarks.floods.networks import UNet, training_data
 from benchmarks.floods.regressions import View
 from crgen.model import augment
-from crgen.model.adaptive import SPREAD, AdaptiveGenerator, Prepared
+from crgen.model.adaptive import CENTRE, SPREAD, AdaptiveGenerator, Prepared
 from crgen.model.config import GeneratorConfig, preset
 from crgen.model.data import Sample, collate
 from crgen.model.generator import Generator, present, standardise
 from crgen.model.metrics import psnr, ssim
 from crgen.model.recipe import RECIPES, changed
-from crgen.model.ridge import SceneRidge
+from crgen.model.ridge import Regression, SceneRidge
 from crgen.model.train import Trainer
 from crgen.pipeline.ombria import Ombria
 
@@ -53,27 +53,44 @@ class Unsolved(torch.nn.Module):
         super().__init__()
         self.ridge = ridge
 
-    def forward(self, features: Tensor, target: Tensor, seen: Tensor, lent: Tensor | None = None) -> Any:
+    def forward(self, features: Tensor, target: Tensor, seen: Tensor, lent: Tensor | None = None) -> Regression:
         return self.ridge(features, target, torch.zeros_like(seen))
 
 
-class OpenSkip(AdaptiveGenerator):
-    """S2 at t1 is relied on wherever it is there."""
+class Open(torch.nn.Module):
+    """A gate that is always open."""
 
-    def prepared(self, s1_t1: Tensor, s2_t1: Tensor, s1_t2: Tensor, s2_t2: Tensor) -> Prepared:
-        x = super().prepared(s1_t1, s2_t1, s1_t2, s2_t2)
-        everywhere = present(s2_t1)
-        features = self.features(x.r1, x.radar1, x.r2, x.radar2, x.o1, everywhere)
-        return x._replace(reliability=everywhere, features=features)
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.ones_like(x[:, :1])
+
+
+class Unfilled(AdaptiveGenerator):
+    """Where S2 at t1 cannot be relied on, it is the colour of usual land."""
+
+    def filled(self, o1: Tensor, reliability: Tensor, radar: Tensor, radar_means: list[Tensor]) -> Tensor:
+        return o1 * reliability
+
+
+class Straight(AdaptiveGenerator):
+    """The linear regression alone is the first estimate."""
+
+    def first_estimate(
+        self, features: Tensor, o2: Tensor, seen: Tensor, lent: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        linear = self.estimate(features, o2, seen, lent)
+        return linear.image, linear.spread(features)
 
 
 class NormalisedOptical(AdaptiveGenerator):
     """S2 at t1 with the window's mean and deviation taken out, as instance norm does."""
 
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__(replace(config, reflectance_range=(-1.0, 1.0)))
+
     def prepared(self, s1_t1: Tensor, s2_t1: Tensor, s1_t2: Tensor, s2_t2: Tensor) -> Prepared:
-        x = super().prepared(s1_t1, s2_t1, s1_t2, s2_t2)
-        o1 = standardise(s2_t1 / SPREAD, present(s2_t1))
-        return x._replace(o1=o1, features=self.features(x.r1, x.radar1, x.r2, x.radar2, o1, x.reliability))
+        here = present(s2_t1)
+        normalised = torch.where(here > 0, standardise(s2_t1 / SPREAD, here) * SPREAD + CENTRE, torch.nan)
+        return super().prepared(s1_t1, normalised, s1_t2, s2_t2)
 
 
 class AbsoluteRadar(AdaptiveGenerator):
@@ -86,6 +103,11 @@ class AbsoluteRadar(AdaptiveGenerator):
 def small_unet(config: GeneratorConfig) -> Generator:
     """Return a U-Net of about the parameters of :data:`SMALL`."""
     return UNet((16, 32, 64, 128, 208))
+
+
+def open_gate(generator: AdaptiveGenerator) -> None:
+    """Rely on S2 at t1 wherever it is there."""
+    generator.reliability = Open()  # type: ignore[assignment]
 
 
 def unsolved(*names: str) -> Callable[[AdaptiveGenerator], None]:
@@ -124,6 +146,8 @@ class Variant:
     """Terms of the loss."""
     augment: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     """What stands in for functions of :mod:`crgen.model.augment`."""
+    uneven: bool = False
+    """Whether training draws patches alike, not events."""
     seed: int = 0
 
 
@@ -131,15 +155,18 @@ VARIANTS = {
     "complete": Variant(),
     "complete, second seed": Variant(seed=1),
     "complete, third seed": Variant(seed=2),
-    "no solve at all: seen pixels as a plain input": Variant(change=unsolved("estimate", "adapt")),
-    "no first estimate": Variant(change=unsolved("estimate")),
+    "no solve at all: seen pixels as a plain input": Variant(change=unsolved("estimate", "curved", "adapt")),
+    "no first estimate": Variant(change=unsolved("estimate", "curved")),
+    "no curves in the first estimate": Variant(Straight),
     "no solve in the last layer": Variant(change=unsolved("adapt")),
     "no refinement for parts of a window": Variant(change=one_scale),
-    "open skip for S2 at t1": Variant(OpenSkip, without=("reliability",)),
+    "open skip for S2 at t1": Variant(change=open_gate, without=("reliability",)),
+    "S2 at t1 not filled": Variant(Unfilled),
     "gate not supervised": Variant(without=("reliability",)),
     "instance norm on S2 at t1": Variant(NormalisedOptical),
     "radar in absolute dB": Variant(AbsoluteRadar),
     "no painted clouds": Variant(augment={"paint_clouds": clear_sky}),
+    "all patches drawn alike": Variant(uneven=True),
     "no tint": Variant(augment={"tint": same}),
     "no jitter of radar": Variant(augment={"jitter_backscatter": same}),
     "no image left out": Variant(augment={"drop_images": same}),
@@ -161,7 +188,7 @@ def train(variant: Variant, data: Path, steps: int) -> Generator:
     with ExitStack() as stack:
         for name, function in variant.augment.items():
             stack.enter_context(mock.patch.object(augment, name, function))
-        return Trainer(generator, recipe, training_data(data)).run()
+        return Trainer(generator, recipe, training_data(data, even=not variant.uneven)).run()
 
 
 def conditions(sample: Sample, index: int, bands: tuple[str, ...]) -> Iterator[tuple[str, View, NDArray[np.bool_]]]:

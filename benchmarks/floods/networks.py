@@ -109,10 +109,12 @@ def build(name: str) -> UNet:
     return UNet(dropout=0.5 if name == "pix2pix" else 0.0)
 
 
-def training_data(folder: Path) -> Mixture:
-    """Return the data `base` is trained on."""
+def training_data(folder: Path, *, even: bool = True) -> Mixture:
+    """Return the data `base` is trained on; not ``even``: without its favour for events of few patches."""
     config = preset("base")
     tables = read_training_file(BASE, {}).data
+    if not even:
+        tables = [{name: value for name, value in table.items() if name != "evenness"} for table in tables]
     specs = [table_spec({**table, "path": str(folder / Path(table["path"]).name)}) for table in tables]
     return Mixture([(open_data(spec, config.pols, config.bands), spec.weight) for spec in specs])
 

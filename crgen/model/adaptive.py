@@ -4,9 +4,11 @@ As the paper does, it fuses radar and optical of t1 first and then aligns with t
 into a Swin tower. It departs where the paper's form loses what users need:
 
 - optical paths keep absolute radiometry, radar stems are blind to gain and offset, and missing pixels are marked;
-- S2 at t1 passes a learned reliability per pixel, never an open skip, so clouds are not copied;
-- pixels of t2 that were seen clear decide the scene's radiometry: a ridge regression on local means of the inputs gives
-  a first estimate, the network sees what that leaves, and its own features are regressed on the rest
+- S2 at t1 passes a learned reliability per pixel, never an open skip, so clouds are not copied: where it cannot be
+  relied on, it is filled by regressing what can on the radar, inside the scene;
+- pixels of t2 that were seen clear decide the scene's radiometry: two ridge regressions on local means of the inputs,
+  a linear one for each part of the window and one for the whole window on curved functions of them, give a first
+  estimate, their mean. The network sees what that leaves, and its own features are regressed on the rest
   (:mod:`crgen.model.ridge`). Where nothing was seen, the network's prior stands.
 """
 
@@ -111,6 +113,16 @@ def local_mean(x: Tensor, weight: Tensor, side: int) -> Tensor:
     return local_sum(x * weight, side) / (local_sum(weight, side) + 1e-3)
 
 
+def bend(cin: int, cout: int) -> nn.Conv2d:
+    """Return what mixes a few of the channels at a time, for curves that differ from the start."""
+    layer = nn.Conv2d(cin, cout, 1)
+    with torch.no_grad():
+        layer.weight.normal_(std=0.8).mul_(torch.rand_like(layer.weight) < 0.3)
+        assert layer.bias is not None
+        layer.bias.uniform_(-1.5, 1.5)
+    return layer
+
+
 class Reliability(nn.Module):
     """How far each pixel of S2 at t1 can be relied on, from itself and its surroundings up to 100 px."""
 
@@ -138,10 +150,11 @@ class Prepared(NamedTuple):
     r2: Tensor
     radar2: Tensor
     o1: Tensor
+    """S2 at t1, filled where it cannot be relied on."""
     o2: Tensor
     seen: Tensor
     reliability: Tensor
-    """Of ``o1``; 0 where it is missing."""
+    """Of S2 at t1; 0 where it is missing."""
     features: Tensor
     """What the first estimate is regressed on."""
 
@@ -160,6 +173,11 @@ class AdaptiveGenerator(Generator):
         self.estimate = SceneRidge(len(shared), b, learn_mean=True, shared=shared.float())
         with torch.no_grad():
             self.estimate.mean[2 + 2 * p : 2 + 2 * p + b] = torch.eye(b)
+        self.fill = SceneRidge(1 + 8 * p, b, learn_mean=True)
+        self.bend = bend((1 + len(REACH)) * (2 * p + b), config.curved)
+        self.curved = SceneRidge(
+            1 + self.bend.in_channels + config.curved, b, scales=(), precision=100.0, learn_mean=False
+        )
         self.stem_t1 = stem(p + 1 + b + 1, s)
         self.stem_t2 = stem(p + 1 + 2 * b + 2 + len(NEAR) * (b + 1), s)
         self.down_t1 = nn.Sequential(down(s, w), Residual(w))
@@ -194,14 +212,14 @@ class AdaptiveGenerator(Generator):
     ) -> Prediction:
         """See :meth:`Generator.forward`."""
         r1, radar1, r2, radar2, o1, o2, seen, reliability, features = self.prepared(s1_t1, s2_t1, s1_t2, s2_t2)
-        first, spread = self.estimate(features, o2, seen, lent)
+        first, spread = self.first_estimate(features, o2, seen, lent)
         left = (o2 - first) * seen
         near = []
         for side in NEAR:
             density = local_sum(seen, side)
             near += [local_sum(left, side) / (density + 0.02), density]
 
-        t1 = self.stem_t1(torch.cat([r1, radar1, o1 * reliability, reliability], 1))
+        t1 = self.stem_t1(torch.cat([r1, radar1, o1, reliability], 1))
         t2 = self.stem_t2(torch.cat([r2, radar2, first, left, seen, spread.clamp(max=4), *near], 1))
         y = self.extended(self.fusion(self.down_t1(t1), self.down_t2(t2)))
         scale_8, scale_16, scale_32 = self.tower(y)
@@ -214,10 +232,10 @@ class AdaptiveGenerator(Generator):
 
         prior = made + torch.sigmoid(kept + 1) * first
         features = torch.cat([torch.ones_like(seen), first, prior, features], 1)
-        change, spread = self.adapt(features, o2 - prior, seen)
-        deviation = self.doubt(torch.cat([doubt, (spread + 1e-4).log(), *near[1::2]], 1)).float()
+        change = self.adapt(features, o2 - prior, seen)
+        deviation = self.doubt(torch.cat([doubt, (change.spread(features) + 1e-4).log(), *near[1::2]], 1)).float()
         return Prediction(
-            (prior + change) * SPREAD + CENTRE,
+            (prior + change.image) * SPREAD + CENTRE,
             reliability=reliability,
             variance=(SPREAD * F.softplus(deviation)).square() + 1e-6,
             prior=prior * SPREAD + CENTRE,
@@ -229,7 +247,10 @@ class AdaptiveGenerator(Generator):
         r1, r2 = self.blind_backscatter(s1_t1, radar1), self.blind_backscatter(s1_t2, radar2)
         o1, o2 = self.centred(s2_t1, optical1), self.centred(s2_t2, seen)
         reliability = self.reliability(torch.cat([o1, optical1, r1], 1)) * optical1
-        features = self.features(r1, radar1, r2, radar2, o1, reliability)
+        radar, here = torch.cat([r1, r2], 1), torch.cat([radar1.expand_as(r1), radar2.expand_as(r2)], 1)
+        means = [local_mean(radar, here, side) for side in REACH]
+        o1 = self.filled(o1, reliability, radar, means)
+        features = self.features(radar, o1, means, reliability)
         return Prepared(r1, radar1, r2, radar2, o1, o2, seen, reliability, features)
 
     def blind_backscatter(self, s1: Tensor, here: Tensor) -> Tensor:
@@ -241,16 +262,40 @@ class AdaptiveGenerator(Generator):
         low, high = self.config.reflectance_range
         return torch.where(here > 0, (s2.clamp(low, high) - CENTRE) / SPREAD, 0.0)
 
-    def features(
-        self, r1: Tensor, radar1: Tensor, r2: Tensor, radar2: Tensor, o1: Tensor, reliability: Tensor
-    ) -> Tensor:
-        """Return what the first estimate is regressed on: the inputs, their local means, and products of these."""
-        inputs = torch.cat([r1, r2, o1], 1)
-        weight = torch.cat([radar1.expand_as(r1), radar2.expand_as(r2), reliability.expand_as(o1)], 1)
-        means = [local_mean(inputs, weight, side) for side in REACH]
-        p = r1.shape[1]
-        radar, radar2_mean, optical = means[0][:, : 2 * p], means[0][:, p : 2 * p], means[0][:, 2 * p :]
-        relied = o1 * reliability
-        products = [radar.square(), relied.square(), (radar2_mean[:, :, None] * optical[:, None]).flatten(1, 2)]
+    def filled(self, o1: Tensor, reliability: Tensor, radar: Tensor, radar_means: list[Tensor]) -> Tensor:
+        """Return S2 at t1, as far as it cannot be relied on replaced by a regression of what can on the radar."""
+        about = torch.cat([torch.ones_like(reliability), radar, *radar_means, radar_means[0].square() / 2], 1)
+        return torch.lerp(self.fill(about, o1, reliability).image, o1, reliability)
+
+    def first_estimate(
+        self, features: Tensor, o2: Tensor, seen: Tensor, lent: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return S2 at t2 by regressions on the features alone, and how far a pixel lies from the seen ones."""
+        linear = self.estimate(features, o2, seen, lent)
+        curved = self.curved(self.bent(features), o2 - linear.prior, seen)
+        return (linear.image + linear.prior + curved.image) / 2, linear.spread(features)
+
+    def features(self, radar: Tensor, o1: Tensor, radar_means: list[Tensor], reliability: Tensor) -> Tensor:
+        """Return what the first estimate is regressed on: the inputs, their local means, and products of these.
+
+        Args:
+            radar: backscatter of t1 and t2.
+            o1: S2 at t1, filled.
+            radar_means: local means of ``radar``, one for each of :data:`REACH`.
+            reliability: of S2 at t1.
+        """
+        everywhere = torch.ones_like(reliability)
+        optical_means = [local_mean(o1, everywhere, side) for side in REACH]
+        means = [mean for pair in zip(radar_means, optical_means, strict=True) for mean in pair]
+        later = radar_means[0][:, radar.shape[1] // 2 :]
+        products = [radar_means[0].square(), o1.square(), (later[:, :, None] * optical_means[0][:, None]).flatten(1, 2)]
         halved = [product / 2 for product in products]
-        return torch.cat([torch.ones_like(reliability), 1 - reliability, r1, r2, relied, *means, *halved], 1)
+        return torch.cat([everywhere, 1 - reliability, radar, o1, *means, *halved], 1)
+
+    def bent(self, features: Tensor) -> Tensor:
+        """Return the inputs and means among the features on the window's own scale, and learned curves of them."""
+        with torch.autocast(features.device.type, enabled=False):
+            x = features[:, 2 : 2 + self.bend.in_channels].float()
+            x = (x - x.mean((2, 3), keepdim=True)) / (x.std((2, 3), keepdim=True) + 0.05)
+            x = x.clamp(-4, 4)
+            return torch.cat([torch.ones_like(x[:, :1]), x, torch.tanh(self.bend(x))], 1)

@@ -81,7 +81,7 @@ def jitter_backscatter(s1: Tensor, rng: torch.Generator, *, gain: float = 0.25, 
 
 
 def tint(images: list[Tensor], rng: torch.Generator) -> list[Tensor]:
-    """Give half of the samples another ground: one random gain per band, brightness and contrast for all ``images``.
+    """Give seven of ten samples another ground: one random gain per band, brightness and contrast for all ``images``.
 
     What the network makes of a colour must then come from the sample itself, not from the land it was trained on.
 
@@ -90,10 +90,10 @@ def tint(images: list[Tensor], rng: torch.Generator) -> list[Tensor]:
         rng: source of randomness.
     """
     n, bands = images[0].shape[:2]
-    some = (uniform((n, 1, 1, 1), 0, 1, rng) < 0.5).float()
-    contrast = torch.exp(0.2 * some * torch.randn(n, 1, 1, 1, generator=rng))
-    brightness = 0.2 * torch.randn(n, 1, 1, 1, generator=rng)
-    gain = torch.exp(some * (brightness + 0.25 * torch.randn(n, bands, 1, 1, generator=rng)))
+    some = (uniform((n, 1, 1, 1), 0, 1, rng) < 0.7).float()
+    contrast = torch.exp(0.4 * some * torch.randn(n, 1, 1, 1, generator=rng))
+    brightness = 0.5 * torch.randn(n, 1, 1, 1, generator=rng)
+    gain = torch.exp(some * (brightness + 0.7 * torch.randn(n, bands, 1, 1, generator=rng)))
     changed = [(LAND * (image.clamp(min=0) / LAND) ** contrast * gain).clamp(max=1) for image in images]
     return [torch.where(some > 0, new, old) for new, old in zip(changed, images, strict=True)]
 

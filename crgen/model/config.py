@@ -54,12 +54,14 @@ class GeneratorConfig:
     """Channels of the decoder, coarsest scale first."""
     features: int = 24
     """``adaptive``: features that are regressed on the seen pixels of t2."""
+    curved: int = 64
+    """``adaptive``: curves of the inputs that are regressed on the seen pixels of t2 for a first estimate."""
     dropout: float = 0.0
     """``paper``: dropout probability in DownUpBlock and before the output (training only)."""
 
     def __post_init__(self) -> None:
         ranges = (*self.db_range, self.reflectance_range)
-        sizes = (self.stem, self.width, self.features, self.head_dim, self.window)
+        sizes = (self.stem, self.width, self.features, self.curved, self.head_dim, self.window)
         scales = 3 if self.form == "adaptive" else 4
         if not self.pols or len(set(self.pols)) < len(self.pols) or len(self.db_range) != len(self.pols):
             raise RequestError("a generator needs polarisations, each named once and with its own db_range")
@@ -113,6 +115,7 @@ PRESETS: dict[str, GeneratorConfig] = {
         head_dim=8,
         decoder=(24, 16, 16),
         features=6,
+        curved=12,
     ),
 }
 

@@ -97,10 +97,17 @@ class Mixture:
         raise IndexError
 
     def draw(self, rng: torch.Generator) -> int:
-        """Return the index of a random sample: first the data set by weight, then one of its samples."""
+        """Return the index of a random sample: first the data set by weight, then one of its samples.
+
+        A data set's own ``weights``, one a sample, say how often each is drawn; without them all are alike.
+        """
         which = int(torch.multinomial(self.weights, 1, generator=rng))
+        part = self.parts[which]
         before = sum(len(part) for part in self.parts[:which])
-        return before + int(torch.randint(len(self.parts[which]), (1,), generator=rng))
+        weights: Tensor | None = getattr(part, "weights", None)
+        if weights is None:
+            return before + int(torch.randint(len(part), (1,), generator=rng))
+        return before + int(torch.multinomial(weights, 1, generator=rng))
 
 
 class Part:

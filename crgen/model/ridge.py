@@ -14,6 +14,8 @@ Sources: Bertinetto et al., "Meta-learning with differentiable closed-form solve
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -26,6 +28,27 @@ PACE = 1e4
 
 LENT = 300.0
 """Pixels for which what other windows lend counts at most: a window that sees more of its own goes by these."""
+
+
+class Regression(NamedTuple):
+    """What a :class:`SceneRidge` makes of a window, float32."""
+
+    image: Tensor
+    """The posterior mean of every pixel, ``(batch, band, y, x)``."""
+    prior: Tensor
+    """What it would be without this window's seen pixels, moved by what others lend; of the same shape."""
+    factor: Tensor
+    """Cholesky factor of the precision of the window's coefficients, ``(batch, feature, feature)``."""
+
+    def spread(self, features: Tensor) -> Tensor:
+        """Return how far each pixel's features lie from the seen ones, ``(batch, 1, y, x)``.
+
+        That is ``φᵀ(ΦᵀΦ + Λ)⁻¹φ``, the variance of the window's solution in units of the noise.
+        """
+        with torch.autocast(features.device.type, enabled=False):
+            pixels = features.float().flatten(2)
+            white: Tensor = torch.linalg.solve_triangular(self.factor, pixels, upper=False)
+            return white.square().sum(1).view(features[:, :1].shape)
 
 
 class SceneRidge(nn.Module):
@@ -94,59 +117,54 @@ class SceneRidge(nn.Module):
         residual = share * (moment.view(-1, size, bands) - gram @ self.mean)
         return self.mean + torch.cholesky_solve(residual, torch.linalg.cholesky(precision)), precision
 
-    def forward(
-        self, features: Tensor, target: Tensor, seen: Tensor, lent: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Return the posterior mean of every pixel, and how far its features lie from the seen ones.
+    def forward(self, features: Tensor, target: Tensor, seen: Tensor, lent: Tensor | None = None) -> Regression:
+        """Regress the seen pixels of each window, and predict all.
 
         Args:
             features: ``(batch, feature, y, x)``; height and width multiples of :data:`TILE`.
             target: what to regress, ``(batch, band, y, x)``; read where ``seen``, finite everywhere.
-            seen: weight of each pixel, 0 or 1, ``(batch, 1, y, x)``.
+            seen: weight of each pixel, 0 to 1, ``(batch, 1, y, x)``.
             lent: sum of the :meth:`evidence` of other windows, ``(batch, evidence_size)``.
-
-        Returns:
-            The prediction ``(batch, band, y, x)``, and the variance ``φᵀ(ΦᵀΦ + Λ)⁻¹φ`` of the window's solution in
-            units of the noise, ``(batch, 1, y, x)``. Both float32.
         """
         with torch.autocast(features.device.type, enabled=False):
             features, target, seen = features.float(), target.float(), seen.float()
             height, width = features.shape[-2:]
-            down, across = height // TILE, width // TILE
-            pixels, weights, values = (_tiles(a) for a in (features, seen, target))
+            down, across = (height // TILE, width // TILE) if self.scales else (1, 1)
+            pixels, weights, values = (_tiles(a, down, across) for a in (features, seen, target))
             weighted = pixels * weights
             gram, moment = weighted @ pixels.transpose(-1, -2), weighted @ values.transpose(-1, -2)
             prior = torch.diag(self.precision * PACE**self.precision_change)
             mean, precision = (self.mean, prior) if lent is None else self._moved(prior, lent.float())
 
             factor = torch.linalg.cholesky(gram.sum(1) + precision)
-            residual = moment.sum(1) - gram.sum(1) @ mean
-            window = mean + torch.cholesky_solve(residual, factor)
-            whitener = torch.linalg.solve_triangular(factor, torch.eye(len(prior), device=prior.device), upper=False)
-            spread = _image((whitener[:, None] @ pixels).square().sum(2, keepdim=True), height, width)
+            window = mean + torch.cholesky_solve(moment.sum(1) - gram.sum(1) @ mean, factor)
+            before = mean.expand_as(window).transpose(1, 2)[:, None] @ pixels
 
             solution = window[:, None].expand_as(moment)
             for scale, local in zip(self.scales, self.local * PACE**self.local_change, strict=True):
                 near = _nearness(down, across, scale, gram.device).expand(gram.shape[0], -1, -1)
                 gram_near = torch.bmm(near, gram.flatten(2)).view_as(gram)
                 residual = torch.bmm(near, moment.flatten(2)).view_as(moment) - gram_near @ solution
-                factor = torch.linalg.cholesky(gram_near + local * prior)
-                solution = solution + torch.cholesky_solve(residual, factor)
-            made = _apply(solution.view(-1, down, across, *self.mean.shape), pixels)
-            return _image(made, height, width), spread
+                solution = solution + torch.cholesky_solve(residual, torch.linalg.cholesky(gram_near + local * prior))
+            if self.scales:
+                made = _apply(solution.view(-1, down, across, *self.mean.shape), pixels)
+            else:
+                made = solution.transpose(2, 3) @ pixels
+            return Regression(_image(made, height, width, down), _image(before, height, width, down), factor)
 
 
-def _tiles(x: Tensor) -> Tensor:
-    """``(B, C, H, W)`` → ``(B, tiles, C, TILE²)``."""
+def _tiles(x: Tensor, down: int, across: int) -> Tensor:
+    """``(B, C, H, W)`` → ``(B, tiles, C, pixels)``, for ``down`` × ``across`` tiles."""
     b, c, h, w = x.shape
-    x = x.view(b, c, h // TILE, TILE, w // TILE, TILE)
-    return x.permute(0, 2, 4, 1, 3, 5).reshape(b, -1, c, TILE * TILE)
+    x = x.reshape(b, c, down, h // down, across, w // across)
+    return x.permute(0, 2, 4, 1, 3, 5).reshape(b, down * across, c, -1)
 
 
-def _image(tiles: Tensor, height: int, width: int) -> Tensor:
+def _image(tiles: Tensor, height: int, width: int, down: int) -> Tensor:
     """Inverse of :func:`_tiles`."""
-    x = tiles.view(len(tiles), height // TILE, width // TILE, -1, TILE, TILE)
-    return x.permute(0, 3, 1, 4, 2, 5).reshape(len(tiles), -1, height, width)
+    b, count, c, _ = tiles.shape
+    x = tiles.view(b, down, count // down, c, height // down, -1)
+    return x.permute(0, 3, 1, 4, 2, 5).reshape(b, c, height, width)
 
 
 def _nearness(down: int, across: int, scale: float, device: torch.device) -> Tensor:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError, validate_call
+from pydantic import Field, ValidationError, validate_call
 
 from crgen.errors import RequestError, TrainingError
 from crgen.model.data import PatchDataset
@@ -33,9 +33,14 @@ class Kind:
 
 
 @validate_call
-def open_ombria(path: Path, split: ombria.Split = "train", reverse: bool = False) -> PatchDataset:
-    """Open the patches of OMBRIA's training, validation or test events, or of all; ``reverse``: the flood first."""
-    return ombria.Ombria(path, split, reverse=reverse)
+def open_ombria(
+    path: Path,
+    split: ombria.Split = "train",
+    reverse: bool = False,
+    evenness: Annotated[float, Field(ge=0, le=1)] = 0.0,
+) -> PatchDataset:
+    """Open OMBRIA, see :class:`crgen.pipeline.ombria.Ombria`."""
+    return ombria.Ombria(path, split, reverse=reverse, evenness=evenness)
 
 
 KINDS: dict[str, Kind] = {

@@ -10,10 +10,12 @@ gain mean nothing, so a generator trained on it must not depend on them.
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
@@ -87,6 +89,8 @@ class Ombria:
         folder: the folder that holds ``OmbriaS1`` and ``OmbriaS2``.
         split: ``train``, ``validation`` and ``test`` share no event; ``all`` is the three together.
         reverse: give each patch backward in time, the flood first.
+        evenness: how far training draws events alike, however many patches each has: from 0, when it draws all patches
+            alike, to 1.
 
     Raises:
         TrainingError: if the folder is not OMBRIA, or holds no patch of the split.
@@ -95,7 +99,7 @@ class Ombria:
     pols: tuple[str, ...] = POLS
     bands: tuple[str, ...] = BANDS
 
-    def __init__(self, folder: Path, split: Split, *, reverse: bool = False) -> None:
+    def __init__(self, folder: Path, split: Split, *, reverse: bool = False, evenness: float = 0.0) -> None:
         self._published = {
             path.stem.rsplit("_", 1)[1]: part
             for part in ("train", "test")
@@ -109,6 +113,10 @@ class Ombria:
         self.ids = sorted(number for number in self._published if split in ("all", split_of(event_of(int(number)))))
         if not self.ids:
             raise TrainingError(f"{folder} holds no OMBRIA patch of the split '{split}'")
+        events = [event_of(int(number)) for number in self.ids]
+        patches = Counter(events)
+        self.weights = torch.tensor([patches[event] ** -evenness for event in events])
+        """How often training draws each patch, up to a factor."""
         self._folder, self._reverse = folder, reverse
         self._images: dict[str, tuple[NDArray[np.uint8], ...]] = {}
 

@@ -1,9 +1,11 @@
 """What the default generator sees, what it is blind to, and what missing pixels are to it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from crgen.model.adaptive import local_sum
+from crgen.model.adaptive import REACH, AdaptiveGenerator, local_mean, local_sum
 from crgen.model.config import preset
 from crgen.model.generator import Generator
 
@@ -74,6 +76,58 @@ def test_what_is_missing_at_t1_is_not_relied_on(adaptive: Generator) -> None:
     assert (reliability[missing] == 0).all()
     assert (reliability[~missing] > 0).all()
     assert reliability.max() < 1
+
+
+def adaptive_parts(side: int = 128) -> tuple[AdaptiveGenerator, torch.Tensor]:
+    """A generator that has learned nothing yet, and radar of two dates on its scale, ``(1, 2, side, side)``."""
+    torch.manual_seed(0)
+    generator = AdaptiveGenerator(replace(preset("tiny"), curved=64)).requires_grad_(False)
+    return generator, torch.randn(1, 2, side, side, generator=torch.Generator().manual_seed(1))
+
+
+def test_clouds_at_t1_are_filled_with_what_the_radar_says_of_this_scene() -> None:
+    generator, radar = adaptive_parts()
+    means = [local_mean(radar, torch.ones_like(radar), side) for side in REACH]
+    ground = 0.5 + torch.cat([means[0][:, :1], -means[0][:, 1:], radar[:, :1]], 1)
+    reliability = torch.ones_like(ground[:, :1])
+    reliability[..., 20:44, 10:40] = 0
+    cloudy = torch.where(reliability > 0, ground, 5.0)
+    filled = generator.filled(cloudy, reliability, radar, means)
+    clear = reliability.expand_as(ground) > 0
+    assert torch.equal(filled[clear], ground[clear])
+    assert (filled - ground)[~clear].square().mean() < 0.01 * ground[~clear].var()
+    other = torch.where(reliability > 0, ground, -3.0)
+    assert torch.equal(generator.filled(other, reliability, radar, means), filled), "the cloud's colour must not matter"
+
+
+def seen_world() -> tuple[AdaptiveGenerator, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A generator, features of a scene, an image of two colours that its radar of both dates decides, what is seen."""
+    generator, radar = adaptive_parts()
+    radar = radar + 2 * local_mean(radar, torch.ones_like(radar), 21)
+    means = [local_mean(radar, torch.ones_like(radar), side) for side in REACH]
+    o1 = torch.zeros(1, 3, *radar.shape[-2:])
+    features = generator.features(radar, o1, means, torch.ones_like(radar[:, :1]))
+    water = ((means[0][:, 1:] < 0) & (means[0][:, :1] > 0)).float()
+    seen = torch.zeros_like(water)
+    seen[..., :64] = 1
+    return generator, features, (1 - water).expand(-1, 3, -1, -1), seen
+
+
+def test_curves_find_a_border_that_no_straight_line_does() -> None:
+    generator, features, truth, seen = seen_world()
+    first, _ = generator.first_estimate(features, truth, seen)
+    straight = generator.estimate(features, truth, seen).image
+    error, straight_error = ((image - truth)[seen.expand_as(truth) == 0].square().mean() for image in (first, straight))
+    assert error < 0.9 * straight_error
+
+
+def test_the_first_estimate_of_a_window_that_saw_nothing_is_what_others_lend() -> None:
+    generator, features, truth, seen = seen_world()
+    lent = generator.estimate.evidence(features, truth, seen)
+    nothing = torch.zeros_like(seen)
+    first, _ = generator.first_estimate(features, truth, nothing, lent)
+    torch.testing.assert_close(first, generator.estimate(features, truth, nothing, lent).image)
+    assert (first - generator.first_estimate(features, truth, nothing)[0]).abs().max() > 0.1
 
 
 def test_nothing_seen_at_t2_is_the_same_as_no_image_of_t2(adaptive: Generator) -> None:

@@ -104,6 +104,14 @@ def test_a_mixture_keeps_to_its_weights_whatever_the_sizes() -> None:
         mixture[100]
 
 
+def test_a_part_that_weighs_its_samples_is_drawn_by_them() -> None:
+    uneven = Patches(count=3)
+    uneven.weights = torch.tensor([1.0, 0.0, 3.0])
+    mixture, rng = Mixture([(Patches(count=5), 1.0), (uneven, 1.0)]), step_rng(0, 0)
+    shares = torch.tensor([mixture.draw(rng) for _ in range(4000)]).bincount(minlength=8) / 4000
+    torch.testing.assert_close(shares, torch.tensor([0.1] * 5 + [0.125, 0.0, 0.375]), atol=0.03, rtol=0)
+
+
 @pytest.mark.parametrize(
     ("parts", "problem"),
     [

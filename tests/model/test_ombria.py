@@ -151,6 +151,19 @@ def test_a_single_line_without_data_is_missing_and_a_black_pixel_is_not(folder: 
     assert (sample.target[:, 100, 50] == 0).all()
 
 
+@needs_ombria
+@pytest.mark.parametrize("evenness", [0.0, 0.5, 1.0])
+def test_events_are_drawn_as_alike_as_asked(evenness: float) -> None:
+    data = Ombria(FOLDER, "train", evenness=evenness)
+    assert len(data.weights) == len(data)
+    share: dict[str, float] = {}
+    for number, weight in zip(data.ids, data.weights.tolist(), strict=True):
+        share[event_of(int(number))] = share.get(event_of(int(number)), 0.0) + weight
+    patches = {event: sum(event_of(int(number)) == event for number in data.ids) for event in share}
+    relation = {patches[event] ** (1 - evenness) / share[event] for event in share}
+    assert max(relation) == pytest.approx(min(relation))
+
+
 def test_an_empty_folder_says_what_belongs_there(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"no OMBRIA patches: .* holds no S1_before_\*\.png; give the folder"):
         Ombria(tmp_path, "all")

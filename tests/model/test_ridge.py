@@ -37,8 +37,8 @@ def test_what_is_lent_counts_as_if_it_were_seen_here() -> None:
     few = seen * (seen.cumsum(-1) < 5)  # no more than count in full
     assert LENT / 2 < float(few.sum()) <= LENT
     nothing = torch.zeros_like(seen)
-    lent, _ = solver(phi, target, nothing, solver.evidence(phi, target, few))
-    assert torch.allclose(lent, solver(phi, target, few)[0], atol=1e-4)
+    lent = solver(phi, target, nothing, solver.evidence(phi, target, few)).image
+    assert torch.allclose(lent, solver(phi, target, few).image, atol=1e-4)
     halves = [few * half for half in (phi[:, 1:2] > 0, phi[:, 1:2] <= 0)]
     parts = sum(solver.evidence(phi, target, half) for half in halves)
     assert torch.allclose(parts, solver.evidence(phi, target, few), atol=1e-2)
@@ -48,7 +48,7 @@ def test_what_is_lent_never_counts_more_than_its_limit() -> None:
     phi, target, seen = scene()
     solver = ridge()
     nothing, evidence = torch.zeros_like(seen), solver.evidence(phi, target, seen)
-    once, thrice = (solver(phi, target, nothing, evidence * n)[0] for n in (1.0, 3.0))
+    once, thrice = (solver(phi, target, nothing, evidence * n).image for n in (1.0, 3.0))
     assert float(seen.sum()) > LENT
     assert torch.allclose(once, thrice, atol=1e-4)
 
@@ -59,15 +59,15 @@ def test_nothing_lent_moves_the_coefficients_of_what_differs_between_windows() -
     evidence = solver.evidence(phi, target, seen)
     only = torch.zeros_like(phi)
     only[:, 2] = phi[:, 2]
-    assert float(solver(only, target, torch.zeros_like(seen), evidence)[0].abs().max()) == 0
-    assert float(solver(phi, target, torch.zeros_like(seen), evidence)[0].abs().max()) > 1e-3
+    assert float(solver(only, target, torch.zeros_like(seen), evidence).image.abs().max()) == 0
+    assert float(solver(phi, target, torch.zeros_like(seen), evidence).image.abs().max()) > 1e-3
 
 
 @given(st.integers(0, 1000))
 def test_the_window_is_the_posterior_mean_that_numpy_finds(seed: int) -> None:
     phi, target, seen = scene(seed)
     solver = ridge()
-    made, spread = solver(phi, target, seen)
+    made, spread = (solution := solver(phi, target, seen)).image, solution.spread(phi)
     there = seen[0, 0].bool().numpy()
     x, y = phi[0].numpy()[:, there].T.astype(np.float64), target[0].numpy()[:, there].T
     precision = np.diag(30 * 1e4 ** solver.precision_change.numpy())
@@ -84,16 +84,17 @@ def test_the_window_is_the_posterior_mean_that_numpy_finds(seed: int) -> None:
 def test_nothing_seen_leaves_the_prior_mean(scales: tuple[float, ...]) -> None:
     phi, target, seen = scene()
     solver = ridge(scales)
-    made, _ = solver(phi, target, torch.zeros_like(seen))
+    made, prior, _ = solver(phi, target, torch.zeros_like(seen))
     expected = torch.einsum("ndyx,dk->nkyx", phi, solver.mean)
     torch.testing.assert_close(made, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(prior, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_hidden_targets_do_not_matter() -> None:
     phi, target, seen = scene()
     other = torch.where(seen > 0, target, target + 5)
     solver = ridge((64.0, 32.0))
-    assert torch.equal(solver(phi, target, seen)[0], solver(phi, other, seen)[0])
+    assert torch.equal(solver(phi, target, seen).image, solver(phi, other, seen).image)
 
 
 def test_a_linear_world_is_recovered_from_a_few_pixels() -> None:
@@ -102,7 +103,7 @@ def test_a_linear_world_is_recovered_from_a_few_pixels() -> None:
     few = torch.zeros_like(seen)
     few[..., :3, :3] = 1
     solver = SceneRidge(4, 3, precision=1e-4, learn_mean=False)
-    made, _ = solver(phi, truth, few)
+    made = solver(phi, truth, few).image
     assert (made - truth).abs().max() < 1e-2
 
 
@@ -113,7 +114,7 @@ def test_parts_of_a_scene_that_differ_get_coefficients_of_their_own() -> None:
     truth = phi[:, 1:2] * (2 * left - 1) + left
     errors = []
     for scales in ((), (64.0,), (64.0, 32.0)):
-        made, _ = SceneRidge(4, 1, scales, learn_mean=False)(phi, truth, seen)
+        made = SceneRidge(4, 1, scales, learn_mean=False)(phi, truth, seen).image
         errors.append((made.detach() - truth).square().mean().item())
     assert errors[2] < 0.7 * errors[1] < 0.2 * errors[0]
 
@@ -123,7 +124,7 @@ def test_coefficients_change_without_steps_between_tiles() -> None:
     side = 4 * TILE
     phi = torch.ones(1, 1, side, side)
     target = torch.linspace(0, 1, side).expand(1, 1, side, side)
-    made, _ = SceneRidge(1, 1, (32.0,), precision=1.0, learn_mean=False)(phi, target, torch.ones(1, 1, side, side))
+    made = SceneRidge(1, 1, (32.0,), precision=1.0, learn_mean=False)(phi, target, torch.ones(1, 1, side, side)).image
     steps = made[0, 0, TILE].diff().detach().abs()
     edges = steps[TILE - 1 :: TILE]
     assert edges.max() <= steps.max() + 1e-6
@@ -135,15 +136,19 @@ def test_far_from_what_was_seen_the_spread_is_larger() -> None:
     usual, strange = phi.clone(), phi.clone()
     strange[..., 5, 5] = 30.0
     solver = ridge()
-    assert solver(strange, target, seen)[1][0, 0, 5, 5] > 10 * solver(usual, target, seen)[1][0, 0, 5, 5]
-    assert solver(phi, target, torch.zeros_like(seen))[1].mean() > 10 * solver(phi, target, seen)[1].mean()
+
+    def spread(features: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+        return solver(features, target, where).spread(features)
+
+    assert spread(strange, seen)[0, 0, 5, 5] > 10 * spread(usual, seen)[0, 0, 5, 5]
+    assert spread(phi, torch.zeros_like(seen)).mean() > 10 * spread(phi, seen).mean()
 
 
 def test_gradients_pass_through_the_solve() -> None:
     phi, target, seen = scene()
     phi.requires_grad_()
     solver = SceneRidge(4, 3, learn_mean=True)
-    solver(phi, target, seen)[0].square().sum().backward()
+    solver(phi, target, seen).image.square().sum().backward()
     assert phi.grad is not None
     assert phi.grad.isfinite().all()
     for name, parameter in solver.named_parameters():
@@ -160,5 +165,5 @@ def test_coefficients_change_bilinearly_between_the_centres_of_tiles() -> None:
         coefficients.permute(0, 3, 4, 1, 2).flatten(1, 2), scale_factor=TILE, mode="bilinear", align_corners=False
     ).unflatten(1, (d, k))
     expected = (features[:, :, None] * everywhere).sum(1)
-    made = _image(_apply(coefficients, _tiles(features)), down * TILE, across * TILE)
+    made = _image(_apply(coefficients, _tiles(features, down, across)), down * TILE, across * TILE, down)
     torch.testing.assert_close(made, expected, atol=1e-5, rtol=1e-5)

@@ -92,6 +92,7 @@ def test_a_short_run_ends_in_weights_whose_card_says_what_they_are(folder: Path)
         ({"generator": {"wings": 2}}, "generator: wings"),
         ({"preset": "huge"}, "no preset 'huge'"),
         ({"data": [{"kind": "ombria", "path": "x", "colour": "red"}]}, "option 'colour'"),
+        ({"data": [{"kind": "ombria", "path": "x", "evenness": 2}]}, "option 'evenness': .*less than or equal to 1"),
         ({"data": [{"kind": "ombria"}]}, "needs a path"),
         ({"data": [{"kind": "jpeg", "path": "x"}]}, "no kind of data 'jpeg'"),
         ({"data": [{"kind": "ombria", "path": "x", "weight": "heavy"}]}, "weight is not a number"),
