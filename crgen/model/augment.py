@@ -86,7 +86,7 @@ def tint(images: list[Tensor], rng: torch.Generator) -> list[Tensor]:
     What the network makes of a colour must then come from the sample itself, not from the land it was trained on.
 
     Args:
-        images: reflectance ``(n, band, y, x)`` of the same samples; NaN stays NaN.
+        images: reflectance ``(n, band, y, x)`` of the same samples; what is not finite stays as it is.
         rng: source of randomness.
     """
     n, bands = images[0].shape[:2]
@@ -95,7 +95,7 @@ def tint(images: list[Tensor], rng: torch.Generator) -> list[Tensor]:
     brightness = 0.5 * torch.randn(n, 1, 1, 1, generator=rng)
     gain = torch.exp(some * (brightness + 0.7 * torch.randn(n, bands, 1, 1, generator=rng)))
     changed = [(LAND * (image.clamp(min=0) / LAND) ** contrast * gain).clamp(max=1) for image in images]
-    return [torch.where(some > 0, new, old) for new, old in zip(changed, images, strict=True)]
+    return [torch.where((some > 0) & old.isfinite(), new, old) for new, old in zip(changed, images, strict=True)]
 
 
 def drop_images(images: list[Tensor], rng: torch.Generator, share: float = 0.04) -> list[Tensor]:
