@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -80,17 +81,18 @@ def jitter_backscatter(s1: Tensor, rng: torch.Generator, *, gain: float = 0.25, 
     return (s1 + 12) * uniform(shape, 1 - gain, 1 + gain, rng) - 12 + uniform(shape, -offset, offset, rng) + speckle
 
 
-def tint(images: list[Tensor], rng: torch.Generator) -> list[Tensor]:
-    """Give seven of ten samples another ground: one random gain per band, brightness and contrast for all ``images``.
+def tint(images: list[Tensor], rng: torch.Generator, share: float = 0.7) -> list[Tensor]:
+    """Give a share of the samples another ground: one random gain per band, brightness and contrast for all images.
 
     What the network makes of a colour must then come from the sample itself, not from the land it was trained on.
 
     Args:
         images: reflectance ``(n, band, y, x)`` of the same samples; what is not finite stays as it is.
         rng: source of randomness.
+        share: of the samples, from 0 to 1.
     """
     n, bands = images[0].shape[:2]
-    some = (uniform((n, 1, 1, 1), 0, 1, rng) < 0.7).float()
+    some = (uniform((n, 1, 1, 1), 0, 1, rng) < share).float()
     contrast = torch.exp(0.4 * some * torch.randn(n, 1, 1, 1, generator=rng))
     brightness = 0.5 * torch.randn(n, 1, 1, 1, generator=rng)
     gain = torch.exp(some * (brightness + 0.7 * torch.randn(n, bands, 1, 1, generator=rng)))
@@ -110,7 +112,7 @@ def dihedral(arrays: list[Tensor], which: int) -> list[Tensor]:
     return [a.flip(-1) for a in turned] if which >= 4 else turned
 
 
-def vary(batch: Batch, bands: tuple[str, ...], rng: torch.Generator) -> tuple[Batch, Tensor]:
+def vary(batch: Batch, bands: tuple[str, ...], rng: torch.Generator, tinted: float = 0.7) -> tuple[Batch, Tensor]:
     """Tint the ground, cloud t1, jitter the radar, drop whole inputs, and choose which clear pixels of t2 are seen.
 
     Returns:
@@ -120,7 +122,7 @@ def vary(batch: Batch, bands: tuple[str, ...], rng: torch.Generator) -> tuple[Ba
     """
     n, _, height, width = batch.target.shape
     painted_share = uniform((n,), 0.05, 0.7, rng) * (uniform((n,), 0, 1, rng) < 0.5)
-    ground_t1, target = tint([batch.s2_t1, batch.target], rng)
+    ground_t1, target = tint([batch.s2_t1, batch.target], rng, tinted)
     s2_t1, opacity = paint_clouds(ground_t1, bands, painted_share, rng)
     s1_t1, s1_t2 = jitter_backscatter(batch.s1_t1, rng), jitter_backscatter(batch.s1_t2, rng)
     s1_t1, s2_t1 = drop_images([s1_t1, s2_t1], rng)
@@ -140,6 +142,7 @@ def leave(batch: Batch, bands: tuple[str, ...], rng: torch.Generator) -> tuple[B
 
 VARIATIONS: dict[str, Callable[[Batch, tuple[str, ...], torch.Generator], tuple[Batch, Tensor]]] = {
     "full": vary,
+    "mild": partial(vary, tinted=0.3),
     "none": leave,
 }
 """What a recipe's ``variation`` names: functions of a batch, the bands' names and the source of randomness."""

@@ -63,7 +63,7 @@ class Recipe:
     """Crops in a step, over all processes."""
     crop: int = 128
     """Side of a crop in pixels, a multiple of 32; smaller samples are padded with missing pixels."""
-    variation: Literal["none", "full"] = "full"
+    variation: Literal["none", "mild", "full"] = "full"
     """How inputs are varied beside crops and turns, see :data:`crgen.model.augment.VARIATIONS`."""
     losses: Mapping[str, float] = field(default_factory=lambda: {"l1": 1.0, "ms_ssim": 0.15, "auxiliary": 0.2})
     """Weights of the terms of :data:`crgen.model.losses.TERMS`, of ``perceptual`` and of ``reliability``."""
