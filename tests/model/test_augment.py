@@ -149,8 +149,8 @@ def test_variation_hides_the_target_and_never_shows_what_is_not_clear() -> None:
     assert 0.5 < float(seen.any(1).any(1).any(1).float().mean()) < 0.85
     shares = []
     for name in ("full", "mild"):
-        varied, _ = VARIATIONS[name](batch, data.bands, rng())
-        shares.append(float((varied.target != batch.target).flatten(1).any(1).float().mean()))
+        again, _ = VARIATIONS[name](batch, data.bands, rng())
+        shares.append(float((again.target != batch.target).flatten(1).any(1).float().mean()))
     assert 0.5 < shares[0] < 0.85
     assert 0.1 < shares[1] < 0.5
     dropped = varied.s2_t1.isnan().flatten(1).all(1)
