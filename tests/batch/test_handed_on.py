@@ -31,12 +31,13 @@ def test_products_arrive_whole_and_people_hear_what_they_can_use(write, webhook,
     assert in_process(path, POISONED="unlucky").counts == {"done": 1, "failed": 1, "retry": 1}
 
     made = Path(state_of(path).jobs()["good"]["product"])
-    there = sorted((place / "good").iterdir(), key=lambda file: file.stat().st_ctime_ns)
+    there = {file: file.stat().st_ctime_ns for file in (place / "good").iterdir()}
     assert {file.name for file in there} == {file.name for file in made.parent.iterdir()}
-    assert there[-1].name == made.with_suffix(".json").name, "the item comes last"
+    item = place / "good" / made.with_suffix(".json").name
+    assert there[item] == max(there.values()), "the item comes last, as far as the clock tells"
     assert all(file.read_bytes() == (made.parent / file.name).read_bytes() for file in there)
     links = json.loads((place / "collection.json").read_text())["links"]
-    assert [link["href"] for link in links if link["rel"] == "item"] == [f"./good/{there[-1].name}"]
+    assert [link["href"] for link in links if link["rel"] == "item"] == [f"./good/{item.name}"]
     assert made.stem in (place / "index.html").read_text()
 
     told = {message["title"]: message for message in (posted.get_nowait()[1] for _ in range(posted.qsize()))}
