@@ -146,8 +146,8 @@ class Variant:
     """Terms of the loss."""
     augment: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     """What stands in for functions of :mod:`crgen.model.augment`."""
-    uneven: bool = False
-    """Whether training draws patches alike, not events."""
+    even: bool = True
+    """Whether events of few patches are drawn more often."""
     seed: int = 0
 
 
@@ -166,7 +166,7 @@ VARIANTS = {
     "instance norm on S2 at t1": Variant(NormalisedOptical),
     "radar in absolute dB": Variant(AbsoluteRadar),
     "no painted clouds": Variant(augment={"paint_clouds": clear_sky}),
-    "all patches drawn alike": Variant(uneven=True),
+    "all patches drawn alike": Variant(even=False),
     "no tint": Variant(augment={"tint": same}),
     "no jitter of radar": Variant(augment={"jitter_backscatter": same}),
     "no image left out": Variant(augment={"drop_images": same}),
@@ -188,7 +188,7 @@ def train(variant: Variant, data: Path, steps: int) -> Generator:
     with ExitStack() as stack:
         for name, function in variant.augment.items():
             stack.enter_context(mock.patch.object(augment, name, function))
-        return Trainer(generator, recipe, training_data(data, even=not variant.uneven)).run()
+        return Trainer(generator, recipe, training_data(data, even=variant.even)).run()
 
 
 def conditions(sample: Sample, index: int, bands: tuple[str, ...]) -> Iterator[tuple[str, View, NDArray[np.bool_]]]:
