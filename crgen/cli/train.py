@@ -57,7 +57,7 @@ def train(
 ) -> None:
     """Train a generator; run the same command again to resume.
 
-    Several GPUs: torchrun --no-python --nproc-per-node N crgen train …
+    Several GPUs: torchrun --no-python --nproc-per-node N -- crgen train …
     """
     from crgen.model.weights import save_weights
     from crgen.pipeline.datasets import parse_table
