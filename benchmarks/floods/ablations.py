@@ -131,7 +131,7 @@ def clear_sky(s2: Tensor, bands: tuple[str, ...], share: Tensor, rng: torch.Gene
     return s2, torch.zeros_like(s2[:, :1])
 
 
-def same(images: Any, rng: torch.Generator) -> Any:
+def same(images: Any, *given: Any) -> Any:
     """Vary nothing."""
     return images
 
