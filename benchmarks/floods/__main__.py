@@ -2,7 +2,7 @@
 
     python -m benchmarks.floods DATA OUT [--every N] [--rows NAME,NAME] [--split test]
 
-DATA holds `ombria` (see `crgen train`); OUT keeps trained comparison networks (`unet.pt`, `pix2pix.pt` from
+DATA holds `ombria` (see `crgen train`); OUT keeps trained comparison networks (`unet.pt`, `pix2pix.pt`, `paper.pt` from
 `benchmarks.floods.networks`; rows without their file are left out and named) and takes `floods.csv` and `floods.md`.
 Scores count clear, valid pixels of t2 that were not shown, mean over patches with at least half of t2 clear. Shares of
 t2 are shown through cloud-shaped masks; each row sees the same ones.
@@ -72,10 +72,10 @@ def open_rows(data: Path, out: Path, wanted: set[str] | None) -> dict[str, Row]:
         "gain and offset on the seen": lambda: regressions.gain_and_offset,
         "ridge on the seen": lambda: regressions.ridge,
         "trees on the seen": lambda: regressions.seen_trees,
-        "`paper`": lambda: partial(run, load_model(str(out / "paper.safetensors")).generator),
+        "`paper`": lambda: partial(run, _network("paper", out)),
         "**`base`**": lambda: partial(run, load_model("base").generator),
     }
-    files = {"U-Net": "unet.pt", "pix2pix": "pix2pix.pt", "`paper`": "paper.safetensors"}
+    files = {"U-Net": "unet.pt", "pix2pix": "pix2pix.pt", "`paper`": "paper.pt"}
     rows: dict[str, Row] = {}
     for name, make in makers.items():
         if wanted is not None and name.strip("*`") not in wanted:

@@ -1,9 +1,9 @@
-"""What each choice of `base` brings: the same small network trained without it, scored on the floods held out.
+"""What each choice of `base` brings: the same network trained without it, scored on the floods held out.
 
     python -m benchmarks.floods.ablations DATA OUT [--steps N] [--every N] [--only NAME,NAME]
 
-All are of half the width, trained by the recipe of `base` on its data for N steps of 4 crops of 128² px from the same
-seed; the complete one also from two more seeds: differences within their spread say nothing. The U-Net has as many
+All are trained by the recipe of `base`'s first stage on its data, for N steps of 4 crops of 128² px from the same seed;
+the complete one also from two more seeds: differences within their spread say nothing. The U-Net has as many
 parameters. A row that OUT (`ablations.json`) holds already is not trained again. Columns as `benchmarks.floods`'s, and
 two that leave an image of t1 out.
 """
@@ -35,11 +35,10 @@ from crgen.model.data import Sample, collate
 from crgen.model.generator import Generator, present, standardise
 from crgen.model.metrics import psnr, ssim
 from crgen.model.recipe import RECIPES, changed
-from crgen.model.ridge import Regression, SceneRidge
+from crgen.model.ridge import SceneRidge, WaveRidge
 from crgen.model.train import Trainer
 from crgen.pipeline.ombria import Ombria
 
-SMALL = replace(preset("base"), stem=24, width=48, embed=(64, 96, 128), decoder=(64, 48, 32), features=16)
 CONDITIONS = (
     "nothing seen", "30 % cloud on t1", "3% of t2 seen", "30% of t2 seen", "flooded pixels", "no S2 at t1",
     "no radar of t1",
@@ -49,11 +48,11 @@ CONDITIONS = (
 class Unsolved(torch.nn.Module):
     """A ridge that is told of no seen pixel: its learned prior mean stands."""
 
-    def __init__(self, ridge: SceneRidge) -> None:
+    def __init__(self, ridge: SceneRidge | WaveRidge) -> None:
         super().__init__()
         self.ridge = ridge
 
-    def forward(self, features: Tensor, target: Tensor, seen: Tensor, lent: Tensor | None = None) -> Regression:
+    def forward(self, features: Tensor, target: Tensor, seen: Tensor, lent: Tensor | None = None) -> Any:
         return self.ridge(features, target, torch.zeros_like(seen))
 
 
@@ -81,6 +80,13 @@ class Straight(AdaptiveGenerator):
         return linear.image, linear.spread(features)
 
 
+class Forgetful(AdaptiveGenerator):
+    """Nothing of S2 at t1 persists because the radar did not change."""
+
+    def persistence(self, radar_change: Tensor, here: Tensor, spread: Tensor) -> Tensor:
+        return torch.zeros_like(here)
+
+
 class NormalisedOptical(AdaptiveGenerator):
     """S2 at t1 with the window's mean and deviation taken out, as instance norm does."""
 
@@ -98,11 +104,6 @@ class AbsoluteRadar(AdaptiveGenerator):
 
     def blind_backscatter(self, s1: Tensor, here: Tensor) -> Tensor:
         return torch.where(here > 0, self.scale_backscatter(s1), 0.0)
-
-
-def small_unet(config: GeneratorConfig) -> Generator:
-    """Return a U-Net of about the parameters of :data:`SMALL`."""
-    return UNet((16, 32, 64, 128, 208))
 
 
 def open_gate(generator: AdaptiveGenerator) -> None:
@@ -155,13 +156,14 @@ VARIANTS = {
     "complete": Variant(),
     "complete, second seed": Variant(seed=1),
     "complete, third seed": Variant(seed=2),
-    "no solve at all: seen pixels as a plain input": Variant(change=unsolved("estimate", "curved", "adapt")),
-    "no first estimate": Variant(change=unsolved("estimate", "curved")),
-    "no curves in the first estimate": Variant(Straight),
+    "no solve at all: seen pixels as a plain input": Variant(change=unsolved("estimate", "waves", "adapt")),
+    "no first estimate": Variant(change=unsolved("estimate", "waves")),
+    "no waves in the first estimate": Variant(Straight),
     "no solve in the last layer": Variant(change=unsolved("adapt")),
     "no refinement for parts of a window": Variant(change=one_scale),
     "open skip for S2 at t1": Variant(change=open_gate, without=("reliability",)),
     "S2 at t1 not filled": Variant(Unfilled),
+    "nothing persists where the radar did not change": Variant(Forgetful),
     "gate not supervised": Variant(without=("reliability",)),
     "instance norm on S2 at t1": Variant(NormalisedOptical),
     "radar in absolute dB": Variant(AbsoluteRadar),
@@ -173,14 +175,14 @@ VARIANTS = {
     "no SSIM loss": Variant(without=("ssim",)),
     "no cosine loss": Variant(without=("cosine",)),
     "no log-error loss": Variant(without=("log_error",)),
-    "a plain U-Net instead": Variant(small_unet, without=("prior", "gaussian", "reliability")),
+    "a plain U-Net instead": Variant(lambda config: UNet(), without=("prior", "gaussian", "reliability")),
 }
 
 
 def train(variant: Variant, data: Path, steps: int) -> Generator:
     """Return a variant, trained."""
     torch.manual_seed(variant.seed)
-    generator = variant.form(SMALL)
+    generator = variant.form(preset("base"))
     variant.change(generator)
     losses = {name: weight for name, weight in RECIPES["base"].losses.items() if name not in variant.without}
     settings = {"steps": steps, "crop": 128, "warmup": 50, "ema": 0.99, "precision": "bfloat16", "seed": variant.seed}

@@ -1,14 +1,16 @@
-"""The networks anyone would try first, trained by crgen's own trainer on the same data: a plain U-Net, and pix2pix.
+"""What `base` is compared with, trained by crgen's own trainer on the same data: a plain U-Net, pix2pix, `paper`.
 
-    python -m benchmarks.floods.networks unet|pix2pix DATA OUT.pt [STEPS]
+    python -m benchmarks.floods.networks unet|pix2pix|paper DATA OUT.pt [--steps N] [--crop PX]
 
 The U-Net sees what `base` sees: radar of both dates, S2 at t1, S2 at t2 where seen, and which pixels are there. pix2pix
-(Isola et al. 2017) is the same U-Net with dropout against a 70 × 70 patch discriminator and 100 × L1.
+(Isola et al. 2017) is the same U-Net with dropout against a 70 × 70 patch discriminator and 100 × L1. `paper` is the
+paper's generator for the same channels; L1 stands for the perceptual loss, whose weights are not ours to pass on, and
+no discriminator takes part.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +21,7 @@ from torch import Tensor, nn
 
 from crgen.model.config import preset
 from crgen.model.data import Mixture
-from crgen.model.generator import Generator, Prediction, present
+from crgen.model.generator import Generator, Prediction, build_generator, present
 from crgen.model.recipe import RECIPES, Adversary, Optimiser, Recipe, changed
 from crgen.model.train import Trainer
 from crgen.pipeline.datasets import open_data, table_spec
@@ -41,7 +43,7 @@ class Block(nn.Sequential):
 class UNet(Generator):
     """A U-Net (Ronneberger et al. 2015) of about the parameters of `base`."""
 
-    def __init__(self, widths: tuple[int, ...] = (28, 56, 112, 224, 400), dropout: float = 0.0) -> None:
+    def __init__(self, widths: tuple[int, ...] = (17, 34, 68, 136, 220), dropout: float = 0.0) -> None:
         super().__init__(preset("base"))
         p, b = len(self.config.pols), len(self.config.bands)
         self.enter = Block(2 * (p + 1) + 2 * (b + 1), widths[0])
@@ -92,9 +94,13 @@ class PatchDiscriminator(nn.Module):
         return [self.layers(torch.cat([image, condition], 1))]
 
 
-def recipe(name: str, steps: int) -> Recipe:
+def recipe(name: str, steps: int, crop: int) -> Recipe:
     """Return how a network is trained: as `base`, but for what makes it what it is."""
-    base = changed(RECIPES["base"], {"steps": steps, "precision": "bfloat16"})
+    base = changed(RECIPES["base"], {"steps": steps, "crop": crop, "precision": "bfloat16"})
+    if name == "paper":
+        own = RECIPES["paper"]
+        losses = {"l1": 1.0, **{term: weight for term, weight in own.losses.items() if term != "perceptual"}}
+        return replace(base, losses=losses, optimiser=own.optimiser)
     losses = {k: v for k, v in base.losses.items() if k not in ("prior", "gaussian")}
     if name == "unet":
         return replace(base, losses=losses)
@@ -103,9 +109,12 @@ def recipe(name: str, steps: int) -> Recipe:
     return replace(base, losses={"l1": 100.0}, optimiser=adam, clip=None, adversary=adversary)
 
 
-def build(name: str) -> UNet:
+def build(name: str) -> Generator:
     """Return an untrained network."""
     torch.manual_seed(0)
+    config = preset("base")
+    if name == "paper":
+        return build_generator(preset("paper", pols=config.pols, bands=config.bands))
     return UNet(dropout=0.5 if name == "pix2pix" else 0.0)
 
 
@@ -119,9 +128,9 @@ def training_data(folder: Path, *, even: bool = True) -> Mixture:
     return Mixture([(open_data(spec, config.pols, config.bands), spec.weight) for spec in specs])
 
 
-def train(name: str, folder: Path, out: Path, steps: int) -> None:
+def train(name: str, folder: Path, out: Path, steps: int, crop: int) -> None:
     """Train a network and save its averaged weights."""
-    generator, how = build(name), recipe(name, steps)
+    generator, how = build(name), recipe(name, steps, crop)
     channels = 2 * len(generator.config.bands) + 2 * len(generator.config.pols)
     trainer = Trainer(
         generator,
@@ -139,6 +148,11 @@ def train(name: str, folder: Path, out: Path, steps: int) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (4, 5):
-        sys.exit(__doc__)
-    train(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]) if len(sys.argv) > 4 else 2800)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=("unet", "pix2pix", "paper"))
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--crop", type=int, default=RECIPES["base"].crop, help="side of the crops, px")
+    given = parser.parse_args()
+    train(given.name, given.data, given.out, given.steps, given.crop)

@@ -7,9 +7,11 @@ into a Swin tower. It departs where the paper's form loses what users need:
 - S2 at t1 passes a learned reliability per pixel, never an open skip, so clouds are not copied: where it cannot be
   relied on, it is filled by regressing what can on the radar, inside the scene;
 - pixels of t2 that were seen clear decide the scene's radiometry: two ridge regressions on local means of the inputs,
-  a linear one for each part of the window and one for the whole window on curved functions of them, give a first
-  estimate, their mean. The network sees what that leaves, and its own features are regressed on the rest
-  (:mod:`crgen.model.ridge`). Where nothing was seen, the network's prior stands.
+  a linear one for each part of the window and one for the whole window on waves of them, give a first estimate, their
+  mean. The network sees what that leaves, and its own features are regressed on the rest (:mod:`crgen.model.ridge`).
+  Where nothing was seen, the network's prior stands; where other windows lend what they saw, the first estimate does;
+- where nothing was seen and the radar of both dates agrees, the result leans on S2 at t1: the few floods it was trained
+  on make the network expect too much change. It leans when used, not in training, which would unlearn it.
 """
 
 from __future__ import annotations
@@ -23,13 +25,19 @@ from torch import Tensor, nn
 from crgen.model.config import GeneratorConfig
 from crgen.model.generator import Generator, Prediction, present, standardise
 from crgen.model.layers import FusionAttention
-from crgen.model.ridge import SceneRidge
+from crgen.model.ridge import LENT, SceneRidge, WaveRidge
 from crgen.model.swin import SwinTower
 
 REACH = (7, 21)
 """Sides in pixels of the local means among the first estimate's features; products use the first."""
 NEAR = (7, 31)
 """Sides in pixels over which residuals of seen pixels are spread to their surroundings."""
+PERSISTENCE = 0.2
+"""Share of S2 at t1 in a pixel whose radar did not change and that is unlike all seen ones."""
+CHANGE = 0.3
+"""Change of the local backscatter, in deviations of the window, at which that share has fallen to three fifths."""
+LIKENESS = 0.1
+"""Spread about the seen pixels (see :meth:`Regression.spread`) at which that share is half."""
 CENTRE = SPREAD = 0.15
 """Reflectance of a usual land pixel, and its spread: optical values are centred and scaled by them inside."""
 
@@ -113,14 +121,10 @@ def local_mean(x: Tensor, weight: Tensor, side: int) -> Tensor:
     return local_sum(x * weight, side) / (local_sum(weight, side) + 1e-3)
 
 
-def bend(cin: int, cout: int) -> nn.Conv2d:
-    """Return what mixes a few of the channels at a time, for curves that differ from the start."""
-    layer = nn.Conv2d(cin, cout, 1)
-    with torch.no_grad():
-        layer.weight.normal_(std=0.8).mul_(torch.rand_like(layer.weight) < 0.3)
-        assert layer.bias is not None
-        layer.bias.uniform_(-1.5, 1.5)
-    return layer
+def lent_share(lent: Tensor, seen: Tensor) -> Tensor:
+    """Return how much of what a window knows of t2 is lent to it, 0 to 1, ``(batch, 1, 1, 1)``."""
+    count = lent[:, 0].clamp(max=LENT)
+    return (count / (count + seen.sum((1, 2, 3))).clamp(min=1))[:, None, None, None]
 
 
 class Reliability(nn.Module):
@@ -167,17 +171,14 @@ class AdaptiveGenerator(Generator):
         p, b = len(config.pols), len(config.bands)
         s, w, n = config.stem, config.width, config.features
         coarse, middle, fine = config.decoder
-        self.reliability = Reliability(b + 1 + p, 2 * s // 3)
+        self.reliability = Reliability(b + 1 + p, config.gate)
         once = [0] * 2 * p + [1] * b  # radar is scaled by window, reflectance is absolute
         shared = torch.tensor([1, 1] + once * (1 + len(REACH)) + once + [0] * p * b)
         self.estimate = SceneRidge(len(shared), b, learn_mean=True, shared=shared.float())
         with torch.no_grad():
             self.estimate.mean[2 + 2 * p : 2 + 2 * p + b] = torch.eye(b)
         self.fill = SceneRidge(1 + 8 * p, b, learn_mean=True)
-        self.bend = bend((1 + len(REACH)) * (2 * p + b), config.curved)
-        self.curved = SceneRidge(
-            1 + self.bend.in_channels + config.curved, b, scales=(), precision=100.0, learn_mean=False
-        )
+        self.waves = WaveRidge((2 + len(REACH)) * (2 * p + b), config.waves, b)
         self.stem_t1 = stem(p + 1 + b + 1, s)
         self.stem_t2 = stem(p + 1 + 2 * b + 2 + len(NEAR) * (b + 1), s)
         self.down_t1 = nn.Sequential(down(s, w), Residual(w))
@@ -233,9 +234,15 @@ class AdaptiveGenerator(Generator):
         prior = made + torch.sigmoid(kept + 1) * first
         features = torch.cat([torch.ones_like(seen), first, prior, features], 1)
         change = self.adapt(features, o2 - prior, seen)
+        image = prior + change.image
+        if lent is not None:
+            image = torch.lerp(image, first, lent_share(lent, seen))
+        if not self.training:
+            trust = torch.lerp(reliability.mean((2, 3), keepdim=True), torch.ones_like(seen), reliability)
+            image = torch.lerp(image, o1, self.persistence(r2 - r1, radar1 * radar2, spread) * trust)
         deviation = self.doubt(torch.cat([doubt, (change.spread(features) + 1e-4).log(), *near[1::2]], 1)).float()
         return Prediction(
-            (prior + change.image) * SPREAD + CENTRE,
+            image * SPREAD + CENTRE,
             reliability=reliability,
             variance=(SPREAD * F.softplus(deviation)).square() + 1e-6,
             prior=prior * SPREAD + CENTRE,
@@ -272,8 +279,8 @@ class AdaptiveGenerator(Generator):
     ) -> tuple[Tensor, Tensor]:
         """Return S2 at t2 by regressions on the features alone, and how far a pixel lies from the seen ones."""
         linear = self.estimate(features, o2, seen, lent)
-        curved = self.curved(self.bent(features), o2 - linear.prior, seen)
-        return (linear.image + linear.prior + curved.image) / 2, linear.spread(features)
+        waves = linear.prior + self.waves(self.textures(features), o2 - linear.prior, seen)
+        return (linear.image + waves) / 2, linear.spread(features)
 
     def features(self, radar: Tensor, o1: Tensor, radar_means: list[Tensor], reliability: Tensor) -> Tensor:
         """Return what the first estimate is regressed on: the inputs, their local means, and products of these.
@@ -292,10 +299,22 @@ class AdaptiveGenerator(Generator):
         halved = [product / 2 for product in products]
         return torch.cat([everywhere, 1 - reliability, radar, o1, *means, *halved], 1)
 
-    def bent(self, features: Tensor) -> Tensor:
-        """Return the inputs and means among the features on the window's own scale, and learned curves of them."""
-        with torch.autocast(features.device.type, enabled=False):
-            x = features[:, 2 : 2 + self.bend.in_channels].float()
-            x = (x - x.mean((2, 3), keepdim=True)) / (x.std((2, 3), keepdim=True) + 0.05)
-            x = x.clamp(-4, 4)
-            return torch.cat([torch.ones_like(x[:, :1]), x, torch.tanh(self.bend(x))], 1)
+    def persistence(self, radar_change: Tensor, here: Tensor, spread: Tensor) -> Tensor:
+        """Return the share of S2 at t1 in each pixel of the result, where that can be relied on.
+
+        What is filled is relied on as far as the window: little to learn from fills badly.
+
+        Args:
+            radar_change: backscatter of t2 less that of t1.
+            here: where both are present.
+            spread: how far each pixel lies from the seen ones.
+        """
+        change = local_mean(radar_change, here, REACH[0]).square().mean(1, keepdim=True)
+        return PERSISTENCE * here * torch.exp(-change / (2 * CHANGE**2)) * spread / (spread + LIKENESS)
+
+    def textures(self, features: Tensor) -> Tensor:
+        """Return the inputs and means among the features, and how far pixels deviate from the means about them."""
+        inputs = torch.split(features[:, 2:].float(), self.waves.inputs // (2 + len(REACH)), 1)
+        near = inputs[0] - inputs[1]
+        deviation = (local_mean(near.square(), torch.ones_like(near[:, :1]), REACH[0]) + 1e-4).sqrt()
+        return torch.cat([*inputs[: 1 + len(REACH)], deviation], 1)

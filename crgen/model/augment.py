@@ -23,6 +23,10 @@ LAND = 0.15
 """Reflectance of a usual land pixel, about which contrast is varied."""
 
 
+HAZE = 0.05
+"""Opacity from which a painted cloud or shadow leaves a pixel unreliable: a little haze misleads more than a gap."""
+
+
 def uniform(shape: tuple[int, ...], low: float, high: float, rng: torch.Generator) -> Tensor:
     """Return uniform samples in [low, high)."""
     return torch.rand(shape, generator=rng) * (high - low) + low
@@ -131,7 +135,7 @@ def vary(batch: Batch, bands: tuple[str, ...], rng: torch.Generator, tinted: flo
     missed = uniform((n,), 0.01, 0.1, rng) * (uniform((n,), 0, 1, rng) < 0.1)
     shown, _ = paint_clouds(target, bands, missed, rng)
     s2_t2 = torch.where(seen & batch.clear, shown, torch.nan)
-    clear_t1 = batch.clear_t1 * (1 - opacity)
+    clear_t1 = batch.clear_t1 * (opacity < HAZE)
     return Batch(s1_t1, s2_t1, s1_t2, target, clear_t1, batch.clear), s2_t2
 
 

@@ -34,15 +34,15 @@ class GeneratorConfig:
     """``paper``: instance-normalised stems, an image as the bottleneck, tanh output.
     ``adaptive``: optical paths keep absolute radiometry, S2 at t1 passes a learned reliability gate, missing pixels are
     marked, and the last layer is solved on the clear pixels of t2."""
-    stem: int = 48
+    stem: int = 24
     """Channels of the stems, at full resolution (``adaptive``: at half)."""
-    width: int = 96
+    width: int = 48
     """Channels of FusionAttention and what surrounds it, at full resolution (``adaptive``: at a quarter)."""
     down_kernel: int = 7
     """``paper``: kernel of DownUpBlock's strided convolutions."""
     attention_axis: Literal["channel", "space"] = "channel"
     """Axis of the L2 norm of queries and keys in FusionAttention."""
-    embed: tuple[int, ...] = (96, 160, 224)
+    embed: tuple[int, ...] = (64, 96, 128)
     """Channels of the Swin tower's scales, from a quarter of the resolution (``adaptive``: an eighth) downward."""
     depths: tuple[int, ...] = (2, 2, 2)
     """Blocks of the Swin tower's scales."""
@@ -50,18 +50,20 @@ class GeneratorConfig:
     """Channels of one attention head."""
     window: int = 8
     """Side of the Swin tower's attention windows, in tokens."""
-    decoder: tuple[int, ...] = (128, 96, 64)
+    decoder: tuple[int, ...] = (64, 48, 32)
     """Channels of the decoder, coarsest scale first."""
-    features: int = 24
+    features: int = 16
     """``adaptive``: features that are regressed on the seen pixels of t2."""
-    curved: int = 64
-    """``adaptive``: curves of the inputs that are regressed on the seen pixels of t2 for a first estimate."""
+    waves: int = 256
+    """``adaptive``: waves of the inputs that are regressed on the seen pixels of t2 for a first estimate."""
+    gate: int = 32
+    """``adaptive``: channels of the network that tells how far S2 at t1 can be relied on."""
     dropout: float = 0.0
     """``paper``: dropout probability in DownUpBlock and before the output (training only)."""
 
     def __post_init__(self) -> None:
         ranges = (*self.db_range, self.reflectance_range)
-        sizes = (self.stem, self.width, self.features, self.curved, self.head_dim, self.window)
+        sizes = (self.stem, self.width, self.features, self.waves, self.gate, self.head_dim, self.window)
         scales = 3 if self.form == "adaptive" else 4
         if not self.pols or len(set(self.pols)) < len(self.pols) or len(self.db_range) != len(self.pols):
             raise RequestError("a generator needs polarisations, each named once and with its own db_range")
@@ -115,7 +117,8 @@ PRESETS: dict[str, GeneratorConfig] = {
         head_dim=8,
         decoder=(24, 16, 16),
         features=6,
-        curved=12,
+        waves=12,
+        gate=8,
     ),
 }
 

@@ -165,7 +165,7 @@ _BASE = Recipe(
         "cosine": 0.1,
         "log_error": 0.03,
         "prior": 0.1,
-        "reliability": 0.3,
+        "reliability": 1.0,
         "gaussian": 0.01,
     },
     ema=0.998,

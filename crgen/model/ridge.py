@@ -5,11 +5,12 @@ that were seen give their posterior mean exactly; gradients pass through the sol
 precision are learned for it. Nothing seen leaves the prior mean. The window's solution is then refined for its parts:
 around each tile, once for every scale, the residual is regressed on the same features with the coarser solution as the
 prior mean, so that a part with few seen pixels keeps the coarser one. What was seen in other windows may be lent: it
-moves the prior as a limited number of pixels would.
+moves the prior as a limited number of pixels would. What no linear function of the features tells, waves of them may.
 
 Sources: Bertinetto et al., "Meta-learning with differentiable closed-form solvers", ICLR 2019; Harrison et al.,
 "Meta-learning priors for efficient online Bayesian regression" (ALPaCA), WAFR 2018; Fotheringham et al.,
-"Geographically Weighted Regression", 2002, for the local weights.
+"Geographically Weighted Regression", 2002, for the local weights; Rahimi & Recht, "Random features for large-scale
+kernel machines", NeurIPS 2007, for the waves.
 """
 
 from __future__ import annotations
@@ -25,6 +26,11 @@ TILE = 32
 PACE = 1e4
 """Change of a precision when its parameter changes by 1: they must move far at the pace of other weights."""
 
+KERNEL = 3.0
+"""Width of the Gaussian kernel whose waves the learning starts from, in deviations of the inputs."""
+
+AT_ONCE = 2048
+"""Pixels whose waves are held at a time."""
 
 LENT = 300.0
 """Pixels for which what other windows lend counts at most: a window that sees more of its own goes by these."""
@@ -129,7 +135,7 @@ class SceneRidge(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             features, target, seen = features.float(), target.float(), seen.float()
             height, width = features.shape[-2:]
-            down, across = (height // TILE, width // TILE) if self.scales else (1, 1)
+            down, across = height // TILE, width // TILE
             pixels, weights, values = (_tiles(a, down, across) for a in (features, seen, target))
             weighted = pixels * weights
             gram, moment = weighted @ pixels.transpose(-1, -2), weighted @ values.transpose(-1, -2)
@@ -146,11 +152,56 @@ class SceneRidge(nn.Module):
                 gram_near = torch.bmm(near, gram.flatten(2)).view_as(gram)
                 residual = torch.bmm(near, moment.flatten(2)).view_as(moment) - gram_near @ solution
                 solution = solution + torch.cholesky_solve(residual, torch.linalg.cholesky(gram_near + local * prior))
-            if self.scales:
-                made = _apply(solution.view(-1, down, across, *self.mean.shape), pixels)
-            else:
-                made = solution.transpose(2, 3) @ pixels
+            made = _apply(solution.view(-1, down, across, *self.mean.shape), pixels)
             return Regression(_image(made, height, width, down), _image(before, height, width, down), factor)
+
+
+class WaveRidge(nn.Module):
+    """Regress seen pixels on waves of their inputs, and predict all pixels: one solution for the whole window.
+
+    The waves are cosines along directions that are drawn as for a Gaussian kernel, and learned on.
+
+    Args:
+        inputs: number of inputs.
+        waves: number of waves.
+        bands: number of bands.
+    """
+
+    def __init__(self, inputs: int, waves: int, bands: int) -> None:
+        super().__init__()
+        self.inputs = inputs
+        self.directions = nn.Parameter(torch.randn(waves, inputs) / KERNEL)
+        self.phases = nn.Parameter(torch.pi * (2 * torch.rand(waves) - 1))
+        self.precision_change = nn.Parameter(torch.zeros(1 + inputs + waves))
+        """Learned, as powers of :data:`PACE`: the precision of a coefficient over 100."""
+
+    def forward(self, inputs: Tensor, target: Tensor, seen: Tensor) -> Tensor:
+        """Return the regression's value at all pixels, ``(batch, band, y, x)`` float32, 0 where nothing was seen.
+
+        One pixel of each 2 × 2 is regressed: neighbours say nearly the same.
+
+        Args:
+            inputs: ``(batch, input, y, x)``; their mean and deviation over the window do not matter.
+            target: what to regress, ``(batch, band, y, x)``; read where ``seen``, finite everywhere.
+            seen: weight of each pixel, 0 to 1, ``(batch, 1, y, x)``.
+        """
+        with torch.autocast(inputs.device.type, enabled=False):
+            x = inputs.float()
+            x = (x - x.mean((2, 3), keepdim=True)) / (x.std((2, 3), keepdim=True) + 0.05)
+            pixels, weights, values = (a[..., 1::2, 1::2].float().flatten(2) for a in (x, seen, target))
+            pixels = self._features(pixels)
+            weighted = pixels * weights
+            gram = weighted @ pixels.transpose(1, 2) + torch.diag(100 * PACE**self.precision_change)
+            moment = weighted @ values.transpose(1, 2)
+            solution = torch.cholesky_solve(moment, torch.linalg.cholesky(gram)).transpose(1, 2)
+            made = [solution @ self._features(some) for some in torch.split(x.flatten(2), AT_ONCE, 2)]
+            return torch.cat(made, 2).view(target.shape)
+
+    def _features(self, pixels: Tensor) -> Tensor:
+        pixels = pixels.clamp(-4, 4)
+        directions = self.directions.expand(len(pixels), -1, -1)
+        waves = torch.baddbmm(self.phases[:, None], directions, pixels).cos()
+        return torch.cat([torch.ones_like(pixels[:, :1]), pixels, waves], 1)
 
 
 def _tiles(x: Tensor, down: int, across: int) -> Tensor:

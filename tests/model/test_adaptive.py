@@ -5,9 +5,19 @@ from dataclasses import replace
 import pytest
 import torch
 
-from crgen.model.adaptive import REACH, AdaptiveGenerator, local_mean, local_sum
+from crgen.model.adaptive import (
+    CENTRE,
+    PERSISTENCE,
+    REACH,
+    SPREAD,
+    AdaptiveGenerator,
+    lent_share,
+    local_mean,
+    local_sum,
+)
 from crgen.model.config import preset
 from crgen.model.generator import Generator
+from crgen.model.ridge import LENT
 
 from .scenes import Inputs, inputs, trained
 
@@ -81,7 +91,7 @@ def test_what_is_missing_at_t1_is_not_relied_on(adaptive: Generator) -> None:
 def adaptive_parts(side: int = 128) -> tuple[AdaptiveGenerator, torch.Tensor]:
     """A generator that has learned nothing yet, and radar of two dates on its scale, ``(1, 2, side, side)``."""
     torch.manual_seed(0)
-    generator = AdaptiveGenerator(replace(preset("tiny"), curved=64)).requires_grad_(False)
+    generator = AdaptiveGenerator(replace(preset("tiny"), waves=64)).requires_grad_(False)
     return generator, torch.randn(1, 2, side, side, generator=torch.Generator().manual_seed(1))
 
 
@@ -128,6 +138,56 @@ def test_the_first_estimate_of_a_window_that_saw_nothing_is_what_others_lend() -
     first, _ = generator.first_estimate(features, truth, nothing, lent)
     torch.testing.assert_close(first, generator.estimate(features, truth, nothing, lent).image)
     assert (first - generator.first_estimate(features, truth, nothing)[0]).abs().max() > 0.1
+
+
+def test_a_window_leans_on_the_first_estimate_as_far_as_what_it_knows_is_lent() -> None:
+    seen = torch.zeros(4, 1, 64, 64)
+    seen[2] = 1
+    seen[3, :, :, :5] = 1  # 320 pixels
+    lent = torch.tensor([[0.0], [LENT / 3], [1e6], [LENT]])
+    share = lent_share(lent, seen).flatten().tolist()
+    assert share[0] == 0
+    assert share[1] == 1
+    assert share[2] == pytest.approx(LENT / (LENT + 64 * 64))
+    assert share[3] == pytest.approx(LENT / (LENT + 320))
+
+    generator = trained(preset("tiny")).train()
+    given = inputs(generator.config)
+    assert isinstance(generator, AdaptiveGenerator)
+    with torch.no_grad():
+        lent = generator.evidence(*given)
+        unseen = given._replace(s2_t2=torch.full_like(given.s2_t2, torch.nan))
+        made = generator(*unseen, lent).reflectance
+        x = generator.prepared(*unseen)
+        first, _ = generator.first_estimate(x.features, x.o2, x.seen, lent)
+    torch.testing.assert_close(made, first * SPREAD + CENTRE)
+
+
+def test_ground_whose_radar_did_not_change_leans_on_the_optical_image_of_t1() -> None:
+    generator = trained(preset("tiny"))
+    generator.get_parameter("reliability.leave.0.bias").fill_(200.0)
+    given = inputs(generator.config)
+    same = given._replace(s1_t2=given.s1_t1, s2_t2=torch.full_like(given.s2_t2, torch.nan))
+    assert isinstance(generator, AdaptiveGenerator)
+    with torch.no_grad():
+        used, free = generator(*same), generator.train()(*same)
+    far, near = ((made.reflectance - same.s2_t1).abs().mean() for made in (free, used))
+    assert 1 - PERSISTENCE <= near / far < 1 - PERSISTENCE / 2
+
+
+def test_nothing_persists_where_the_radar_changed_or_is_missing_or_t2_was_seen_alike() -> None:
+    generator, radar = adaptive_parts(64)
+    change, here, unlike = (
+        torch.zeros_like(radar[:, :1]),
+        torch.ones_like(radar[:, :1]),
+        torch.full((1, 1, 64, 64), 5.0),
+    )
+    share = generator.persistence(change, here, unlike)
+    assert 0.9 * PERSISTENCE < share.min() <= share.max() < PERSISTENCE
+    assert generator.persistence(change + 3, here, unlike).max() < 1e-6
+    assert generator.persistence(change - 3, here, unlike).max() < 1e-6
+    assert generator.persistence(change, 0 * here, unlike).max() == 0
+    assert generator.persistence(change, here, 0 * unlike).max() == 0
 
 
 def test_nothing_seen_at_t2_is_the_same_as_no_image_of_t2(adaptive: Generator) -> None:

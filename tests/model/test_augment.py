@@ -1,11 +1,14 @@
 """Painted clouds, jittered radar, and the symmetries of the square."""
 
+from unittest.mock import patch
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from crgen.model import augment
 from crgen.model.augment import (
     VARIATIONS,
     cloud_opacity,
@@ -157,3 +160,18 @@ def test_variation_hides_the_target_and_never_shows_what_is_not_clear() -> None:
     assert 0 < int(dropped.sum()) < 12
     assert not varied.s1_t2.isnan().any()
     assert not batch.s2_t1.isnan().any(), "the samples themselves stay as they are"
+
+
+def test_only_pixels_without_any_painted_cloud_or_shadow_count_as_reliable() -> None:
+    data = Patches(count=32)
+    batch = collate([data[i] for i in range(32)])
+    batch = batch._replace(clear_t1=torch.ones_like(batch.clear_t1))
+    with patch.object(augment, "tint", lambda images, *_: images), patch.object(augment, "drop_images", lambda i, _: i):
+        varied, _ = vary(batch, data.bands, rng())
+    reliable = varied.clear_t1 == 1
+    assert ((varied.clear_t1 == 0) | reliable).all()
+    change = (varied.s2_t1 - batch.s2_t1).abs().amax(1, keepdim=True)
+    assert change[reliable].max() < 0.06
+    assert change[~reliable].max() > 0.3
+    painted = (~reliable).flatten(1).any(1)
+    assert 0.2 < float(painted.float().mean()) < 0.8, "half of the samples are painted"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from crgen.model.ridge import LENT, TILE, SceneRidge, _apply, _image, _tiles
+from crgen.model.ridge import LENT, TILE, SceneRidge, WaveRidge, _apply, _image, _tiles
 
 
 def scene(seed: int = 0, features: int = 4, bands: int = 3, side: int = 2 * TILE) -> tuple[Tensor, Tensor, Tensor]:
@@ -167,3 +167,38 @@ def test_coefficients_change_bilinearly_between_the_centres_of_tiles() -> None:
     expected = (features[:, :, None] * everywhere).sum(1)
     made = _image(_apply(coefficients, _tiles(features, down, across)), down * TILE, across * TILE, down)
     torch.testing.assert_close(made, expected, atol=1e-5, rtol=1e-5)
+
+
+def wave_scene() -> tuple[WaveRidge, Tensor, Tensor, Tensor]:
+    """A regression on waves, two smooth inputs, a bent function of them, and the left half of the pixels as seen."""
+    torch.manual_seed(2)
+    solver = WaveRidge(2, 64, 1).requires_grad_(False)
+    solver.precision_change.fill_(-0.5)
+    inputs = F.avg_pool2d(torch.randn(1, 2, 70, 70), 7, 1)
+    inputs = inputs / inputs.std()
+    seen = torch.zeros(1, 1, 64, 64)
+    seen[..., :32] = 1
+    return solver, inputs, (inputs[:, :1] * inputs[:, 1:]).tanh(), seen
+
+
+def test_waves_learn_from_the_seen_pixels_what_no_straight_line_tells() -> None:
+    solver, inputs, target, seen = wave_scene()
+    error = ((solver(inputs, target, seen) - target) * (1 - seen)).square().mean()
+    assert error < 0.25 * (target * (1 - seen)).square().mean(), "the best straight line leaves all of it"
+    hidden = torch.where(seen > 0, target, 7.0)
+    assert torch.equal(solver(inputs, hidden, seen), solver(inputs, target, seen)), "hidden pixels must not matter"
+    assert (solver(inputs, target, torch.zeros_like(seen)) == 0).all()
+
+
+def test_waves_do_not_depend_on_the_unit_of_the_inputs() -> None:
+    solver, inputs, target, seen = wave_scene()
+    torch.testing.assert_close(
+        solver(30 * inputs - 5, target, seen), solver(30 * inputs, target, seen), atol=1e-3, rtol=0
+    )
+
+
+def test_each_window_of_a_batch_has_its_own_waves_solution() -> None:
+    solver, inputs, target, seen = wave_scene()
+    other = torch.flip(target, (-2,))
+    both = solver(inputs.expand(2, -1, -1, -1), torch.cat([target, other]), seen.expand(2, -1, -1, -1))
+    torch.testing.assert_close(both[1:], solver(inputs, other, seen), atol=1e-4, rtol=0)
