@@ -3,7 +3,7 @@
     python -m benchmarks.floods.lending DATA [--every N] [--split test] [--weights base]
 
 DATA holds `ombria`. Prints PSNR / SSIM over the patch's clear pixels, alone and with what the others lend, with S2 at
-t1 as it is and half of it under painted cloud.
+t1 as it is and half of it under painted cloud, and over the flooded ones among them.
 """
 
 from __future__ import annotations
@@ -61,6 +61,9 @@ def main() -> None:
             for name, borrowed in (("alone", None), ("with what others lend", lent)):
                 made = generator(s1_t1, optical, s1_t2, None, borrowed).reflectance.clamp(0, 1)
                 scores[sky, name].append((float(psnr(made, truth, clear)), float(ssim(made, truth, clear))))
+                if sample.flooded is not None and (under := clear & batched(sample.flooded)).sum() >= 100:
+                    flooded = float(psnr(made, truth, under)), float(ssim(made, truth, under))
+                    scores[f"{sky}, flooded pixels", name].append(flooded)
         print(f"{index + 1}/{len(data)}", end="\r", flush=True)
     print("| S2 at t1 | window | patches | PSNR, dB | SSIM |\n|---|---|---|---|---|")
     for (sky, name), values in scores.items():
