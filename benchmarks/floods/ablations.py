@@ -2,8 +2,8 @@
 
     python -m benchmarks.floods.ablations DATA OUT [--steps N] [--every N] [--only NAME,NAME]
 
-All are trained by the recipe of `base`'s first stage on its data, for N steps of 4 crops of 128² px from the same seed;
-the complete one also from two more seeds: differences within their spread say nothing. The U-Net has as many
+All are trained by the recipe of `base` on the data of its first stage, for N steps of 4 crops of 128² px from the same
+seed; the complete one also from two more seeds: differences within their spread say nothing. The U-Net has as many
 parameters. A row that OUT (`ablations.json`) holds already is not trained again. Columns as `benchmarks.floods`'s, and
 two that leave an image of t1 out.
 """

@@ -1,6 +1,6 @@
 """What `base` is compared with, trained by crgen's own trainer on the same data: a plain U-Net, pix2pix, `paper`.
 
-    python -m benchmarks.floods.networks unet|pix2pix|paper DATA OUT.pt [--steps N] [--crop PX]
+    python -m benchmarks.floods.networks unet|pix2pix|paper DATA OUT.pt [--steps N]
 
 The U-Net sees what `base` sees: radar of both dates, S2 at t1, S2 at t2 where seen, and which pixels are there. pix2pix
 (Isola et al. 2017) is the same U-Net with dropout against a 70 × 70 patch discriminator and 100 × L1. `paper` is the
@@ -94,9 +94,9 @@ class PatchDiscriminator(nn.Module):
         return [self.layers(torch.cat([image, condition], 1))]
 
 
-def recipe(name: str, steps: int, crop: int) -> Recipe:
+def recipe(name: str, steps: int) -> Recipe:
     """Return how a network is trained: as `base`, but for what makes it what it is."""
-    base = changed(RECIPES["base"], {"steps": steps, "crop": crop, "precision": "bfloat16"})
+    base = changed(RECIPES["base"], {"steps": steps, "precision": "bfloat16"})
     if name == "paper":
         own = RECIPES["paper"]
         losses = {"l1": 1.0, **{term: weight for term, weight in own.losses.items() if term != "perceptual"}}
@@ -112,8 +112,8 @@ def recipe(name: str, steps: int, crop: int) -> Recipe:
 def build(name: str) -> Generator:
     """Return an untrained network."""
     torch.manual_seed(0)
-    config = preset("base")
     if name == "paper":
+        config = preset("base")
         return build_generator(preset("paper", pols=config.pols, bands=config.bands))
     return UNet(dropout=0.5 if name == "pix2pix" else 0.0)
 
@@ -128,9 +128,9 @@ def training_data(folder: Path, *, even: bool = True) -> Mixture:
     return Mixture([(open_data(spec, config.pols, config.bands), spec.weight) for spec in specs])
 
 
-def train(name: str, folder: Path, out: Path, steps: int, crop: int) -> None:
+def train(name: str, folder: Path, out: Path, steps: int) -> None:
     """Train a network and save its averaged weights."""
-    generator, how = build(name), recipe(name, steps, crop)
+    generator, how = build(name), recipe(name, steps)
     channels = 2 * len(generator.config.bands) + 2 * len(generator.config.pols)
     trainer = Trainer(
         generator,
@@ -153,6 +153,5 @@ if __name__ == "__main__":
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--crop", type=int, default=RECIPES["base"].crop, help="side of the crops, px")
     given = parser.parse_args()
-    train(given.name, given.data, given.out, given.steps, given.crop)
+    train(given.name, given.data, given.out, given.steps)

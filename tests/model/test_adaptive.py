@@ -177,11 +177,8 @@ def test_ground_whose_radar_did_not_change_leans_on_the_optical_image_of_t1() ->
 
 def test_nothing_persists_where_the_radar_changed_or_is_missing_or_t2_was_seen_alike() -> None:
     generator, radar = adaptive_parts(64)
-    change, here, unlike = (
-        torch.zeros_like(radar[:, :1]),
-        torch.ones_like(radar[:, :1]),
-        torch.full((1, 1, 64, 64), 5.0),
-    )
+    change, here = torch.zeros_like(radar[:, :1]), torch.ones_like(radar[:, :1])
+    unlike = 5 * here
     share = generator.persistence(change, here, unlike)
     assert 0.9 * PERSISTENCE < share.min() <= share.max() < PERSISTENCE
     assert generator.persistence(change + 3, here, unlike).max() < 1e-6
