@@ -213,14 +213,21 @@ def _config(file: TrainingFile, specs: list[DataSpec]) -> GeneratorConfig:
 def open_validation(file: TrainingFile, pols: tuple[str, ...], bands: tuple[str, ...]) -> PatchDataset | None:
     """Open the data to score on: those named, else the held-out parts of those trained on; None without any.
 
+    A part that is itself trained on is not held out.
+
     Raises:
         RequestError: if an option does not fit.
         TrainingError: if the data are missing.
     """
     named = [table_spec(table) for table in file.validation]
     if not named:
-        parts = [(spec, KINDS[spec.kind].held_out) for spec in map(table_spec, file.data)]
-        held_out = [replace(spec, options={**spec.options, **part}) for spec, part in parts if part is not None]
+        trained = [table_spec(table) for table in file.data]
+        parts = [(spec, KINDS[spec.kind].held_out) for spec in trained]
+        held_out = [
+            replace(spec, options={**spec.options, **part})
+            for spec, part in parts
+            if part is not None and not any(s.path == spec.path and part.items() <= s.options.items() for s in trained)
+        ]
         named = [spec for at, spec in enumerate(held_out) if spec.place not in [s.place for s in held_out[:at]]]
     return Mixture([(open_data(spec, pols, bands), 1.0) for spec in named]) if named else None
 

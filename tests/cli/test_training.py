@@ -88,7 +88,7 @@ weight = 3
 [[data]]
 kind = "ombria"
 path = "{data}"
-split = "validation"
+split = "train"
 [recipe]
 epochs = 1
 batch = 2
