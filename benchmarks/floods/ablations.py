@@ -74,10 +74,17 @@ class Straight(AdaptiveGenerator):
     """The linear regression alone is the first estimate."""
 
     def first_estimate(
-        self, features: Tensor, o2: Tensor, seen: Tensor, lent: Tensor | None = None
+        self, features: Tensor, told: Tensor, o2: Tensor, seen: Tensor, lent: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         linear = self.estimate(features, o2, seen, lent)
         return linear.image, linear.spread(features)
+
+
+class Treeless(AdaptiveGenerator):
+    """No trees are grown."""
+
+    def with_trees(self, image: Tensor, told: Tensor, first: Tensor, o2: Tensor, seen: Tensor) -> Tensor:
+        return image
 
 
 class Forgetful(AdaptiveGenerator):
@@ -156,9 +163,10 @@ VARIANTS = {
     "complete": Variant(),
     "complete, second seed": Variant(seed=1),
     "complete, third seed": Variant(seed=2),
-    "no solve at all: seen pixels as a plain input": Variant(change=unsolved("estimate", "waves", "adapt")),
+    "no solve at all: seen pixels as a plain input": Variant(Treeless, unsolved("estimate", "waves", "adapt")),
     "no first estimate": Variant(change=unsolved("estimate", "waves")),
     "no waves in the first estimate": Variant(Straight),
+    "no trees": Variant(Treeless),
     "no solve in the last layer": Variant(change=unsolved("adapt")),
     "no refinement for parts of a window": Variant(change=one_scale),
     "open skip for S2 at t1": Variant(change=open_gate, without=("reliability",)),

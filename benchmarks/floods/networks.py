@@ -1,24 +1,27 @@
 """What `base` is compared with, trained by crgen's own trainer on the same data: a plain U-Net, pix2pix, `paper`.
 
-    python -m benchmarks.floods.networks unet|pix2pix|paper DATA OUT.pt [--steps N]
+    python -m benchmarks.floods.networks unet|pix2pix|paper DATA OUT.pt [--steps N] [--crop PX]
 
 The U-Net sees what `base` sees: radar of both dates, S2 at t1, S2 at t2 where seen, and which pixels are there. pix2pix
 (Isola et al. 2017) is the same U-Net with dropout against a 70 × 70 patch discriminator and 100 × L1. `paper` is the
-paper's generator for the same channels; L1 stands for the perceptual loss, whose weights are not ours to pass on, and
-no discriminator takes part.
+paper's generator for the same channels; L1 stands for the perceptual loss, whose weights are not ours to pass on, no
+discriminator takes part, and no image is left out: instance norm of what is missing throughout has no finite gradient.
 """
 
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from unittest import mock
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from crgen.model import augment
 from crgen.model.config import preset
 from crgen.model.data import Mixture
 from crgen.model.generator import Generator, Prediction, build_generator, present
@@ -94,9 +97,9 @@ class PatchDiscriminator(nn.Module):
         return [self.layers(torch.cat([image, condition], 1))]
 
 
-def recipe(name: str, steps: int) -> Recipe:
+def recipe(name: str, steps: int, crop: int) -> Recipe:
     """Return how a network is trained: as `base`, but for what makes it what it is."""
-    base = changed(RECIPES["base"], {"steps": steps, "precision": "bfloat16"})
+    base = changed(RECIPES["base"], {"steps": steps, "crop": crop, "precision": "bfloat16"})
     if name == "paper":
         own = RECIPES["paper"]
         losses = {"l1": 1.0, **{term: weight for term, weight in own.losses.items() if term != "perceptual"}}
@@ -128,9 +131,9 @@ def training_data(folder: Path, *, even: bool = True) -> Mixture:
     return Mixture([(open_data(spec, config.pols, config.bands), spec.weight) for spec in specs])
 
 
-def train(name: str, folder: Path, out: Path, steps: int) -> None:
+def train(name: str, folder: Path, out: Path, steps: int, crop: int) -> None:
     """Train a network and save its averaged weights."""
-    generator, how = build(name), recipe(name, steps)
+    generator, how = build(name), recipe(name, steps, crop)
     channels = 2 * len(generator.config.bands) + 2 * len(generator.config.pols)
     trainer = Trainer(
         generator,
@@ -144,7 +147,9 @@ def train(name: str, folder: Path, out: Path, steps: int) -> None:
         if step % 50 == 0:
             print(step, {k: round(v, 4) for k, v in values.items()}, flush=True)
 
-    torch.save(trainer.run(report).state_dict(), out)
+    with mock.patch.object(augment, "drop_images", lambda images, rng: images) if name == "paper" else nullcontext():
+        trained = trainer.run(report)
+    torch.save(trained.state_dict(), out)
 
 
 if __name__ == "__main__":
@@ -153,5 +158,6 @@ if __name__ == "__main__":
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--crop", type=int, default=192, help="side of the crops in pixels")
     given = parser.parse_args()
-    train(given.name, given.data, given.out, given.steps)
+    train(given.name, given.data, given.out, given.steps, given.crop)

@@ -10,6 +10,7 @@ into a Swin tower. It departs where the paper's form loses what users need:
   a linear one for each part of the window and one for the whole window on waves of them, give a first estimate, their
   mean. The network sees what that leaves, and its own features are regressed on the rest (:mod:`crgen.model.ridge`).
   Where nothing was seen, the network's prior stands; where other windows lend what they saw, the first estimate does;
+  where the window saw much, trees grown on it make up half of the result (:mod:`crgen.model.forest`);
 - where nothing was seen and the radar of both dates agrees, the result leans on S2 at t1: the few floods it was trained
   on make the network expect too much change. It leans when used, not in training, which would unlearn it.
 """
@@ -23,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from crgen.model.config import GeneratorConfig
+from crgen.model.forest import forest, forest_share
 from crgen.model.generator import Generator, Prediction, present, standardise
 from crgen.model.layers import FusionAttention
 from crgen.model.ridge import LENT, SceneRidge, WaveRidge
@@ -140,10 +142,11 @@ class Reliability(nn.Module):
         self.leave = nn.Sequential(biased(convolution(2 * width, 4), 2.0), nn.PixelShuffle(2))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return values between 0 and 1, ``(batch, 1, y, x)`` float32."""
-        x = self.enter(x)
-        y: Tensor = self.leave(torch.cat([x, self.context(x)], 1))
-        return torch.sigmoid(y.float())
+        """Return values between 0 and 1, ``(batch, 1, y, x)``; in float32 at any precision, as trees are told by it."""
+        with torch.autocast(x.device.type, enabled=False):
+            x = self.enter(x.float())
+            y: Tensor = self.leave(torch.cat([x, self.context(x)], 1))
+            return torch.sigmoid(y)
 
 
 class Prepared(NamedTuple):
@@ -213,7 +216,8 @@ class AdaptiveGenerator(Generator):
     ) -> Prediction:
         """See :meth:`Generator.forward`."""
         r1, radar1, r2, radar2, o1, o2, seen, reliability, features = self.prepared(s1_t1, s2_t1, s1_t2, s2_t2)
-        first, spread = self.first_estimate(features, o2, seen, lent)
+        told = self.textures(features)
+        first, spread = self.first_estimate(features, told, o2, seen, lent)
         left = (o2 - first) * seen
         near = []
         for side in NEAR:
@@ -238,6 +242,7 @@ class AdaptiveGenerator(Generator):
         if lent is not None:
             image = torch.lerp(image, first, lent_share(lent, seen))
         if not self.training:
+            image = self.with_trees(image, told, first, o2, seen)
             trust = torch.lerp(reliability.mean((2, 3), keepdim=True), torch.ones_like(seen), reliability)
             image = torch.lerp(image, o1, self.persistence(r2 - r1, radar1 * radar2, spread) * trust)
         deviation = self.doubt(torch.cat([doubt, (change.spread(features) + 1e-4).log(), *near[1::2]], 1)).float()
@@ -275,11 +280,19 @@ class AdaptiveGenerator(Generator):
         return torch.lerp(self.fill(about, o1, reliability).image, o1, reliability)
 
     def first_estimate(
-        self, features: Tensor, o2: Tensor, seen: Tensor, lent: Tensor | None = None
+        self, features: Tensor, told: Tensor, o2: Tensor, seen: Tensor, lent: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return S2 at t2 by regressions on the features alone, and how far a pixel lies from the seen ones."""
+        """Return S2 at t2 by regressions alone, and how far a pixel lies from the seen ones.
+
+        Args:
+            features: what the linear regression goes by.
+            told: what waves are made of, see :meth:`textures`.
+            o2: S2 at t2.
+            seen: where it was seen.
+            lent: see :meth:`Generator.forward`.
+        """
         linear = self.estimate(features, o2, seen, lent)
-        waves = linear.prior + self.waves(self.textures(features), o2 - linear.prior, seen)
+        waves = linear.prior + self.waves(told, o2 - linear.prior, seen)
         return (linear.image + waves) / 2, linear.spread(features)
 
     def features(self, radar: Tensor, o1: Tensor, radar_means: list[Tensor], reliability: Tensor) -> Tensor:
@@ -298,6 +311,14 @@ class AdaptiveGenerator(Generator):
         products = [radar_means[0].square(), o1.square(), (later[:, :, None] * optical_means[0][:, None]).flatten(1, 2)]
         halved = [product / 2 for product in products]
         return torch.cat([everywhere, 1 - reliability, radar, o1, *means, *halved], 1)
+
+    def with_trees(self, image: Tensor, told: Tensor, first: Tensor, o2: Tensor, seen: Tensor) -> Tensor:
+        """Return the image, mixed with trees grown on the seen pixels as far as these are many.
+
+        Half of the trees are told the first estimate too.
+        """
+        grown = (forest(told, o2, seen) + forest(torch.cat([told, first], 1), o2, seen)) / 2
+        return torch.lerp(image, grown, forest_share(seen))
 
     def persistence(self, radar_change: Tensor, here: Tensor, spread: Tensor) -> Tensor:
         """Return the share of S2 at t1 in each pixel of the result, where that can be relied on.

@@ -25,7 +25,7 @@ def operations(config: GeneratorConfig, side: int = 256) -> int:
     Convolutions, linear maps, matrix products and attention count; norms, activations and resampling do not, as usual.
     """
     with FakeTensorMode(), FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        generator = build_generator(config).eval()
+        generator = build_generator(config)  # in training: no trees are grown
         radar = torch.zeros(1, len(config.pols), side, side)
         optical = torch.zeros(1, len(config.bands), side, side)
         generator(radar, optical, radar, optical)

@@ -56,7 +56,7 @@ def standardise(x: Tensor, here: Tensor) -> Tensor:
     mean = known.sum((2, 3), keepdim=True) / count
     centred = torch.where(here > 0, x - mean, 0.0)
     deviation = (centred.square().sum((2, 3), keepdim=True) / count).sqrt()
-    return (centred / (deviation + 1e-3)).clamp(-4, 4)
+    return (centred / deviation.clamp(min=1e-3)).clamp(-4, 4)
 
 
 class Generator(nn.Module):
