@@ -99,7 +99,9 @@ class PatchDiscriminator(nn.Module):
 
 def recipe(name: str, steps: int, crop: int) -> Recipe:
     """Return how a network is trained: as `base`, but for what makes it what it is."""
-    base = changed(RECIPES["base"], {"steps": steps, "crop": crop, "precision": "bfloat16"})
+    base = changed(
+        RECIPES["base"], {"steps": steps, "crop": crop, "warmup": min(200, steps // 5), "precision": "bfloat16"}
+    )
     if name == "paper":
         own = RECIPES["paper"]
         losses = {"l1": 1.0, **{term: weight for term, weight in own.losses.items() if term != "perceptual"}}
