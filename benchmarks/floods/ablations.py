@@ -83,7 +83,7 @@ class Straight(AdaptiveGenerator):
 class Treeless(AdaptiveGenerator):
     """No trees are grown."""
 
-    def with_trees(self, image: Tensor, told: Tensor, first: Tensor, o2: Tensor, seen: Tensor) -> Tensor:
+    def with_trees(self, image: Tensor, *given: Tensor) -> Tensor:
         return image
 
 

@@ -39,7 +39,7 @@ PERSISTENCE = 0.2
 CHANGE = 0.3
 """Change of the local backscatter, in deviations of the window, at which that share has fallen to three fifths."""
 LIKENESS = 0.1
-"""Spread about the seen pixels (see :meth:`Regression.spread`) at which that share is half."""
+"""Spread about the seen pixels (see :meth:`Regression.spread`) at which that share is half, as is that of trees."""
 CENTRE = SPREAD = 0.15
 """Reflectance of a usual land pixel, and its spread: optical values are centred and scaled by them inside."""
 
@@ -242,7 +242,7 @@ class AdaptiveGenerator(Generator):
         if lent is not None:
             image = torch.lerp(image, first, lent_share(lent, seen))
         if not self.training:
-            image = self.with_trees(image, told, first, o2, seen)
+            image = self.with_trees(image, told, first, o2, seen, reliability * LIKENESS / (spread + LIKENESS))
             trust = torch.lerp(reliability.mean((2, 3), keepdim=True), torch.ones_like(seen), reliability)
             image = torch.lerp(image, o1, self.persistence(r2 - r1, radar1 * radar2, spread) * trust)
         deviation = self.doubt(torch.cat([doubt, (change.spread(features) + 1e-4).log(), *near[1::2]], 1)).float()
@@ -312,13 +312,23 @@ class AdaptiveGenerator(Generator):
         halved = [product / 2 for product in products]
         return torch.cat([everywhere, 1 - reliability, radar, o1, *means, *halved], 1)
 
-    def with_trees(self, image: Tensor, told: Tensor, first: Tensor, o2: Tensor, seen: Tensor) -> Tensor:
+    def with_trees(self, image: Tensor, told: Tensor, first: Tensor, o2: Tensor, seen: Tensor, like: Tensor) -> Tensor:
         """Return the image, mixed with trees grown on the seen pixels as far as these are many.
 
         Half of the trees are told the first estimate too.
+
+        Args:
+            image: what to mix them with.
+            told: what they go by, see :meth:`textures`.
+            first: the first estimate.
+            o2: S2 at t2.
+            seen: where it was seen.
+            like: how far a pixel is like those that were seen clear at both dates, 0 to 1: from what they never met,
+                as from filled S2 at t1, trees lead anywhere. They are grown where this is over a half.
         """
-        grown = (forest(told, o2, seen) + forest(torch.cat([told, first], 1), o2, seen)) / 2
-        return torch.lerp(image, grown, forest_share(seen))
+        sure = seen * (like > 0.5)
+        grown = (forest(told, o2, sure) + forest(torch.cat([told, first], 1), o2, sure)) / 2
+        return torch.lerp(image, grown, forest_share(sure) * like)
 
     def persistence(self, radar_change: Tensor, here: Tensor, spread: Tensor) -> Tensor:
         """Return the share of S2 at t1 in each pixel of the result, where that can be relied on.
