@@ -33,7 +33,12 @@ from crgen.pipeline.ombria import Ombria
 
 SHARES = (0.01, 0.03, 0.1, 0.3, 0.6)
 CONDITIONS = ("nothing seen", "30 % cloud on t1", *(f"{share:.0%} of t2 seen" for share in SHARES), "flooded pixels")
-ONLY_SEEN = ("gain and offset on the seen", "ridge on the seen", "trees on the seen")
+ONLY_SEEN = (
+    "gain and offset on the seen",
+    "ridge on the seen",
+    "trees on the seen",
+    "trees of `base` alone on the seen",
+)
 """Rows that need seen pixels."""
 
 
@@ -72,6 +77,7 @@ def open_rows(data: Path, out: Path, wanted: set[str] | None) -> dict[str, Row]:
         "gain and offset on the seen": lambda: regressions.gain_and_offset,
         "ridge on the seen": lambda: regressions.ridge,
         "trees on the seen": lambda: regressions.seen_trees,
+        "trees of `base` alone on the seen": lambda: regressions.seen_forest,
         "`paper`": lambda: partial(run, _network("paper", out)),
         "**`base`**": lambda: partial(run, load_model("base").generator),
     }

@@ -37,6 +37,7 @@ def forest_share(seen: Tensor) -> Tensor:
     return TRUST * count / (count + HALF)
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def forest(inputs: Tensor, target: Tensor, seen: Tensor) -> Tensor:
     """Grow trees on the seen pixels of each window, and predict all pixels, ``(batch, band, y, x)`` float32.
 
