@@ -10,7 +10,7 @@ into a Swin tower. It departs where the paper's form loses what users need:
   a linear one for each part of the window and one for the whole window on waves of them, give a first estimate, their
   mean. The network sees what that leaves, and its own features are regressed on the rest (:mod:`crgen.model.ridge`).
   Where nothing was seen, the network's prior stands; where other windows lend what they saw, the first estimate does;
-  where the window saw much, trees grown on it make up half of the result (:mod:`crgen.model.forest`);
+  where the window saw much, trees grown on it have the larger say in what is like it (:mod:`crgen.model.forest`);
 - where nothing was seen and the radar of both dates agrees, the result leans on S2 at t1: the few floods it was trained
   on make the network expect too much change. It leans when used, not in training, which would unlearn it.
 """

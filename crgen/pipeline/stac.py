@@ -203,6 +203,7 @@ def _processing(t1: date, t2: date, card: Mapping[str, Any], counts: Mapping[Qua
         "processing:software": {
             "crgen": version("crgen"),
             "torch": version("torch"),
+            "scikit-learn": version("scikit-learn"),
             "GDAL": rasterio.__gdal_version__,
         },
     }
