@@ -202,3 +202,16 @@ def test_local_means_are_those_of_average_pooling(side: int) -> None:
     x = torch.rand(2, 3, 40, 24, generator=torch.Generator().manual_seed(side))
     expected = torch.nn.functional.avg_pool2d(x, side, 1, side // 2)
     torch.testing.assert_close(local_sum(x, side), expected, atol=1e-6, rtol=1e-5)
+
+
+def test_trees_have_their_say_only_in_what_is_like_what_was_seen() -> None:
+    generator, rng = trained(preset("tiny")), torch.Generator().manual_seed(0)
+    image, told, first, o2 = (torch.randn(1, n, 64, 64, generator=rng) for n in (3, 5, 3, 3))
+    seen, like = torch.ones(1, 1, 64, 64), torch.ones(1, 1, 64, 64)
+    seen[..., 32:] = 0
+    like[..., 48:] = 0
+    mixed = generator.with_trees(image, told, first, o2, seen, like)
+    assert torch.equal(mixed[..., 48:], image[..., 48:])
+    shown = mixed[..., :32] - o2[..., :32]
+    assert shown.square().mean() < (image - o2)[..., :32].square().mean() / 2
+    assert torch.equal(generator.with_trees(image, told, first, o2, seen, 0.4 * like), image), "nothing sure to grow on"
