@@ -3,4 +3,6 @@
 import multiprocessing
 
 ctx = multiprocessing.get_context("forkserver")
-ctx.set_forkserver_preload(["crgen.batch.scheduler", "crgen.batch.worker", "crgen.pipeline.fill", "distributed"])
+ctx.set_forkserver_preload(
+    ["crgen.batch.scheduler", "crgen.batch.worker", "crgen.pipeline.fill", "distributed", "sklearn.ensemble"]
+)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-TREES = 12
+TREES = 8
 """More cost as much again and bring little."""
 PIXELS = 6000
 """Seen pixels that trees are grown on, at most, drawn at random."""
@@ -27,21 +27,23 @@ TRUST = 0.9
 """Share of the trees in the result where much was seen."""
 HALF = 1500.0
 """Seen pixels at which that share is half."""
+FEWEST = 300
+"""Seen pixels below which no trees are grown: they would have little say, and take as long."""
 DIRECTIONS = 8
 """Directions along which place is told, so that no tree need cut along rows and columns."""
 
 
 def forest_share(seen: Tensor) -> Tensor:
-    """Return the share of the trees in the result, for each window, ``(batch, 1, 1, 1)``; 0 where nothing was seen."""
+    """Return the share of the trees in the result, for each window, ``(batch, 1, 1, 1)``; 0 where there are none."""
     count = seen.sum((1, 2, 3))[:, None, None, None]
-    return TRUST * count / (count + HALF)
+    return TRUST * count / (count + HALF) * (count >= FEWEST)
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
 def forest(inputs: Tensor, target: Tensor, seen: Tensor) -> Tensor:
     """Grow trees on the seen pixels of each window, and predict all pixels, ``(batch, band, y, x)`` float32.
 
-    A window of which nothing was seen is 0.
+    A window of which less than :data:`FEWEST` pixels were seen is 0.
 
     Args:
         inputs: ``(batch, input, y, x)``; each pixel's place is told beside them.
@@ -49,7 +51,7 @@ def forest(inputs: Tensor, target: Tensor, seen: Tensor) -> Tensor:
         seen: 1 where a pixel was seen, else 0, ``(batch, 1, y, x)``.
     """
     image = torch.zeros_like(target, dtype=torch.float32)
-    for window in seen.sum((1, 2, 3)).nonzero()[:, 0].tolist():
+    for window in (seen.sum((1, 2, 3)) >= FEWEST).nonzero()[:, 0].tolist():
         image[window] = _grown(inputs[window].float(), target[window].float(), seen[window, 0])
     return image
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from crgen.model.forest import HALF, PIXELS, TRUST, forest, forest_share
+from crgen.model.forest import FEWEST, HALF, PIXELS, TRUST, forest, forest_share
 
 
 def field_world() -> tuple[Tensor, Tensor, Tensor]:
@@ -17,20 +17,20 @@ def field_world() -> tuple[Tensor, Tensor, Tensor]:
     inputs = torch.randn(2, 3, 64, 96, generator=rng)
     target = torch.where(inputs[:, :1] > 0.5, 0.8, 0.2).expand(-1, 3, -1, -1)
     seen = torch.zeros(2, 1, 64, 96)
-    seen[..., 20:40] = 1
+    seen[..., 10:60] = 1
     return inputs, target, seen
 
 
 def test_a_limit_of_the_inputs_is_found() -> None:
     inputs, target, seen = field_world()
-    error = (forest(inputs, target, seen) - target).abs()[..., 40:].mean()
-    blind = (forest(torch.zeros_like(inputs), target, seen) - target).abs()[..., 40:].mean()
+    error = (forest(inputs, target, seen) - target).abs()[..., 60:].mean()
+    blind = (forest(torch.zeros_like(inputs), target, seen) - target).abs()[..., 60:].mean()
     assert error < blind / 2
 
 
 def test_a_limit_in_the_ground_is_found_where_the_inputs_tell_nothing() -> None:
     seen = torch.zeros(1, 1, 64, 64)
-    seen[..., ::4, ::4] = 1
+    seen[..., ::3, ::3] = 1
     beyond = torch.arange(64.0)[:, None] + 2 * torch.arange(64.0) - 90
     target = (beyond > 0).float().expand(1, 3, 64, 64)
     error = (forest(torch.zeros(1, 2, 64, 64), target, seen) - target).abs()
@@ -38,12 +38,12 @@ def test_a_limit_in_the_ground_is_found_where_the_inputs_tell_nothing() -> None:
 
 
 @settings(max_examples=10, deadline=None)
-@given(seed=st.integers(0, 2**32), share=st.floats(0.01, 0.99))
+@given(seed=st.integers(0, 2**32), share=st.floats(0.4, 0.99))
 def test_no_prediction_lies_beyond_what_was_seen(seed: int, share: float) -> None:
     rng = torch.Generator().manual_seed(seed)
     inputs, target = (torch.randn(1, n, 32, 32, generator=rng) for n in (4, 3))
     seen = (torch.rand(1, 1, 32, 32, generator=rng) < share).float()
-    seen[..., 0, 0] = 1
+    assert seen.sum() >= FEWEST
     made, shown = forest(inputs, target, seen).flatten(2), target.flatten(2)[..., seen.flatten() > 0]
     assert (made <= shown.amax(2, keepdim=True) + 1e-6).all()
     assert (made >= shown.amin(2, keepdim=True) - 1e-6).all()
@@ -71,11 +71,12 @@ def test_many_seen_pixels_are_drawn_from() -> None:
 
 
 def test_the_share_of_the_trees_grows_with_what_was_seen() -> None:
-    seen = torch.zeros(3, 1, 256, 256)
+    seen = torch.zeros(4, 1, 256, 256)
     seen[1].view(-1)[: int(HALF)] = 1
     seen[2] = 1
-    nothing, half, all_of_it = forest_share(seen).flatten().tolist()
-    assert nothing == 0
+    seen[3].view(-1)[: FEWEST - 1] = 1
+    nothing, half, all_of_it, too_little = forest_share(seen).flatten().tolist()
+    assert nothing == too_little == 0
     assert half == pytest.approx(TRUST / 2)
     assert half < all_of_it < TRUST
-    assert not forest(seen, seen, torch.zeros_like(seen)).any()
+    assert not forest(seen, seen, seen)[[0, 3]].any()
