@@ -27,6 +27,7 @@ from crgen.model.config import GeneratorConfig
 from crgen.model.forest import forest, forest_share
 from crgen.model.generator import Generator, Prediction, present, standardise
 from crgen.model.layers import FusionAttention
+from crgen.model.local import local_mean, local_sum
 from crgen.model.ridge import LENT, SceneRidge, WaveRidge
 from crgen.model.swin import SwinTower
 
@@ -90,37 +91,6 @@ def join(cin: int, cout: int) -> nn.Sequential:
 def stem(cin: int, cout: int) -> nn.Sequential:
     """Return layers that take all pixels to half resolution without losing one."""
     return nn.Sequential(nn.PixelUnshuffle(2), convolution(4 * cin, cout), nn.SiLU())
-
-
-def local_sum(x: Tensor, side: int) -> Tensor:
-    """Return the mean over ``side`` × ``side`` pixels, 0 beyond the border; wide ones at a quarter of the size."""
-    if side > 16:
-        coarse = local_sum(F.avg_pool2d(x, 4), side // 4 | 1)
-        return F.interpolate(coarse, scale_factor=4, mode="bilinear", align_corners=False)
-    return _run_sum(_run_sum(x, side, -2), side, -1) / side**2
-
-
-def _run_sum(x: Tensor, side: int, dim: int) -> Tensor:
-    """Return the sum of ``side`` neighbours along one axis: runs of 1, 2, 4 … are each the sum of two shorter ones."""
-    size, half = x.shape[dim], side // 2
-    runs = F.pad(x, (half, half) if dim == -1 else (0, 0, half, half))
-    total, start, length = None, 0, 1
-    while True:
-        if side & length:
-            piece = runs.narrow(dim, start, size)
-            total = piece if total is None else total + piece
-            start += length
-        if 2 * length > side:
-            assert total is not None
-            return total
-        count = runs.shape[dim] - length
-        runs = runs.narrow(dim, 0, count) + runs.narrow(dim, length, count)
-        length *= 2
-
-
-def local_mean(x: Tensor, weight: Tensor, side: int) -> Tensor:
-    """Return the weighted mean over ``side`` × ``side`` pixels, near 0 where all weights are."""
-    return local_sum(x * weight, side) / (local_sum(weight, side) + 1e-3)
 
 
 def lent_share(lent: Tensor, seen: Tensor) -> Tensor:

@@ -12,11 +12,10 @@ from crgen.model.adaptive import (
     SPREAD,
     AdaptiveGenerator,
     lent_share,
-    local_mean,
-    local_sum,
 )
 from crgen.model.config import preset
 from crgen.model.generator import Generator
+from crgen.model.local import local_mean, local_sum
 from crgen.model.ridge import LENT
 
 from .scenes import Inputs, inputs, trained
