@@ -59,8 +59,8 @@ class Unsolved(torch.nn.Module):
 class Open(torch.nn.Module):
     """A gate that is always open."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.ones_like(x[:, :1])
+    def forward(self, radar: Tensor, radar_here: Tensor, optical: Tensor, here: Tensor) -> Tensor:
+        return here
 
 
 class Unfilled(AdaptiveGenerator):
@@ -156,6 +156,8 @@ class Variant:
     """What stands in for functions of :mod:`crgen.model.augment`."""
     even: bool = True
     """Whether events of few patches are drawn more often."""
+    flooded: float = RECIPES["base"].flooded
+    """How much a flooded pixel counts in the losses."""
     seed: int = 0
 
 
@@ -176,6 +178,7 @@ VARIANTS = {
     "instance norm on S2 at t1": Variant(NormalisedOptical),
     "radar in absolute dB": Variant(AbsoluteRadar),
     "no painted clouds": Variant(augment={"paint_clouds": clear_sky}),
+    "flooded pixels count as others": Variant(flooded=1.0),
     "all patches drawn alike": Variant(even=False),
     "no tint": Variant(augment={"tint": same}),
     "no jitter of radar": Variant(augment={"jitter_backscatter": same}),
@@ -194,7 +197,7 @@ def train(variant: Variant, data: Path, steps: int) -> Generator:
     variant.change(generator)
     losses = {name: weight for name, weight in RECIPES["base"].losses.items() if name not in variant.without}
     settings = {"steps": steps, "crop": 128, "warmup": 50, "ema": 0.99, "precision": "bfloat16", "seed": variant.seed}
-    recipe = changed(RECIPES["base"], {**settings, "losses": losses})
+    recipe = changed(RECIPES["base"], {**settings, "losses": losses, "flooded": variant.flooded})
     with ExitStack() as stack:
         for name, function in variant.augment.items():
             stack.enter_context(mock.patch.object(augment, name, function))

@@ -105,13 +105,13 @@ def recipe(name: str, steps: int, crop: int) -> Recipe:
     if name == "paper":
         own = RECIPES["paper"]
         losses = {"l1": 1.0, **{term: weight for term, weight in own.losses.items() if term != "perceptual"}}
-        return replace(base, losses=losses, optimiser=own.optimiser)
+        return replace(base, losses=losses, flooded=1.0, optimiser=own.optimiser)
     losses = {k: v for k, v in base.losses.items() if k not in ("prior", "gaussian")}
     if name == "unet":
         return replace(base, losses=losses)
     adam = Optimiser("adam", 2e-4, (0.5, 0.999), 0.0)
     adversary = Adversary("least squares", weight=1.0, penalty=0.0, optimiser=adam)
-    return replace(base, losses={"l1": 100.0}, optimiser=adam, clip=None, adversary=adversary)
+    return replace(base, losses={"l1": 100.0}, flooded=1.0, optimiser=adam, clip=None, adversary=adversary)
 
 
 def build(name: str) -> Generator:

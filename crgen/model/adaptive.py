@@ -24,15 +24,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from crgen.model.config import GeneratorConfig
+from crgen.model.convolutions import Residual, biased, convolution, down, join, stem, up
 from crgen.model.forest import forest, forest_share
 from crgen.model.generator import Generator, Prediction, present, standardise
 from crgen.model.layers import FusionAttention
-from crgen.model.local import local_mean, local_sum
+from crgen.model.local import REACH, local_mean, local_sum
+from crgen.model.reliability import Reliability
 from crgen.model.ridge import LENT, SceneRidge, WaveRidge
 from crgen.model.swin import SwinTower
 
-REACH = (7, 21)
-"""Sides in pixels of the local means among the first estimate's features; products use the first."""
 NEAR = (7, 31)
 """Sides in pixels over which residuals of seen pixels are spread to their surroundings."""
 PERSISTENCE = 0.2
@@ -41,82 +41,16 @@ CHANGE = 0.3
 """Change of the local backscatter, in deviations of the window, at which that share has fallen to three fifths."""
 LIKENESS = 0.1
 """Spread about the seen pixels (see :meth:`Regression.spread`) at which that share is half, as is that of trees."""
+SMOOTH = 5
+"""Side in pixels over which what trees change is averaged: few trees leave a grain."""
 CENTRE = SPREAD = 0.15
 """Reflectance of a usual land pixel, and its spread: optical values are centred and scaled by them inside."""
-
-
-class Residual(nn.Module):
-    """The input plus two convolutions of it, the second from zero: at first the identity."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first, self.second = convolution(channels, channels), convolution(channels, channels)
-        nn.init.zeros_(self.second.weight)
-        if self.second.bias is not None:
-            nn.init.zeros_(self.second.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return a map of the input's shape."""
-        y: Tensor = x + self.second(F.silu(self.first(x)))
-        return y
-
-
-def convolution(cin: int, cout: int, stride: int = 1) -> nn.Conv2d:
-    """Return a 3 × 3 convolution."""
-    return nn.Conv2d(cin, cout, 3, stride, padding=1)
-
-
-def biased(layer: nn.Conv2d, bias: float) -> nn.Conv2d:
-    """Return the layer with its bias set."""
-    assert layer.bias is not None
-    nn.init.constant_(layer.bias, bias)
-    return layer
-
-
-def down(cin: int, cout: int) -> nn.Sequential:
-    """Return layers that halve height and width."""
-    return nn.Sequential(convolution(cin, cout, 2), nn.SiLU(), Residual(cout))
-
-
-def up(cin: int, cout: int) -> nn.Sequential:
-    """Return layers that double height and width."""
-    return nn.Sequential(nn.Conv2d(cin, 4 * cout, 1), nn.PixelShuffle(2))
-
-
-def join(cin: int, cout: int) -> nn.Sequential:
-    """Return layers that merge concatenated maps."""
-    return nn.Sequential(convolution(cin, cout), nn.SiLU(), Residual(cout))
-
-
-def stem(cin: int, cout: int) -> nn.Sequential:
-    """Return layers that take all pixels to half resolution without losing one."""
-    return nn.Sequential(nn.PixelUnshuffle(2), convolution(4 * cin, cout), nn.SiLU())
 
 
 def lent_share(lent: Tensor, seen: Tensor) -> Tensor:
     """Return how much of what a window knows of t2 is lent to it, 0 to 1, ``(batch, 1, 1, 1)``."""
     count = lent[:, 0].clamp(max=LENT)
     return (count / (count + seen.sum((1, 2, 3))).clamp(min=1))[:, None, None, None]
-
-
-class Reliability(nn.Module):
-    """How far each pixel of S2 at t1 can be relied on, from itself and its surroundings up to 100 px."""
-
-    def __init__(self, cin: int, width: int) -> None:
-        super().__init__()
-        self.enter = stem(cin, width)
-        self.context = nn.Sequential(
-            down(width, 3 * width // 2), down(3 * width // 2, 2 * width), down(2 * width, 2 * width),
-            up(2 * width, 3 * width // 2), nn.SiLU(), up(3 * width // 2, width), nn.SiLU(), up(width, width),
-        )  # fmt: skip
-        self.leave = nn.Sequential(biased(convolution(2 * width, 4), 2.0), nn.PixelShuffle(2))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return values between 0 and 1, ``(batch, 1, y, x)``; in float32 at any precision, as trees are told by it."""
-        with torch.autocast(x.device.type, enabled=False):
-            x = self.enter(x.float())
-            y: Tensor = self.leave(torch.cat([x, self.context(x)], 1))
-            return torch.sigmoid(y)
 
 
 class Prepared(NamedTuple):
@@ -144,7 +78,7 @@ class AdaptiveGenerator(Generator):
         p, b = len(config.pols), len(config.bands)
         s, w, n = config.stem, config.width, config.features
         coarse, middle, fine = config.decoder
-        self.reliability = Reliability(b + 1 + p, config.gate)
+        self.reliability = Reliability(p, b, config.gate)
         once = [0] * 2 * p + [1] * b  # radar is scaled by window, reflectance is absolute
         shared = torch.tensor([1, 1] + once * (1 + len(REACH)) + once + [0] * p * b)
         self.estimate = SceneRidge(len(shared), b, learn_mean=True, shared=shared.float())
@@ -228,12 +162,19 @@ class AdaptiveGenerator(Generator):
         radar1, optical1, radar2, seen = (present(x) for x in (s1_t1, s2_t1, s1_t2, s2_t2))
         r1, r2 = self.blind_backscatter(s1_t1, radar1), self.blind_backscatter(s1_t2, radar2)
         o1, o2 = self.centred(s2_t1, optical1), self.centred(s2_t2, seen)
-        reliability = self.reliability(torch.cat([o1, optical1, r1], 1)) * optical1
+        reliability = self.reliability(r1, radar1, o1, optical1)
         radar, here = torch.cat([r1, r2], 1), torch.cat([radar1.expand_as(r1), radar2.expand_as(r2)], 1)
         means = [local_mean(radar, here, side) for side in REACH]
         o1 = self.filled(o1, reliability, radar, means)
         features = self.features(radar, o1, means, reliability)
         return Prepared(r1, radar1, r2, radar2, o1, o2, seen, reliability, features)
+
+    def relied_on(self, s1_t1: Tensor, s2_t1: Tensor) -> Tensor:
+        """See :meth:`Generator.relied_on`."""
+        radar1, optical1 = present(s1_t1), present(s2_t1)
+        r1, o1 = self.blind_backscatter(s1_t1, radar1), self.centred(s2_t1, optical1)
+        relied: Tensor = self.reliability(r1, radar1, o1, optical1)
+        return relied
 
     def blind_backscatter(self, s1: Tensor, here: Tensor) -> Tensor:
         """Return backscatter with the window's mean and deviation taken out; missing pixels are 0."""
@@ -285,7 +226,7 @@ class AdaptiveGenerator(Generator):
     def with_trees(self, image: Tensor, told: Tensor, first: Tensor, o2: Tensor, seen: Tensor, like: Tensor) -> Tensor:
         """Return the image, mixed with trees grown on the seen pixels as far as these are many.
 
-        Half of the trees are told the first estimate too.
+        Half of the trees are told the first estimate too. What they change is averaged over :data:`SMOOTH`.
 
         Args:
             image: what to mix them with.
@@ -298,7 +239,8 @@ class AdaptiveGenerator(Generator):
         """
         sure = seen * (like > 0.5)
         grown = (forest(told, o2, sure) + forest(torch.cat([told, first], 1), o2, sure)) / 2
-        return torch.lerp(image, grown, forest_share(sure) * like)
+        change = forest_share(sure) * like * (grown - image)
+        return image + local_mean(change, torch.ones_like(seen), SMOOTH)
 
     def persistence(self, radar_change: Tensor, here: Tensor, spread: Tensor) -> Tensor:
         """Return the share of S2 at t1 in each pixel of the result, where that can be relied on.

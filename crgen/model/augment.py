@@ -136,7 +136,7 @@ def vary(batch: Batch, bands: tuple[str, ...], rng: torch.Generator, tinted: flo
     shown, _ = paint_clouds(target, bands, missed, rng)
     s2_t2 = torch.where(seen & batch.clear, shown, torch.nan)
     clear_t1 = batch.clear_t1 * (opacity < HAZE)
-    return Batch(s1_t1, s2_t1, s1_t2, target, clear_t1, batch.clear), s2_t2
+    return batch._replace(s1_t1=s1_t1, s2_t1=s2_t1, s1_t2=s1_t2, target=target, clear_t1=clear_t1), s2_t2
 
 
 def leave(batch: Batch, bands: tuple[str, ...], rng: torch.Generator) -> tuple[Batch, Tensor]:

@@ -56,8 +56,8 @@ class GeneratorConfig:
     """``adaptive``: features that are regressed on the seen pixels of t2."""
     waves: int = 256
     """``adaptive``: waves of the inputs that are regressed on the seen pixels of t2 for a first estimate."""
-    gate: int = 32
-    """``adaptive``: channels of the network that tells how far S2 at t1 can be relied on."""
+    gate: int = 20
+    """``adaptive``: channels, at half resolution, of the network that tells how far S2 at t1 can be relied on."""
     dropout: float = 0.0
     """``paper``: dropout probability in DownUpBlock and before the output (training only)."""
 

@@ -138,6 +138,8 @@ class Batch(NamedTuple):
     target: Tensor
     clear_t1: Tensor
     """How much of the ground S2 at t1 shows, 0 (cloud) to 1, float32; NaN where that is unknown."""
+    flooded: Tensor
+    """1 where t2 is flooded, else 0, float32; NaN where that is unknown."""
     clear: Tensor
 
 
@@ -147,17 +149,16 @@ def collate(samples: list[Sample]) -> Batch:
     def stacked(arrays: list[NDArray[Any]]) -> Tensor:
         return torch.from_numpy(np.stack(arrays))
 
-    unknown = np.nan
+    def known(masks: list[NDArray[np.bool_] | None]) -> Tensor:
+        unknown = np.full(samples[0].clear.shape, np.nan, np.float32)
+        return stacked([unknown if mask is None else mask.astype(np.float32) for mask in masks])
+
     return Batch(
         stacked([s.s1_t1 for s in samples]),
         stacked([s.s2_t1 for s in samples]),
         stacked([s.s1_t2 for s in samples]),
         stacked([s.target for s in samples]),
-        stacked(
-            [
-                np.full(s.clear.shape, unknown, np.float32) if s.clear_t1 is None else s.clear_t1.astype(np.float32)
-                for s in samples
-            ]
-        ),
+        known([s.clear_t1 for s in samples]),
+        known([s.flooded for s in samples]),
         stacked([s.clear for s in samples]),
     )

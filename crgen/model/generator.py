@@ -125,6 +125,13 @@ class Generator(nn.Module):
         """Do the work of :meth:`forward`."""
         raise NotImplementedError
 
+    def relied_on(self, s1_t1: Tensor, s2_t1: Tensor) -> Tensor | None:
+        """Return :attr:`Prediction.reliability` alone, ``(batch, 1, y, x)``; None for a form that has none.
+
+        Arguments as :meth:`forward`'s.
+        """
+        return None
+
     def evidence(self, s1_t1: Tensor, s2_t1: Tensor, s1_t2: Tensor, s2_t2: Tensor) -> Tensor:
         """Return what the seen pixels of each window tell of others, ``(batch, evidence_size)``; it adds up.
 

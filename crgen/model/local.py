@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+REACH = (7, 21)
+"""Sides in pixels of the local means that pixels are regressed on beside themselves; products use the first."""
+
 
 def local_sum(x: Tensor, side: int) -> Tensor:
     """Return the mean over ``side`` × ``side`` pixels, 0 beyond the border; wide ones at a quarter of the size."""

@@ -1,7 +1,7 @@
 """Losses of the generator and the discriminator.
 
 A term of the generator's loss takes the prediction, the true reflectance ``(batch, band, y, x)`` in [0, 1] and the
-pixels that count ``(batch, 1, y, x)``, and returns one value per sample, ``(batch,)``.
+pixels that count, or how much each does, ``(batch, 1, y, x)``, and returns one value per sample, ``(batch,)``.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ class Perceptual(nn.Module):
 
     def forward(self, made: Prediction, truth: Tensor, counts: Tensor) -> Tensor:
         """Return the loss of each sample; see the module."""
-        x = torch.where(counts, made.reflectance, truth)[:, self.picks]
+        x = torch.where(counts.bool(), made.reflectance, truth)[:, self.picks]
         x, y = ((image.clamp(0, 1) - self.mean) / self.deviation for image in (x, truth[:, self.picks]))
         total = x.new_zeros(x.shape[0])
         for i, layer in enumerate(self.features):

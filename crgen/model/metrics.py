@@ -1,7 +1,7 @@
 """Image quality between a generated and a true image, over the pixels that count.
 
 All functions take reflectance in [0, 1], ``(batch, band, y, x)``, and a mask ``(batch, 1, y, x)`` of the pixels that
-count (boolean or 0/1), and return one value per image, ``(batch,)``, NaN where no pixel counts.
+count (boolean, or how much each counts), and return one value per image, ``(batch,)``, NaN where no pixel counts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _C1, _C2 = 0.01**2, 0.03**2
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     """Return the mean of ``x`` over bands and the mask's pixels, per image."""
-    kept = torch.where(mask.bool(), x, 0.0)
+    kept = torch.where(mask.bool(), x, 0.0) * mask
     return kept.sum((1, 2, 3)) / (mask.to(x.dtype).sum((1, 2, 3)) * x.shape[1])
 
 

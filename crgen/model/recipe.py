@@ -67,6 +67,9 @@ class Recipe:
     """How inputs are varied beside crops and turns, see :data:`crgen.model.augment.VARIATIONS`."""
     losses: Mapping[str, float] = field(default_factory=lambda: {"l1": 1.0, "ms_ssim": 0.15, "auxiliary": 0.2})
     """Weights of the terms of :data:`crgen.model.losses.TERMS`, of ``perceptual`` and of ``reliability``."""
+    flooded: float = 1.0
+    """How much a pixel known to be flooded at t2 counts in the terms of :data:`~crgen.model.losses.TERMS`; all others
+    count 1."""
     optimiser: Optimiser = Optimiser()
     schedule: Literal["cosine", "plateau", "constant"] = "cosine"
     """``cosine``: to 1 % of the peak at the last step. ``plateau``: half after 10 epochs without a better mean loss."""
@@ -93,6 +96,8 @@ class Recipe:
             raise ValueError("steps, epochs, batch and validate_every must be at least 1")
         if self.crop < 32 or self.crop % 32:
             raise ValueError("the crop must be a multiple of 32")
+        if not 0 < self.flooded < math.inf:
+            raise ValueError(f"flooded pixels count {self.flooded}; give a positive number, e.g. 3")
         if not 0 <= self.ema < 1 or not 0 <= self.seed < 2**31:
             raise ValueError("ema must be from 0 to below 1, the seed from 0 to below 2^31")
         if self.schedule == "plateau" and self.warmup:
@@ -168,6 +173,7 @@ _BASE = Recipe(
         "reliability": 1.0,
         "gaussian": 0.01,
     },
+    flooded=3.0,
     ema=0.998,
 )
 

@@ -42,15 +42,21 @@ def build_optimiser(module: nn.Module, settings: Optimiser) -> torch.optim.Optim
     return kind(groups, lr=settings.learning_rate, betas=settings.betas)
 
 
-def similarity(made: Prediction, batch: Batch, s2_t2: Tensor, terms: dict[str, Term]) -> dict[str, Tensor]:
-    """Return each term over clear pixels that were not shown, mean over the samples that have enough of them."""
+def similarity(
+    made: Prediction, batch: Batch, s2_t2: Tensor, terms: dict[str, Term], flooded: float = 1.0
+) -> dict[str, Tensor]:
+    """Return each term over clear pixels that were not shown, mean over the samples that have enough of them.
+
+    Pixels known to be flooded count ``flooded`` times as much as others.
+    """
     counts = batch.clear & ~torch.isfinite(s2_t2).all(1, keepdim=True)
     usable = counts.float().mean((1, 2, 3)) > MIN_CLEAR
     if not usable.any():
         return {name: made.reflectance.sum() * 0 for name in terms}
     images = {name: image.float()[usable] for name, image in made._asdict().items() if image is not None}
     truth = torch.nan_to_num(batch.target)[usable]
-    return {name: term(Prediction(**images), truth, counts[usable]).mean() for name, term in terms.items()}
+    weight = (counts * (1 + (flooded - 1) * torch.nan_to_num(batch.flooded)))[usable]
+    return {name: term(Prediction(**images), truth, weight).mean() for name, term in terms.items()}
 
 
 class Trainer:
@@ -95,6 +101,7 @@ class Trainer:
     ) -> None:
         self._check(generator, recipe, data, discriminator, perceptual, processes)
         self.recipe, self.validate, self.log = recipe, validate, log
+        self.gate_alone = set(recipe.losses) == {"reliability"} and discriminator is None
         self.checkpoint, self.checkpoint_every, self.origin = checkpoint, checkpoint_every, origin
         self.device, self.workers, self.processes = torch.device(device), workers, processes
         self.steps, self.epoch_steps = recipe.total_steps(len(data)), recipe.epoch_steps(len(data))
@@ -147,6 +154,9 @@ class Trainer:
             raise TrainingError(
                 f"there is no loss '{min(unknown)}'; choose from {', '.join(TERMS)}, perceptual, reliability"
             )
+        alone = set(recipe.losses) == {"reliability"} and discriminator is None
+        if alone and type(generator).relied_on is Generator.relied_on:
+            raise TrainingError("the recipe weighs nothing but reliability, of which the generator's form makes none")
         if (recipe.adversary is None) != (discriminator is None):
             raise TrainingError("a recipe with an adversary needs a discriminator, and one without takes none")
         if ("perceptual" in recipe.losses) != (perceptual is not None):
@@ -186,14 +196,22 @@ class Trainer:
         s2_t2 = item.s2_t2.to(self.device, non_blocking=True)
         values = self._set_rates()
         self.generator.train()
+        weights, adversary = dict(self.recipe.losses), self.recipe.adversary
         with self._autocast():
-            made = self.generator(batch.s1_t1, batch.s2_t1, batch.s1_t2, s2_t2)
-        terms = similarity(made, batch, s2_t2, self.terms)
-        weights = dict(self.recipe.losses)
-        if "reliability" in weights and made.reliability is not None:
-            terms["reliability"] = reliability_error(made.reliability, batch.clear_t1, batch.s2_t1)
-        adversary = self.recipe.adversary
-        if adversary is not None and self.discriminator is not None and self.step >= adversary.start:
+            if self.gate_alone:
+                made, reliability = None, self.generator.relied_on(batch.s1_t1, batch.s2_t1)
+            else:
+                made = self.generator(batch.s1_t1, batch.s2_t1, batch.s1_t2, s2_t2)
+                reliability = made.reliability
+        terms = {} if made is None else similarity(made, batch, s2_t2, self.terms, self.recipe.flooded)
+        if "reliability" in weights and reliability is not None:
+            terms["reliability"] = reliability_error(reliability, batch.clear_t1, batch.s2_t1)
+        if (
+            adversary is not None
+            and made is not None
+            and self.discriminator is not None
+            and self.step >= adversary.start
+        ):
             condition = condition_of(self.generator, batch.s1_t1, batch.s2_t1, batch.s1_t2)
             fake = self.generator.scale_reflectance(made.reflectance.float(), clip=False)
             # Where the truth is cloudy or missing there is nothing real to show: the same pixels stand in both images.

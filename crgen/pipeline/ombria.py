@@ -154,7 +154,7 @@ class Ombria:
             name=number + (" backward" if self._reverse else ""),
             event=event_of(int(number)),
             clear_t1=~(missing | cloud_mask(s2_before))[None],
-            flooded=(flood > 0)[None] & ~missing,
+            flooded=None if self._reverse else (flood > 0)[None] & ~missing,
         )
 
     def _read(self, number: str) -> tuple[NDArray[np.uint8], ...]:

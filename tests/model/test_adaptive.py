@@ -8,14 +8,13 @@ import torch
 from crgen.model.adaptive import (
     CENTRE,
     PERSISTENCE,
-    REACH,
     SPREAD,
     AdaptiveGenerator,
     lent_share,
 )
 from crgen.model.config import preset
 from crgen.model.generator import Generator
-from crgen.model.local import local_mean, local_sum
+from crgen.model.local import REACH, local_mean, local_sum
 from crgen.model.ridge import LENT
 
 from .scenes import Inputs, inputs, trained
@@ -73,6 +72,25 @@ def test_a_closed_gate_lets_nothing_of_the_optical_t1_through() -> None:
     given, other = inputs(generator.config), inputs(generator.config, seed=3)
     assert torch.equal(generator(*given).reflectance, generator(*given._replace(s2_t1=other.s2_t1)).reflectance)
     assert not torch.equal(generator(*given).reflectance, generator(*given._replace(s1_t1=other.s1_t1)).reflectance)
+
+
+def test_the_gate_alone_says_what_the_whole_generator_relies_on(adaptive: Generator) -> None:
+    given = inputs(adaptive.config)
+    assert torch.equal(adaptive.relied_on(given.s1_t1, given.s2_t1), adaptive(*given).reliability)
+
+
+def test_the_gate_is_told_what_departs_from_the_ground_the_radar_shows() -> None:
+    generator, radar = adaptive_parts(64)
+    heard: list[torch.Tensor] = []
+    generator.reliability.enter.register_forward_pre_hook(lambda module, given: heard.append(given[0]))
+    here = torch.ones(1, 1, 64, 64)
+    ground = torch.cat([0.5 * radar[:, :1], -radar[:, :1], 0.2 + 0 * radar[:, :1]], 1)
+    shadow = torch.zeros_like(here)
+    shadow[..., 20:30, 20:30] = -0.4
+    generator.reliability(radar[:, :1], here, ground + shadow, here)
+    surprise = heard[0][:, -3:]
+    assert surprise[..., 20:30, 20:30].max() < -0.2
+    assert surprise[..., 40:, 40:].abs().mean() < 0.05
 
 
 def test_what_is_missing_at_t1_is_not_relied_on(adaptive: Generator) -> None:
@@ -205,12 +223,14 @@ def test_local_means_are_those_of_average_pooling(side: int) -> None:
 
 def test_trees_have_their_say_only_in_what_is_like_what_was_seen() -> None:
     generator, rng = trained(preset("tiny")), torch.Generator().manual_seed(0)
-    image, told, first, o2 = (torch.randn(1, n, 64, 64, generator=rng) for n in (3, 5, 3, 3))
+    image, told, first, o2 = (0.1 * torch.randn(1, n, 64, 64, generator=rng) for n in (3, 5, 3, 3))
+    o2 += 1
     seen, like = torch.ones(1, 1, 64, 64), torch.ones(1, 1, 64, 64)
     seen[..., 32:] = 0
     like[..., 48:] = 0
     mixed = generator.with_trees(image, told, first, o2, seen, like)
-    assert torch.equal(mixed[..., 48:], image[..., 48:])
+    assert torch.equal(mixed[..., 50:], image[..., 50:]), "but for a rim as wide as their grain is smoothed"
+    assert not torch.equal(mixed[..., 48:50], image[..., 48:50])
     shown = mixed[..., :32] - o2[..., :32]
     assert shown.square().mean() < (image - o2)[..., :32].square().mean() / 2
     assert torch.equal(generator.with_trees(image, told, first, o2, seen, 0.4 * like), image), "nothing sure to grow on"

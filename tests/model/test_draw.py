@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -57,6 +58,25 @@ def test_samples_smaller_than_the_crop_are_padded_with_missing_pixels() -> None:
         assert image.isnan().sum() == 6 * image.shape[1] * (64**2 - 40**2)
     assert not (batch.clear & batch.target.isnan().any(1, keepdim=True)).any()
     assert batch.clear.float().mean() > 0.3
+
+
+class Wet(Patches):
+    """Where the target is dark is flooded."""
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = super().__getitem__(index)
+        return sample._replace(flooded=sample.target[:1] == np.float32(0.05))
+
+
+def test_crops_know_which_pixels_are_flooded() -> None:
+    recipe = replace(PLAIN, crop=64, variation="mild")
+    batch = Steps(Wet(side=40), recipe, 6).draw(0).batch
+    assert torch.equal(batch.flooded.isnan(), batch.target[:, :1].isnan())
+    wet = batch.flooded == 1
+    assert 0.1 < float(wet.float().mean()) < 0.9
+    for image, flood in zip(batch.target[:, 0], wet[:, 0], strict=True):
+        assert image[flood].unique().numel() == 1, "one colour of water, tinted or not"
+    assert Steps(Patches(), PLAIN, 6).draw(0).batch.flooded.isnan().all()
 
 
 class Overcast(Patches):

@@ -121,6 +121,7 @@ def test_the_perceptual_loss_is_zero_for_the_truth_and_blind_to_pixels_that_do_n
     assert loss.min() > 0.01
     assert (perceptual(Prediction(truth), truth, counts) == 0).all()
     assert torch.equal(perceptual(Prediction(torch.where(counts, made, 7.0)), truth, counts), loss)
+    assert torch.equal(perceptual(Prediction(made), truth, 3.0 * counts), loss), "whatever weight a pixel has"
 
 
 def test_the_perceptual_loss_sees_true_colour_where_it_is_made(vgg: Path) -> None:

@@ -66,6 +66,8 @@ def test_backward_in_time_t1_and_t2_change_places() -> None:
     np.testing.assert_array_equal(backward.s2_t1, forward.target)
     np.testing.assert_array_equal(backward.target, forward.s2_t1)
     assert backward.name != forward.name
+    assert forward.flooded is not None
+    assert backward.flooded is None, "the flood is at t1"
 
 
 @needs_ombria

@@ -54,6 +54,7 @@ def test_a_recipe_changes_field_by_field() -> None:
         ({"stepps": 3}, "stepps"),
         ({"precision": "float8"}, "precision"),
         ({"seed": -1}, "seed"),
+        ({"flooded": 0}, "flooded pixels count 0"),
         ({"keep_best": True}, "needs validate_every"),
         ({"schedule": "plateau"}, "no warmup"),
     ],

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from crgen.errors import TrainingError
 from crgen.model.config import GeneratorConfig, preset
-from crgen.model.data import Batch, PatchDataset, collate
+from crgen.model.data import Batch, PatchDataset, Sample, collate
 from crgen.model.draw import step_rng
 from crgen.model.generator import Generator, Prediction, build_generator
-from crgen.model.losses import TERMS
+from crgen.model.losses import TERMS, reliability_error
 from crgen.model.recipe import Optimiser, Recipe
 from crgen.model.train import Trainer, similarity
 
@@ -199,6 +199,57 @@ def test_the_loss_counts_clear_hidden_pixels_only() -> None:
     assert all(perfect[name] < 1e-4 < losses[name] for name in losses if name not in ("gaussian", "auxiliary"))
     nothing = batch._replace(clear=torch.zeros_like(batch.clear))
     assert not any(similarity(Prediction(made, variance=made, prior=made), nothing, s2_t2, TERMS).values())
+
+
+def test_flooded_pixels_count_as_much_as_the_recipe_says() -> None:
+    batch = collate([Patches()[i] for i in range(2)])
+    flooded = torch.zeros_like(batch.flooded)
+    flooded[0, :, :16] = 1
+    batch = batch._replace(flooded=flooded, clear=torch.ones_like(batch.clear))
+    target, unseen = torch.full_like(batch.target, 0.2), torch.full_like(batch.target, torch.nan)
+    batch = batch._replace(target=target)
+    wet_wrong = Prediction(target + 0.1 * flooded)
+    terms = {"l1": TERMS["l1"]}
+    once, thrice = (float(similarity(wet_wrong, batch, unseen, terms, times)["l1"]) for times in (1.0, 3.0))
+    share = float(flooded[0].mean())
+    assert once == pytest.approx(0.1 * share / 2)
+    assert thrice == pytest.approx(0.1 * 3 * share / (1 + 2 * share) / 2)
+    unknown = batch._replace(flooded=torch.full_like(flooded, torch.nan))
+    assert float(similarity(wet_wrong, unknown, unseen, terms, 3.0)["l1"]) == pytest.approx(once)
+
+
+class HalfClouded(Patches):
+    """Patches of which S2 at t1 is known to be clear on the left and bright cloud on the right."""
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = super().__getitem__(index)
+        clear = np.ones_like(sample.clear)
+        clear[..., self.side // 2 :] = False
+        return sample._replace(s2_t1=np.where(clear, sample.s2_t1, np.float32(0.8)), clear_t1=clear)
+
+
+def test_a_recipe_of_reliability_alone_runs_and_teaches_the_gate_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recipe = replace(SHORT, steps=20, losses={"reliability": 1.0}, optimiser=Optimiser(learning_rate=3e-3))
+    trainer = training(TINY, recipe, HalfClouded())
+    monkeypatch.setattr(trainer.generator, "generate", None)
+    batch = collate([HalfClouded()[0]])
+
+    def error() -> float:
+        with torch.no_grad():
+            reliability = trainer.generator.relied_on(batch.s1_t1, batch.s2_t1)
+        assert reliability is not None
+        return float(reliability_error(reliability, batch.clear_t1, batch.s2_t1))
+
+    before, first = state(trainer.generator), error()
+    trainer.run()
+    after = state(trainer.generator)
+    learned = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert learned == {"reliability"}
+    assert error() < 0.8 * first
+    with pytest.raises(TrainingError, match="weighs nothing but reliability"):
+        training(TINY_PAPER, recipe, Patches())
 
 
 def test_a_sample_without_clear_pixels_does_not_dilute_the_others() -> None:
