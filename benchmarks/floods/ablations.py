@@ -2,10 +2,11 @@
 
     python -m benchmarks.floods.ablations DATA OUT [--steps N] [--every N] [--only NAME,NAME]
 
-All are trained by the recipe of `base` on the data of its first stage, for N steps of 4 crops of 128² px from the same
-seed; the complete one also from two more seeds: differences within their spread say nothing. The U-Net has as many
-parameters. A row that OUT (`ablations.json`) holds already is not trained again. Columns as `benchmarks.floods`'s, and
-two that leave an image of t1 out.
+All are trained as the last stage of `base` is, with the gate and the first estimate of the shipped weights, for N steps
+of 4 crops of 128² px from the same seed; the complete one also from two more seeds: differences within their spread say
+nothing. Rows "at once" learn all from nothing in these steps: compare them with "everything learned at once". The
+U-Net has as many parameters. A row that OUT (`ablations.json`) holds already is not trained again. Columns as
+`benchmarks.floods`'s, and two that leave an image of t1 out.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ from crgen.model.data import Sample, collate
 from crgen.model.generator import Generator, present, standardise
 from crgen.model.metrics import psnr, ssim
 from crgen.model.recipe import RECIPES, changed
-from crgen.model.ridge import SceneRidge, WaveRidge
-from crgen.model.train import Trainer
+from crgen.model.ridge import SceneRidge, WaveRidge, thinned
+from crgen.model.train import Trainer, learned
+from crgen.model.weights import load_model
 from crgen.pipeline.ombria import Ombria
 
 CONDITIONS = (
@@ -52,7 +54,7 @@ class Unsolved(torch.nn.Module):
         super().__init__()
         self.ridge = ridge
 
-    def forward(self, features: Tensor, target: Tensor, seen: Tensor, lent: Tensor | None = None) -> Any:
+    def forward(self, features: Tensor, target: Tensor, seen: Tensor, *given: Any) -> Any:
         return self.ridge(features, target, torch.zeros_like(seen))
 
 
@@ -74,10 +76,10 @@ class Straight(AdaptiveGenerator):
     """The linear regression alone is the first estimate."""
 
     def first_estimate(
-        self, features: Tensor, told: Tensor, o2: Tensor, seen: Tensor, lent: Tensor | None = None
+        self, features: Tensor, told: Tensor, o2: Tensor, seen: Tensor, lent: Tensor | None = None, every: int = 1
     ) -> tuple[Tensor, Tensor]:
         linear = self.estimate(features, o2, seen, lent)
-        return linear.image, linear.spread(features)
+        return thinned(linear.image, every), linear.spread(thinned(features, every))
 
 
 class Treeless(AdaptiveGenerator):
@@ -158,6 +160,9 @@ class Variant:
     """Whether events of few patches are drawn more often."""
     flooded: float = RECIPES["base"].flooded
     """How much a flooded pixel counts in the losses."""
+    at_once: bool = False
+    """Whether the gate and the first estimate are learned with the rest, from nothing; else they are those of the
+    shipped weights."""
     seed: int = 0
 
 
@@ -165,6 +170,7 @@ VARIANTS = {
     "complete": Variant(),
     "complete, second seed": Variant(seed=1),
     "complete, third seed": Variant(seed=2),
+    "everything learned at once": Variant(at_once=True),
     "no solve at all: seen pixels as a plain input": Variant(Treeless, unsolved("estimate", "waves", "adapt")),
     "no first estimate": Variant(change=unsolved("estimate", "waves")),
     "no waves in the first estimate": Variant(Straight),
@@ -174,10 +180,10 @@ VARIANTS = {
     "open skip for S2 at t1": Variant(change=open_gate, without=("reliability",)),
     "S2 at t1 not filled": Variant(Unfilled),
     "nothing persists where the radar did not change": Variant(Forgetful),
-    "gate not supervised": Variant(without=("reliability",)),
-    "instance norm on S2 at t1": Variant(NormalisedOptical),
-    "radar in absolute dB": Variant(AbsoluteRadar),
-    "no painted clouds": Variant(augment={"paint_clouds": clear_sky}),
+    "at once, gate not supervised": Variant(without=("reliability",), at_once=True),
+    "at once, instance norm on S2 at t1": Variant(NormalisedOptical, at_once=True),
+    "at once, radar in absolute dB": Variant(AbsoluteRadar, at_once=True),
+    "at once, no painted clouds": Variant(augment={"paint_clouds": clear_sky}, at_once=True),
     "flooded pixels count as others": Variant(flooded=1.0),
     "all patches drawn alike": Variant(even=False),
     "no tint": Variant(augment={"tint": same}),
@@ -194,9 +200,14 @@ def train(variant: Variant, data: Path, steps: int) -> Generator:
     """Return a variant, trained."""
     torch.manual_seed(variant.seed)
     generator = variant.form(preset("base"))
+    if not variant.at_once:
+        shipped, own = load_model("base").generator, generator.state_dict()
+        before = {n: t for n, t in shipped.state_dict().items() if not learned(n, "rest", generator.parts)}
+        generator.load_state_dict({**own, **before})
     variant.change(generator)
     losses = {name: weight for name, weight in RECIPES["base"].losses.items() if name not in variant.without}
     settings = {"steps": steps, "crop": 128, "warmup": 50, "ema": 0.99, "precision": "bfloat16", "seed": variant.seed}
+    settings["part"] = "all" if variant.at_once else "rest"
     recipe = changed(RECIPES["base"], {**settings, "losses": losses, "flooded": variant.flooded})
     with ExitStack() as stack:
         for name, function in variant.augment.items():

@@ -7,8 +7,8 @@ into a Swin tower. It departs where the paper's form loses what users need:
 - S2 at t1 passes a learned reliability per pixel, never an open skip, so clouds are not copied: where it cannot be
   relied on, it is filled by regressing what can on the radar, inside the scene;
 - pixels of t2 that were seen clear decide the scene's radiometry: two ridge regressions on local means of the inputs,
-  a linear one for each part of the window and one for the whole window on waves of them, give a first estimate, their
-  mean. The network sees what that leaves, and its own features are regressed on the rest (:mod:`crgen.model.ridge`).
+  a linear one for each part of the window and one for the whole window on waves of them, are mixed to a first estimate.
+  The network sees what that leaves, and its own features are regressed on the rest (:mod:`crgen.model.ridge`).
   Where nothing was seen, the network's prior stands; where other windows lend what they saw, the first estimate does;
   where the window saw much, trees grown on it have the larger say in what is like it (:mod:`crgen.model.forest`);
 - where nothing was seen and the radar of both dates agrees, the result leans on S2 at t1: the few floods it was trained
@@ -17,6 +17,7 @@ into a Swin tower. It departs where the paper's form loses what users need:
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -30,7 +31,7 @@ from crgen.model.generator import Generator, Prediction, present, standardise
 from crgen.model.layers import FusionAttention
 from crgen.model.local import REACH, local_mean, local_sum
 from crgen.model.reliability import Reliability
-from crgen.model.ridge import LENT, SceneRidge, WaveRidge
+from crgen.model.ridge import LENT, SceneRidge, WaveRidge, thinned
 from crgen.model.swin import SwinTower
 
 NEAR = (7, 31)
@@ -43,6 +44,8 @@ LIKENESS = 0.1
 """Spread about the seen pixels (see :meth:`Regression.spread`) at which that share is half, as is that of trees."""
 SMOOTH = 5
 """Side in pixels over which what trees change is averaged: few trees leave a grain."""
+BLEND = 30.0
+"""Change of what mixes the two regressions when its parameter changes by 1: it must move far at others' pace."""
 CENTRE = SPREAD = 0.15
 """Reflectance of a usual land pixel, and its spread: optical values are centred and scaled by them inside."""
 
@@ -73,6 +76,8 @@ class Prepared(NamedTuple):
 class AdaptiveGenerator(Generator):
     """The default generator. Predicts a variance too."""
 
+    parts = MappingProxyType({"reliability": ("reliability",), "estimate": ("estimate", "fill", "waves", "blend")})
+
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__(config)
         p, b = len(config.pols), len(config.bands)
@@ -83,9 +88,10 @@ class AdaptiveGenerator(Generator):
         shared = torch.tensor([1, 1] + once * (1 + len(REACH)) + once + [0] * p * b)
         self.estimate = SceneRidge(len(shared), b, learn_mean=True, shared=shared.float())
         with torch.no_grad():
-            self.estimate.mean[2 + 2 * p : 2 + 2 * p + b] = torch.eye(b)
+            self.estimate.start[2 + 2 * p : 2 + 2 * p + b] = torch.eye(b)
         self.fill = SceneRidge(1 + 8 * p, b, learn_mean=True)
         self.waves = WaveRidge((2 + len(REACH)) * (2 * p + b), config.waves, b)
+        self.blend = nn.Parameter(torch.zeros(2))
         self.stem_t1 = stem(p + 1 + b + 1, s)
         self.stem_t2 = stem(p + 1 + 2 * b + 2 + len(NEAR) * (b + 1), s)
         self.down_t1 = nn.Sequential(down(s, w), Residual(w))
@@ -176,6 +182,12 @@ class AdaptiveGenerator(Generator):
         relied: Tensor = self.reliability(r1, radar1, o1, optical1)
         return relied
 
+    def estimated(self, s1_t1: Tensor, s2_t1: Tensor, s1_t2: Tensor, s2_t2: Tensor, every: int) -> Tensor:
+        """See :meth:`Generator.estimated`."""
+        x = self.prepared(s1_t1, s2_t1, s1_t2, s2_t2)
+        image, _ = self.first_estimate(x.features, self.textures(x.features), x.o2, x.seen, every=every)
+        return image * SPREAD + CENTRE
+
     def blind_backscatter(self, s1: Tensor, here: Tensor) -> Tensor:
         """Return backscatter with the window's mean and deviation taken out; missing pixels are 0."""
         return standardise(s1 / 6, here)
@@ -191,9 +203,11 @@ class AdaptiveGenerator(Generator):
         return torch.lerp(self.fill(about, o1, reliability).image, o1, reliability)
 
     def first_estimate(
-        self, features: Tensor, told: Tensor, o2: Tensor, seen: Tensor, lent: Tensor | None = None
+        self, features: Tensor, told: Tensor, o2: Tensor, seen: Tensor, lent: Tensor | None = None, every: int = 1
     ) -> tuple[Tensor, Tensor]:
         """Return S2 at t2 by regressions alone, and how far a pixel lies from the seen ones.
+
+        How much of either regression is taken goes by the number of pixels seen.
 
         Args:
             features: what the linear regression goes by.
@@ -201,10 +215,14 @@ class AdaptiveGenerator(Generator):
             o2: S2 at t2.
             seen: where it was seen.
             lent: see :meth:`Generator.forward`.
+            every: see :func:`thinned`.
         """
         linear = self.estimate(features, o2, seen, lent)
-        waves = linear.prior + self.waves(told, o2 - linear.prior, seen)
-        return (linear.image + waves) / 2, linear.spread(features)
+        waves = thinned(linear.prior, every) + self.waves(told, o2 - linear.prior, seen, every)
+        several, more = BLEND * self.blend
+        share = torch.sigmoid(several + more * (seen.sum((1, 2, 3)) / 1000 + 0.03).log())
+        image = torch.lerp(thinned(linear.image, every), waves, share[:, None, None, None])
+        return image, linear.spread(thinned(features, every))
 
     def features(self, radar: Tensor, o1: Tensor, radar_means: list[Tensor], reliability: Tensor) -> Tensor:
         """Return what the first estimate is regressed on: the inputs, their local means, and products of these.
@@ -226,20 +244,19 @@ class AdaptiveGenerator(Generator):
     def with_trees(self, image: Tensor, told: Tensor, first: Tensor, o2: Tensor, seen: Tensor, like: Tensor) -> Tensor:
         """Return the image, mixed with trees grown on the seen pixels as far as these are many.
 
-        Half of the trees are told the first estimate too. What they change is averaged over :data:`SMOOTH`.
+        What they change is averaged over :data:`SMOOTH`.
 
         Args:
             image: what to mix them with.
             told: what they go by, see :meth:`textures`.
-            first: the first estimate.
+            first: the first estimate, told them too.
             o2: S2 at t2.
             seen: where it was seen.
             like: how far a pixel is like those that were seen clear at both dates, 0 to 1: from what they never met,
                 as from filled S2 at t1, trees lead anywhere. They are grown where this is over a half.
         """
         sure = seen * (like > 0.5)
-        grown = (forest(told, o2, sure) + forest(torch.cat([told, first], 1), o2, sure)) / 2
-        change = forest_share(sure) * like * (grown - image)
+        change = forest_share(sure) * like * (forest(torch.cat([told, first], 1), o2, sure) - image)
         return image + local_mean(change, torch.ones_like(seen), SMOOTH)
 
     def persistence(self, radar_change: Tensor, here: Tensor, spread: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ class GeneratorConfig:
     """Channels of the decoder, coarsest scale first."""
     features: int = 16
     """``adaptive``: features that are regressed on the seen pixels of t2."""
-    waves: int = 256
+    waves: int = 512
     """``adaptive``: waves of the inputs that are regressed on the seen pixels of t2 for a first estimate."""
     gate: int = 20
     """``adaptive``: channels, at half resolution, of the network that tells how far S2 at t1 can be relied on."""

@@ -9,6 +9,8 @@ Inputs are in physical units with NaN where data is missing, as in the Stack; th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -71,6 +73,8 @@ class Generator(nn.Module):
 
     db_low: Tensor
     db_span: Tensor
+    parts: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    """Parts that can be learned by themselves (:attr:`Recipe.part`): the modules and parameters of each."""
     evidence_size = 0
     """Numbers in :meth:`evidence`; 0 for a form that learns nothing from other windows."""
 
@@ -125,12 +129,25 @@ class Generator(nn.Module):
         """Do the work of :meth:`forward`."""
         raise NotImplementedError
 
-    def relied_on(self, s1_t1: Tensor, s2_t1: Tensor) -> Tensor | None:
-        """Return :attr:`Prediction.reliability` alone, ``(batch, 1, y, x)``; None for a form that has none.
+    def relied_on(self, s1_t1: Tensor, s2_t1: Tensor) -> Tensor:
+        """Return :attr:`Prediction.reliability` alone, ``(batch, 1, y, x)``, by the part ``reliability``.
 
         Arguments as :meth:`forward`'s.
+
+        Raises:
+            NotImplementedError: for a form without such a part.
         """
-        return None
+        raise NotImplementedError
+
+    def estimated(self, s1_t1: Tensor, s2_t1: Tensor, s1_t2: Tensor, s2_t2: Tensor, every: int) -> Tensor:
+        """Return the reflectance by the part ``estimate`` alone, of one pixel of each ``every`` rows and columns.
+
+        Other arguments as :meth:`forward`'s.
+
+        Raises:
+            NotImplementedError: for a form without such a part.
+        """
+        raise NotImplementedError
 
     def evidence(self, s1_t1: Tensor, s2_t1: Tensor, s1_t2: Tensor, s2_t2: Tensor) -> Tensor:
         """Return what the seen pixels of each window tell of others, ``(batch, evidence_size)``; it adds up.

@@ -67,6 +67,10 @@ class Recipe:
     """How inputs are varied beside crops and turns, see :data:`crgen.model.augment.VARIATIONS`."""
     losses: Mapping[str, float] = field(default_factory=lambda: {"l1": 1.0, "ms_ssim": 0.15, "auxiliary": 0.2})
     """Weights of the terms of :data:`crgen.model.losses.TERMS`, of ``perceptual`` and of ``reliability``."""
+    part: Literal["all", "reliability", "estimate", "rest"] = "all"
+    """What is learned: a part of the generator by itself (:attr:`Generator.parts`), of which nothing else is run, or
+    ``rest``, all that is in no such part. ``estimate`` is learned where some of t2 is shown, or its prior would be the
+    light of the few scenes it is trained on, and scored on one pixel of each 2 × 2."""
     flooded: float = 1.0
     """How much a pixel known to be flooded at t2 counts in the terms of :data:`~crgen.model.losses.TERMS`; all others
     count 1."""
@@ -96,6 +100,10 @@ class Recipe:
             raise ValueError("steps, epochs, batch and validate_every must be at least 1")
         if self.crop < 32 or self.crop % 32:
             raise ValueError("the crop must be a multiple of 32")
+        if (self.part == "reliability") != (set(self.losses) == {"reliability"}):
+            raise ValueError("the part 'reliability' is learned by the loss 'reliability' alone, and nothing else is")
+        if self.part not in ("all", "rest") and self.adversary is not None:
+            raise ValueError(f"the part '{self.part}' is learned without an adversary")
         if not 0 < self.flooded < math.inf:
             raise ValueError(f"flooded pixels count {self.flooded}; give a positive number, e.g. 3")
         if not 0 <= self.ema < 1 or not 0 <= self.seed < 2**31:

@@ -26,11 +26,18 @@ TILE = 32
 PACE = 1e4
 """Change of a precision when its parameter changes by 1: they must move far at the pace of other weights."""
 
+SLOW = 0.2
+"""Change of a coefficient of the prior mean when its parameter changes by 1: at the pace of others it learns the few
+scenes it is shown by heart."""
+
 KERNEL = 3.0
 """Width of the Gaussian kernel whose waves the learning starts from, in deviations of the inputs."""
 
 AT_ONCE = 2048
 """Pixels whose waves are held at a time."""
+
+MOST = 2048
+"""Seen pixels regressed on waves, at most, spread over the seen ones."""
 
 LENT = 300.0
 """Pixels for which what other windows lend counts at most: a window that sees more of its own goes by these."""
@@ -87,14 +94,21 @@ class SceneRidge(nn.Module):
         self.local_change = nn.Parameter(torch.zeros(len(scales)))
         """Learned, as powers of :data:`PACE`: the precision of a coefficient over ``precision``, and of each
         refinement over the window's solution, at first 3."""
-        mean = torch.zeros(features, bands)
-        self.mean = nn.Parameter(mean) if learn_mean else nn.Buffer(mean, persistent=False)
+        self.start = nn.Buffer(torch.zeros(features, bands), persistent=False)
+        """The prior mean that learning starts from."""
+        self.mean_change = nn.Parameter(torch.zeros(features, bands)) if learn_mean else None
+        """Learned, in units of :data:`SLOW`."""
         self.shared = nn.Buffer(torch.ones(features) if shared is None else shared, persistent=False)
+
+    @property
+    def mean(self) -> Tensor:
+        """The prior mean of the coefficients, ``(feature, band)``."""
+        return self.start if self.mean_change is None else self.start + SLOW * self.mean_change
 
     @property
     def evidence_size(self) -> int:
         """Numbers in :meth:`evidence`."""
-        features, bands = self.mean.shape
+        features, bands = self.start.shape
         return 1 + features * (features + 1) // 2 + features * bands
 
     def evidence(self, features: Tensor, target: Tensor, seen: Tensor) -> Tensor:
@@ -112,7 +126,7 @@ class SceneRidge(nn.Module):
 
     def _moved(self, prior: Tensor, lent: Tensor) -> tuple[Tensor, Tensor]:
         """Return the prior's mean and precision, moved by what other windows lend, for each window."""
-        size, bands = self.mean.shape
+        size, bands = self.start.shape
         count, triangle, moment = torch.split(lent, [1, size * (size + 1) // 2, size * bands], 1)
         row, col = torch.triu_indices(size, size, device=lent.device)
         gram = lent.new_zeros(len(lent), size, size)
@@ -152,7 +166,7 @@ class SceneRidge(nn.Module):
                 gram_near = torch.bmm(near, gram.flatten(2)).view_as(gram)
                 residual = torch.bmm(near, moment.flatten(2)).view_as(moment) - gram_near @ solution
                 solution = solution + torch.cholesky_solve(residual, torch.linalg.cholesky(gram_near + local * prior))
-            made = _apply(solution.view(-1, down, across, *self.mean.shape), pixels)
+            made = _apply(solution.view(-1, down, across, *self.start.shape), pixels)
             return Regression(_image(made, height, width, down), _image(before, height, width, down), factor)
 
 
@@ -175,33 +189,61 @@ class WaveRidge(nn.Module):
         self.precision_change = nn.Parameter(torch.zeros(1 + inputs + waves))
         """Learned, as powers of :data:`PACE`: the precision of a coefficient over 100."""
 
-    def forward(self, inputs: Tensor, target: Tensor, seen: Tensor) -> Tensor:
-        """Return the regression's value at all pixels, ``(batch, band, y, x)`` float32, 0 where nothing was seen.
+    def forward(self, inputs: Tensor, target: Tensor, seen: Tensor, every: int = 1) -> Tensor:
+        """Return the regression's value, ``(batch, band, y, x)`` float32, 0 where nothing was seen.
 
-        One pixel of each 2 × 2 is regressed: neighbours say nearly the same.
+        Four seen pixels count as one: neighbours say nearly the same.
 
         Args:
             inputs: ``(batch, input, y, x)``; their mean and deviation over the window do not matter.
             target: what to regress, ``(batch, band, y, x)``; read where ``seen``, finite everywhere.
-            seen: weight of each pixel, 0 to 1, ``(batch, 1, y, x)``.
+            seen: 1 where a pixel was seen, else 0, ``(batch, 1, y, x)``.
+            every: predict one pixel of each so many rows and columns, see :func:`thinned`.
         """
         with torch.autocast(inputs.device.type, enabled=False):
             x = inputs.float()
             x = (x - x.mean((2, 3), keepdim=True)) / (x.std((2, 3), keepdim=True) + 0.05)
-            pixels, weights, values = (a[..., 1::2, 1::2].float().flatten(2) for a in (x, seen, target))
+            at, weight = _spread_over(seen.flatten(1))
+            pixels, values = (
+                a.float().flatten(2).gather(2, at[:, None].expand(-1, a.shape[1], -1)) for a in (x, target)
+            )
             pixels = self._features(pixels)
-            weighted = pixels * weights
+            weighted = pixels * weight[:, None] / 4
             gram = weighted @ pixels.transpose(1, 2) + torch.diag(100 * PACE**self.precision_change)
             moment = weighted @ values.transpose(1, 2)
             solution = torch.cholesky_solve(moment, torch.linalg.cholesky(gram)).transpose(1, 2)
+            x = thinned(x, every)
             made = [solution @ self._features(some) for some in torch.split(x.flatten(2), AT_ONCE, 2)]
-            return torch.cat(made, 2).view(target.shape)
+            return torch.cat(made, 2).view(*target.shape[:2], *x.shape[2:])
 
     def _features(self, pixels: Tensor) -> Tensor:
         pixels = pixels.clamp(-4, 4)
         directions = self.directions.expand(len(pixels), -1, -1)
         waves = torch.baddbmm(self.phases[:, None], directions, pixels).cos()
         return torch.cat([torch.ones_like(pixels[:, :1]), pixels, waves], 1)
+
+
+def thinned(x: Tensor, every: int) -> Tensor:
+    """Return one pixel of each ``every`` rows and columns, the last of them."""
+    return x[..., every - 1 :: every, every - 1 :: every]
+
+
+def _spread_over(seen: Tensor) -> tuple[Tensor, Tensor]:
+    """Choose at most :data:`MOST` of the seen pixels, evenly among them, for each window.
+
+    Args:
+        seen: 1 or 0, ``(batch, pixel)``.
+
+    Returns:
+        Which pixels, and for how many each stands, 0 beyond the last, both ``(batch, MOST)``.
+    """
+    number = seen.long().cumsum(1)
+    count = number[:, -1:]
+    order = torch.arange(min(MOST, seen.shape[1]), device=seen.device)
+    step = (count / len(order)).clamp(min=1)
+    wanted = (order * step).long() + 1
+    at = torch.searchsorted(number, wanted).clamp(max=seen.shape[1] - 1)
+    return at, step * (wanted <= count)
 
 
 def _tiles(x: Tensor, down: int, across: int) -> Tensor:

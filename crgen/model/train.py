@@ -7,7 +7,7 @@ them, so a run that was interrupted and resumed follows the same curve as one th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,11 @@ from crgen.model.log import TrainingLog
 from crgen.model.losses import ADVERSARIAL, TERMS, Term, gradient_penalty, reliability_error, score_losses
 from crgen.model.processes import Processes
 from crgen.model.recipe import Optimiser, Recipe, learning_rate
+from crgen.model.ridge import thinned
 
 Values = dict[str, float]
+THIN = 2
+"""Rows and columns of which one pixel is scored where the part ``estimate`` is learned: neighbours say the same."""
 ADVERSARY_VALUES = ("d_loss", "d_penalty", "d_real", "d_fake", "discriminator_gradient", "adversarial")
 """What a step tells of the adversary; NaN before it takes part."""
 
@@ -40,6 +43,12 @@ def build_optimiser(module: nn.Module, settings: Optimiser) -> torch.optim.Optim
     ]
     kind = torch.optim.AdamW if settings.name == "adamw" else torch.optim.Adam
     return kind(groups, lr=settings.learning_rate, betas=settings.betas)
+
+
+def learned(name: str, part: str, parts: Mapping[str, tuple[str, ...]]) -> bool:
+    """Return whether the parameter ``name`` is learned where ``part`` is, see :attr:`Recipe.part`."""
+    of = next((p for p, modules in parts.items() if name.split(".")[0] in modules), "rest")
+    return part in ("all", of)
 
 
 def similarity(
@@ -101,7 +110,6 @@ class Trainer:
     ) -> None:
         self._check(generator, recipe, data, discriminator, perceptual, processes)
         self.recipe, self.validate, self.log = recipe, validate, log
-        self.gate_alone = set(recipe.losses) == {"reliability"} and discriminator is None
         self.checkpoint, self.checkpoint_every, self.origin = checkpoint, checkpoint_every, origin
         self.device, self.workers, self.processes = torch.device(device), workers, processes
         self.steps, self.epoch_steps = recipe.total_steps(len(data)), recipe.epoch_steps(len(data))
@@ -110,6 +118,8 @@ class Trainer:
         if perceptual is not None:
             self.terms["perceptual"] = perceptual.to(self.device)
 
+        for name, parameter in generator.named_parameters():
+            parameter.requires_grad_(learned(name, recipe.part, generator.parts))
         self.generator = generator.to(self.device)
         self.generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.processes.align(self.generator)
@@ -154,9 +164,8 @@ class Trainer:
             raise TrainingError(
                 f"there is no loss '{min(unknown)}'; choose from {', '.join(TERMS)}, perceptual, reliability"
             )
-        alone = set(recipe.losses) == {"reliability"} and discriminator is None
-        if alone and type(generator).relied_on is Generator.relied_on:
-            raise TrainingError("the recipe weighs nothing but reliability, of which the generator's form makes none")
+        if recipe.part not in ("all", "rest", *generator.parts):
+            raise TrainingError(f"a generator of form {config.form} has no part '{recipe.part}' to learn by itself")
         if (recipe.adversary is None) != (discriminator is None):
             raise TrainingError("a recipe with an adversary needs a discriminator, and one without takes none")
         if ("perceptual" in recipe.losses) != (perceptual is not None):
@@ -198,8 +207,14 @@ class Trainer:
         self.generator.train()
         weights, adversary = dict(self.recipe.losses), self.recipe.adversary
         with self._autocast():
-            if self.gate_alone:
-                made, reliability = None, self.generator.relied_on(batch.s1_t1, batch.s2_t1)
+            made, reliability = None, None
+            if self.recipe.part == "reliability":
+                reliability = self.generator.relied_on(batch.s1_t1, batch.s2_t1)
+            elif self.recipe.part == "estimate":
+                made = Prediction(self.generator.estimated(batch.s1_t1, batch.s2_t1, batch.s1_t2, s2_t2, THIN))
+                shown = torch.isfinite(s2_t2).all(1).any(2).any(1)[:, None, None, None]
+                batch = batch._replace(clear=batch.clear & shown)
+                batch, s2_t2 = Batch(*(thinned(t, THIN) for t in batch)), thinned(s2_t2, THIN)
             else:
                 made = self.generator(batch.s1_t1, batch.s2_t1, batch.s1_t2, s2_t2)
                 reliability = made.reliability

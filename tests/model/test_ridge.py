@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from crgen.model.ridge import LENT, TILE, SceneRidge, WaveRidge, _apply, _image, _tiles
+from crgen.model.ridge import LENT, MOST, TILE, SceneRidge, WaveRidge, _apply, _image, _spread_over, _tiles, thinned
 
 
 def scene(seed: int = 0, features: int = 4, bands: int = 3, side: int = 2 * TILE) -> tuple[Tensor, Tensor, Tensor]:
@@ -25,7 +25,7 @@ def ridge(scales: tuple[float, ...] = (), *, learn_mean: bool = True, features: 
     solver = SceneRidge(features, bands, scales, learn_mean=learn_mean).requires_grad_(False)
     solver.precision_change.copy_(torch.randn(features) / 10)
     if learn_mean:
-        solver.mean.copy_(torch.randn(features, bands))
+        solver.start.copy_(torch.randn(features, bands))
     return solver
 
 
@@ -194,6 +194,28 @@ def test_waves_do_not_depend_on_the_unit_of_the_inputs() -> None:
     solver, inputs, target, seen = wave_scene()
     expected = solver(30 * inputs, target, seen)
     torch.testing.assert_close(solver(90 * inputs - 5, target, seen), expected, atol=0.01, rtol=0)
+
+
+@given(st.lists(st.integers(0, 3000), min_size=1, max_size=3), st.integers(0, 2**31))
+def test_seen_pixels_are_chosen_evenly_and_stand_for_all(counts: list[int], seed: int) -> None:
+    rng = torch.Generator().manual_seed(seed)
+    seen = torch.stack([(torch.randperm(4096, generator=rng) < count).float() for count in counts])
+    at, weight = _spread_over(seen)
+    assert at.shape == weight.shape == (len(counts), MOST)
+    for pixels, chosen, stands, count in zip(seen, at, weight, counts, strict=True):
+        kept = chosen[stands > 0]
+        assert (pixels[kept] > 0).all()
+        assert len(kept.unique()) == len(kept) == min(count, MOST)
+        assert float(stands.sum()) == pytest.approx(count, rel=1e-4)
+        order = pixels.long().cumsum(0)[kept]
+        assert count == 0 or order.diff(prepend=order.new_zeros(1)).max() <= -(-count // MOST), "no gap is wider"
+
+
+def test_waves_can_be_predicted_for_some_pixels_only() -> None:
+    solver, inputs, target, seen = wave_scene()
+    whole = solver(inputs, target, seen)
+    torch.testing.assert_close(solver(inputs, target, seen, every=2), whole[..., 1::2, 1::2], atol=1e-5, rtol=0)
+    assert torch.equal(thinned(whole, 1), whole)
 
 
 def test_each_window_of_a_batch_has_its_own_waves_solution() -> None:

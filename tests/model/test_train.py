@@ -19,7 +19,7 @@ from crgen.model.data import Batch, PatchDataset, Sample, collate
 from crgen.model.draw import step_rng
 from crgen.model.generator import Generator, Prediction, build_generator
 from crgen.model.losses import TERMS, reliability_error
-from crgen.model.recipe import Optimiser, Recipe
+from crgen.model.recipe import RECIPES, Optimiser, Recipe
 from crgen.model.train import Trainer, similarity
 
 from .patches import Patches
@@ -27,6 +27,8 @@ from .scenes import TINY_PAPER
 
 TINY = preset("tiny")
 SHORT = Recipe(steps=6, batch=2, crop=32, warmup=2)
+GATE = replace(SHORT, part="reliability", losses={"reliability": 1.0})
+ESTIMATE = replace(SHORT, part="estimate", losses={"log_error": 1.0})
 
 
 def training(config: GeneratorConfig, recipe: Recipe, data: PatchDataset, path: Path | None = None) -> Trainer:
@@ -40,6 +42,14 @@ def state(generator: Generator) -> dict[str, Tensor]:
 
 def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[n], b[n]) for n in a)
+
+
+def learned_by(trainer: Trainer, on_step: Any = lambda step, values: None) -> set[str]:
+    """Run and return which modules' parameters changed."""
+    before = state(trainer.generator)
+    trainer.run(on_step)
+    after = state(trainer.generator)
+    return {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
 
 
 def stop_after(steps: int) -> Any:
@@ -231,7 +241,7 @@ class HalfClouded(Patches):
 def test_a_recipe_of_reliability_alone_runs_and_teaches_the_gate_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    recipe = replace(SHORT, steps=20, losses={"reliability": 1.0}, optimiser=Optimiser(learning_rate=3e-3))
+    recipe = replace(GATE, steps=20, optimiser=Optimiser(learning_rate=3e-3))
     trainer = training(TINY, recipe, HalfClouded())
     monkeypatch.setattr(trainer.generator, "generate", None)
     batch = collate([HalfClouded()[0]])
@@ -239,16 +249,44 @@ def test_a_recipe_of_reliability_alone_runs_and_teaches_the_gate_and_nothing_els
     def error() -> float:
         with torch.no_grad():
             reliability = trainer.generator.relied_on(batch.s1_t1, batch.s2_t1)
-        assert reliability is not None
         return float(reliability_error(reliability, batch.clear_t1, batch.s2_t1))
 
-    before, first = state(trainer.generator), error()
-    trainer.run()
-    after = state(trainer.generator)
-    learned = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
-    assert learned == {"reliability"}
+    first = error()
+    assert learned_by(trainer) == {"reliability"}
     assert error() < 0.8 * first
-    with pytest.raises(TrainingError, match="weighs nothing but reliability"):
+
+
+def test_the_first_estimate_is_learned_by_itself_on_one_pixel_of_four(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = replace(ESTIMATE, steps=40, crop=64, warmup=2, optimiser=Optimiser(learning_rate=3e-3, weight_decay=0))
+    trainer = training(TINY, recipe, Patches(side=64))
+    monkeypatch.setattr(trainer.generator, "generate", None)
+    made: list[torch.Size] = []
+    estimated = trainer.generator.estimated
+
+    def watched(*given: Any) -> Tensor:
+        image = estimated(*given)
+        made.append(image.shape)
+        return image
+
+    monkeypatch.setattr(trainer.generator, "estimated", watched)
+    losses: list[float] = []
+    changed = learned_by(trainer, lambda step, values: losses.append(values["loss"]))
+    assert changed == {"estimate", "fill", "waves", "blend"}
+    assert set(made) == {(2, 3, 32, 32)}
+    assert np.mean(losses[-10:]) < np.mean(losses[:10]) - 0.5
+    blind = replace(recipe, variation="none")
+    assert not learned_by(training(TINY, blind, Patches(side=64))), "where nothing is shown nothing is learned"
+
+
+def test_the_rest_is_learned_on_the_gate_and_the_estimate_as_they_are() -> None:
+    every = {name.split(".")[0] for name, _ in build_generator(TINY).named_parameters()}
+    changed = learned_by(training(TINY, replace(SHORT, part="rest", losses=RECIPES["tiny"].losses), HalfClouded()))
+    assert changed == every - {"reliability", "estimate", "fill", "waves", "blend"}
+
+
+@pytest.mark.parametrize("recipe", [GATE, ESTIMATE])
+def test_a_form_without_such_a_part_is_refused(recipe: Recipe) -> None:
+    with pytest.raises(TrainingError, match=f"form paper has no part '{recipe.part}'"):
         training(TINY_PAPER, recipe, Patches())
 
 
