@@ -16,7 +16,7 @@ from scipy.ndimage import uniform_filter
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from crgen.model.data import PatchDataset, Sample
-from crgen.model.forest import forest
+from crgen.model.forest import FEWEST, forest
 
 Array = NDArray[np.float32]
 TREES = {"max_iter": 150, "max_leaf_nodes": 31, "learning_rate": 0.1, "random_state": 0, "early_stopping": False}
@@ -153,7 +153,7 @@ def seen_trees(view: View) -> Array:
 def seen_forest(view: View) -> Array:
     """The extremely randomised trees that `base` holds, told the features and each pixel's place, by themselves."""
     seen = seen_of(view)
-    if seen.sum() < 50:
+    if seen.sum() < FEWEST:
         return copy(view)
     given = features(view)[1:], np.nan_to_num(view.s2_t2), seen[None].astype(np.float32)
     return forest(*(torch.from_numpy(a)[None] for a in given))[0].numpy()
