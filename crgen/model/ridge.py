@@ -200,6 +200,8 @@ class WaveRidge(nn.Module):
             seen: 1 where a pixel was seen, else 0, ``(batch, 1, y, x)``.
             every: predict one pixel of each so many rows and columns, see :func:`thinned`.
         """
+        if not torch.is_grad_enabled() and not seen.any():
+            return torch.zeros_like(thinned(target, every), dtype=torch.float32)
         with torch.autocast(inputs.device.type, enabled=False):
             x = inputs.float()
             x = (x - x.mean((2, 3), keepdim=True)) / (x.std((2, 3), keepdim=True) + 0.05)
