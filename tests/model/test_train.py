@@ -15,11 +15,11 @@ from torch import Tensor
 
 from crgen.errors import TrainingError
 from crgen.model.config import GeneratorConfig, preset
-from crgen.model.data import Batch, PatchDataset, Sample, collate
+from crgen.model.data import Batch, PatchDataset, collate
 from crgen.model.draw import step_rng
 from crgen.model.generator import Generator, Prediction, build_generator
-from crgen.model.losses import TERMS, reliability_error
-from crgen.model.recipe import RECIPES, Optimiser, Recipe
+from crgen.model.losses import TERMS
+from crgen.model.recipe import Optimiser, Recipe
 from crgen.model.train import Trainer, similarity
 
 from .patches import Patches
@@ -27,8 +27,6 @@ from .scenes import TINY_PAPER
 
 TINY = preset("tiny")
 SHORT = Recipe(steps=6, batch=2, crop=32, warmup=2)
-GATE = replace(SHORT, part="reliability", losses={"reliability": 1.0})
-ESTIMATE = replace(SHORT, part="estimate", losses={"log_error": 1.0})
 
 
 def training(config: GeneratorConfig, recipe: Recipe, data: PatchDataset, path: Path | None = None) -> Trainer:
@@ -42,14 +40,6 @@ def state(generator: Generator) -> dict[str, Tensor]:
 
 def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[n], b[n]) for n in a)
-
-
-def learned_by(trainer: Trainer, on_step: Any = lambda step, values: None) -> set[str]:
-    """Run and return which modules' parameters changed."""
-    before = state(trainer.generator)
-    trainer.run(on_step)
-    after = state(trainer.generator)
-    return {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
 
 
 def stop_after(steps: int) -> Any:
@@ -226,68 +216,6 @@ def test_flooded_pixels_count_as_much_as_the_recipe_says() -> None:
     assert thrice == pytest.approx(0.1 * 3 * share / (1 + 2 * share) / 2)
     unknown = batch._replace(flooded=torch.full_like(flooded, torch.nan))
     assert float(similarity(wet_wrong, unknown, unseen, terms, 3.0)["l1"]) == pytest.approx(once)
-
-
-class HalfClouded(Patches):
-    """Patches of which S2 at t1 is known to be clear on the left and bright cloud on the right."""
-
-    def __getitem__(self, index: int) -> Sample:
-        sample = super().__getitem__(index)
-        clear = np.ones_like(sample.clear)
-        clear[..., self.side // 2 :] = False
-        return sample._replace(s2_t1=np.where(clear, sample.s2_t1, np.float32(0.8)), clear_t1=clear)
-
-
-def test_a_recipe_of_reliability_alone_runs_and_teaches_the_gate_and_nothing_else(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    recipe = replace(GATE, steps=20, optimiser=Optimiser(learning_rate=3e-3))
-    trainer = training(TINY, recipe, HalfClouded())
-    monkeypatch.setattr(trainer.generator, "generate", None)
-    batch = collate([HalfClouded()[0]])
-
-    def error() -> float:
-        with torch.no_grad():
-            reliability = trainer.generator.relied_on(batch.s1_t1, batch.s2_t1)
-        return float(reliability_error(reliability, batch.clear_t1, batch.s2_t1))
-
-    first = error()
-    assert learned_by(trainer) == {"reliability"}
-    assert error() < 0.8 * first
-
-
-def test_the_first_estimate_is_learned_by_itself_on_one_pixel_of_four(monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = replace(ESTIMATE, steps=40, crop=64, warmup=2, optimiser=Optimiser(learning_rate=3e-3, weight_decay=0))
-    trainer = training(TINY, recipe, Patches(side=64))
-    monkeypatch.setattr(trainer.generator, "generate", None)
-    made: list[torch.Size] = []
-    estimated = trainer.generator.estimated
-
-    def watched(*given: Any) -> Tensor:
-        image = estimated(*given)
-        made.append(image.shape)
-        return image
-
-    monkeypatch.setattr(trainer.generator, "estimated", watched)
-    losses: list[float] = []
-    changed = learned_by(trainer, lambda step, values: losses.append(values["loss"]))
-    assert changed == {"estimate", "fill", "waves", "blend"}
-    assert set(made) == {(2, 3, 32, 32)}
-    assert np.mean(losses[-10:]) < np.mean(losses[:10]) - 0.5
-    blind = replace(recipe, variation="none")
-    assert not learned_by(training(TINY, blind, Patches(side=64))), "where nothing is shown nothing is learned"
-
-
-def test_the_rest_is_learned_on_the_gate_and_the_estimate_as_they_are() -> None:
-    every = {name.split(".")[0] for name, _ in build_generator(TINY).named_parameters()}
-    changed = learned_by(training(TINY, replace(SHORT, part="rest", losses=RECIPES["tiny"].losses), HalfClouded()))
-    assert changed == every - {"reliability", "estimate", "fill", "waves", "blend"}
-
-
-@pytest.mark.parametrize("recipe", [GATE, ESTIMATE])
-def test_a_form_without_such_a_part_is_refused(recipe: Recipe) -> None:
-    with pytest.raises(TrainingError, match=f"form paper has no part '{recipe.part}'"):
-        training(TINY_PAPER, recipe, Patches())
 
 
 def test_a_sample_without_clear_pixels_does_not_dilute_the_others() -> None:
