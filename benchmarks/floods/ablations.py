@@ -53,6 +53,7 @@ class Unsolved(torch.nn.Module):
     def __init__(self, ridge: SceneRidge | WaveRidge) -> None:
         super().__init__()
         self.ridge = ridge
+        self.inputs = ridge.inputs if isinstance(ridge, WaveRidge) else 0
 
     def forward(self, features: Tensor, target: Tensor, seen: Tensor, *given: Any) -> Any:
         return self.ridge(features, target, torch.zeros_like(seen))
