@@ -1,12 +1,13 @@
 """What each choice of `base` brings: the same network trained without it, scored on the floods held out.
 
-    python -m benchmarks.floods.ablations DATA OUT [--steps N] [--every N] [--only NAME,NAME]
+    python -m benchmarks.floods.ablations DATA OUT [--steps N] [--every N] [--only NAME;NAME]
 
 All are trained as the last stage of `base` is, with the gate and the first estimate of the shipped weights, for N steps
 of 4 crops of 128² px from the same seed; the complete one also from two more seeds: differences within their spread say
 nothing. Rows "at once" learn all from nothing in these steps: compare them with "everything learned at once". The
-U-Net has as many parameters. A row that OUT (`ablations.json`) holds already is not trained again. Columns as
-`benchmarks.floods`'s, and two that leave an image of t1 out.
+U-Net has as many parameters. Rows of what plays no part in training are scored with the complete one's weights. A row
+that OUT (`ablations.json`) holds already is not trained again. Columns as `benchmarks.floods`'s, and two that leave an
+image of t1 out.
 """
 
 from __future__ import annotations
@@ -164,6 +165,8 @@ class Variant:
     at_once: bool = False
     """Whether the gate and the first estimate are learned with the rest, from nothing; else they are those of the
     shipped weights."""
+    trained: bool = True
+    """False for what plays no part in training: the complete network's weights are scored without it."""
     seed: int = 0
 
 
@@ -175,12 +178,12 @@ VARIANTS = {
     "no solve at all: seen pixels as a plain input": Variant(Treeless, unsolved("estimate", "waves", "adapt")),
     "no first estimate": Variant(change=unsolved("estimate", "waves")),
     "no waves in the first estimate": Variant(Straight),
-    "no trees": Variant(Treeless),
+    "no trees": Variant(Treeless, trained=False),
     "no solve in the last layer": Variant(change=unsolved("adapt")),
     "no refinement for parts of a window": Variant(change=one_scale),
     "open skip for S2 at t1": Variant(change=open_gate, without=("reliability",)),
     "S2 at t1 not filled": Variant(Unfilled),
-    "nothing persists where the radar did not change": Variant(Forgetful),
+    "nothing persists where the radar did not change": Variant(Forgetful, trained=False),
     "at once, gate not supervised": Variant(without=("reliability",), at_once=True),
     "at once, instance norm on S2 at t1": Variant(NormalisedOptical, at_once=True),
     "at once, radar in absolute dB": Variant(AbsoluteRadar, at_once=True),
@@ -272,10 +275,17 @@ def main() -> None:
     for name, variant in VARIANTS.items():
         if name in rows or (given.only and name not in given.only.split(";")):
             continue
-        start = time.perf_counter()
-        trained = train(variant, given.data, given.steps).eval()
-        torch.save(trained.state_dict(), given.out / f"{name.replace(' ', '_')}.pt")
-        rows[name] = score(trained, test, given.every)
+        start, like = time.perf_counter(), name if variant.trained else "complete"
+        weights = given.out / f"{like.replace(' ', '_')}.pt"
+        if variant.trained:
+            trained = train(variant, given.data, given.steps)
+            torch.save(trained.state_dict(), weights)
+        elif not weights.exists():
+            parser.error(f"'{name}' is scored with the weights of 'complete': run that row first")
+        else:
+            trained = variant.form(preset("base"))
+            trained.load_state_dict(torch.load(weights, weights_only=True))
+        rows[name] = score(trained.eval(), test, given.every)
         kept.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
         print(f"{name}: {time.perf_counter() - start:.0f} s {rows[name]}", flush=True)
     if "complete" in rows:

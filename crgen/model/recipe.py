@@ -102,6 +102,8 @@ class Recipe:
             raise ValueError("the crop must be a multiple of 32")
         if (self.part == "reliability") != (set(self.losses) == {"reliability"}):
             raise ValueError("the part 'reliability' is learned by the loss 'reliability' alone, and nothing else is")
+        if self.part == "estimate" and "reliability" in self.losses:
+            raise ValueError("the part 'estimate' makes no reliability: it cannot be learned by the loss 'reliability'")
         if self.part not in ("all", "rest") and self.adversary is not None:
             raise ValueError(f"the part '{self.part}' is learned without an adversary")
         if not 0 < self.flooded < math.inf:

@@ -57,6 +57,7 @@ def test_a_recipe_changes_field_by_field() -> None:
         ({"part": "gate"}, "part"),
         ({"part": "reliability"}, "by the loss 'reliability' alone"),
         ({"losses": {"reliability": 1.0}}, "by the loss 'reliability' alone"),
+        ({"part": "estimate", "losses": {"l1": 1.0, "reliability": 1.0}}, "makes no reliability"),
         ({"part": "estimate", "adversary": {}}, "without an adversary"),
         ({"flooded": 0}, "flooded pixels count 0"),
         ({"keep_best": True}, "needs validate_every"),
