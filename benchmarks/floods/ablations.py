@@ -138,6 +138,20 @@ def one_scale(generator: AdaptiveGenerator) -> None:
         ridge.scales, ridge.local_change = (), torch.nn.Parameter(torch.zeros(0))
 
 
+def no_mean(generator: AdaptiveGenerator) -> None:
+    """Start all regressions from the copy of S2 at t1, or from 0, and learn nothing better."""
+    for ridge in (generator.estimate, generator.fill):
+        ridge.mean_change = None
+
+
+def no_precision(generator: AdaptiveGenerator) -> None:
+    """Leave the precisions of all coefficients as they are at first."""
+    for ridge in (generator.estimate, generator.fill, generator.waves, generator.adapt):
+        fixed = ridge.precision_change.detach()
+        del ridge.precision_change
+        ridge.precision_change = torch.nn.Buffer(fixed)  # type: ignore[assignment]
+
+
 def clear_sky(s2: Tensor, bands: tuple[str, ...], share: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     """Paint nothing."""
     return s2, torch.zeros_like(s2[:, :1])
@@ -184,6 +198,8 @@ VARIANTS = {
     "open skip for S2 at t1": Variant(change=open_gate, without=("reliability",)),
     "S2 at t1 not filled": Variant(Unfilled),
     "nothing persists where the radar did not change": Variant(Forgetful, trained=False),
+    "at once, no prior mean learned": Variant(change=no_mean, at_once=True),
+    "at once, no precision learned": Variant(change=no_precision, at_once=True),
     "at once, gate not supervised": Variant(without=("reliability",), at_once=True),
     "at once, instance norm on S2 at t1": Variant(NormalisedOptical, at_once=True),
     "at once, radar in absolute dB": Variant(AbsoluteRadar, at_once=True),
