@@ -4,6 +4,8 @@
 
 Trains on crops of OMBRIA's training events with and without the discriminator, without VGG: a check of the losses,
 not of the generator. Prints a Markdown table (means of the last 50 steps) and leaves curves (CSV) and a plot in OUT.
+A collapse shows in scores that do not part or part for good, in a generator's gradient that vanishes or explodes, or
+in variety: how far images of different places deviate, as a share of how far the true ones do (0: one image for all).
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from pathlib import Path
 
 import matplotlib
 import torch
+from torch import Tensor
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -23,7 +26,7 @@ import matplotlib.pyplot as plt
 from crgen.model.config import preset
 from crgen.model.data import PatchDataset, Sample
 from crgen.model.discriminator import build_discriminator
-from crgen.model.evaluate import Condition, evaluate
+from crgen.model.evaluate import Condition, Inputs, evaluate
 from crgen.model.generator import Generator, build_generator
 from crgen.model.log import TrainingLog
 from crgen.model.recipe import RECIPES, Adversary, Recipe
@@ -42,7 +45,7 @@ PLAIN = Recipe(
 
 
 def recipes() -> dict[str, Recipe]:
-    """Return the preset's adversary, none, and the paper's own form with its own rates."""
+    """Return the preset's adversary, the same with least squares, none, and the paper's own form with its own rates."""
     chosen = RECIPES["paper"].adversary
     assert chosen is not None
     small = replace(chosen, widths=(16, 32, 64))
@@ -50,6 +53,7 @@ def recipes() -> dict[str, Recipe]:
     paper = Adversary("paper", weight=1.0, penalty=10.0, widths=(16, 32, 64), optimiser=fast)
     return {
         chosen.pair: replace(PLAIN, adversary=small),
+        "least squares": replace(PLAIN, adversary=replace(small, pair="least squares")),
         "none": PLAIN,
         "paper": replace(PLAIN, optimiser=fast, adversary=paper),
     }
@@ -76,7 +80,15 @@ class Crops:
 
 
 def scores(generator: Generator, data: PatchDataset) -> dict[str, float]:
-    return evaluate(generator, data, (Condition("as it is"),)).means(region="all")["as it is"]["generator"]
+    made, true = [], []
+
+    def keep(condition: Condition, sample: Sample, inputs: Inputs, images: dict[str, Tensor], mask: Tensor) -> None:
+        made.append(images["generator"])
+        true.append(torch.nan_to_num(torch.from_numpy(sample.target))[None])
+
+    result = evaluate(generator, data, (Condition("as it is"),), on_images=keep).means(region="all")
+    made_spread, true_spread = (torch.cat(images).std(0).mean() for images in (made, true))
+    return result["as it is"]["generator"] | {"variety": float(made_spread / true_spread)}
 
 
 def rows(path: Path) -> list[dict[str, float]]:
@@ -88,7 +100,8 @@ def main(data: Path, out: Path) -> None:
     torch.set_num_threads(1)
     train, held_out = Crops(Ombria(data, "train"), 3, 128), Crops(Ombria(data, "validation"), 6, 128)
     figure, axes = plt.subplots(1, 3, figsize=(15, 4))
-    print("| adversary | step | D(real) | D(generated) | D's loss | PSNR | SSIM |\n|---|---|---|---|---|---|---|")
+    head = ("adversary", "step", "D(real)", "D(generated)", "D's loss", "G's gradient", "PSNR", "SSIM", "variety")
+    print(f"| {' | '.join(head)} |\n{'|---' * len(head)}|")
     for name, recipe in recipes().items():
         generator = build_generator(CONFIG, 0)
         adversary = recipe.adversary
@@ -104,7 +117,8 @@ def main(data: Path, out: Path) -> None:
                 sum(row.get(key, float("nan")) for row in part) / len(part) for key in ("d_real", "d_fake", "d_loss")
             ]
             cells = [f"{value:.3f}" for value in told] if adversary else ["", "", ""]
-            quality = f"{score['PSNR']:.2f} | {score['SSIM']:.3f}"
+            cells.append(f"{sum(row['generator_gradient'] for row in part) / len(part):.3f}")
+            quality = f"{score['PSNR']:.2f} | {score['SSIM']:.3f} | {score['variety']:.2f}"
             print(f"| {name} | {score['step']:.0f} | {' | '.join(cells)} | {quality} |", flush=True)
         at = [row["step"] for row in steps]
         if adversary is not None:

@@ -184,11 +184,12 @@ class Variant:
     seed: int = 0
 
 
+AT_ONCE = "everything learned at once"
 VARIANTS = {
     "complete": Variant(),
     "complete, second seed": Variant(seed=1),
     "complete, third seed": Variant(seed=2),
-    "everything learned at once": Variant(at_once=True),
+    AT_ONCE: Variant(at_once=True),
     "no solve at all: seen pixels as a plain input": Variant(Treeless, unsolved("estimate", "waves", "adapt")),
     "no first estimate": Variant(change=unsolved("estimate", "waves")),
     "no waves in the first estimate": Variant(Straight),
@@ -260,7 +261,10 @@ def score(generator: Generator, data: Ombria, every: int) -> dict[str, tuple[flo
 
 
 def as_markdown(rows: Mapping[str, Mapping[str, tuple[float, float]]]) -> str:
-    """Return the complete network, the spread of its seeds, and the others' differences from it, PSNR / SSIM."""
+    """Return the complete network, the spread of its seeds, and the others' differences from it, PSNR / SSIM.
+
+    Rows "at once" differ from what learned everything at once, rows of what plays no part in training from their seed.
+    """
     seeds = np.array([[rows[name][c] for c in CONDITIONS] for name in rows if name.startswith("complete")])
     mean, spread = seeds.mean(0), np.ptp(seeds, 0)
     lines = ["| | " + " | ".join(CONDITIONS) + " |", "|---" * (len(CONDITIONS) + 1) + "|"]
@@ -270,7 +274,12 @@ def as_markdown(rows: Mapping[str, Mapping[str, tuple[float, float]]]) -> str:
     }
     for name, row in rows.items():
         if not name.startswith("complete"):
-            change = np.array([row[c] for c in CONDITIONS]) - mean
+            variant, like = VARIANTS[name], mean
+            if variant.at_once and name != AT_ONCE and AT_ONCE in rows:
+                like = np.array([rows[AT_ONCE][c] for c in CONDITIONS])
+            elif not variant.trained:
+                like = np.array([rows["complete"][c] for c in CONDITIONS])
+            change = np.array([row[c] for c in CONDITIONS]) - like
             cells[name] = [f"{dB:+.2f} / {s:+.3f}" for dB, s in change]
     lines += [f"| {name} | " + " | ".join(some) + " |" for name, some in cells.items()]
     return "\n".join(lines)

@@ -11,11 +11,16 @@ from crgen.cli.console import console, note, progress
 
 if TYPE_CHECKING:
     from crgen.model.data import PatchDataset
+    from crgen.model.evaluate import Evaluation
     from crgen.model.generator import Generator
 
+DATA = (
+    "[KIND:]PATH[,option=value…], e.g. the OMBRIA folder. An option of several items has + between them: "
+    "file_bands=B4+B3+B2,s1_scale=0.1+-25."
+)
 Data = Annotated[
     list[str] | None,
-    typer.Option(help="[KIND:]PATH[,option=value…], e.g. the OMBRIA folder. Give it again to mix (weight=…)."),
+    typer.Option(help=f"{DATA} Give it again to mix (weight=…)."),
 ]
 
 
@@ -59,6 +64,7 @@ def train(
 
     Several GPUs: torchrun --no-python --nproc-per-node N -- crgen train …
     """
+    from crgen.model.evaluate import Evaluation
     from crgen.model.weights import save_weights
     from crgen.pipeline.datasets import parse_table
     from crgen.pipeline.training import prepare, read_training_file
@@ -77,7 +83,7 @@ def train(
     if not trainer.processes.first:
         trainer.run()
         return
-    for line in job.notes:
+    for line in (*(f"skipped: {line}" for line in job.skipped), *job.notes):
         note(line)
     mean, told = None, 0
     with progress("training", "steps") as report:
@@ -91,15 +97,14 @@ def train(
             told = len(trainer.skipped)
 
         generator = trainer.run(on_step)
-    if trainer.skipped:
-        note(f"damaged samples skipped: {len(trainer.skipped)}")
-    held_out = {} if job.validation is None else score(generator, job.validation)
-    card = save_weights(job.out, generator, job.card(held_out))
+    scores = Evaluation() if job.validation is None else score(generator, job.validation)
+    count_skipped([*job.skipped, *trainer.skipped, *scores.skipped])
+    card = save_weights(job.out, generator, job.card(scores.means(region="all")))
     console.print(f"{job.out} {card.tensors_sha256}", highlight=False, markup=False)
 
 
 def evaluate(
-    data: Annotated[str | None, typer.Option(help="[KIND:]PATH[,option=value…], e.g. the OMBRIA folder.")] = None,
+    data: Annotated[str | None, typer.Option(help=DATA)] = None,
     config: Annotated[
         Path | None, typer.Option(help="Training configuration: score on its validation data instead.")
     ] = None,
@@ -118,6 +123,7 @@ def evaluate(
 ) -> None:
     """Score weights on held-out data beside copying t1, as Markdown tables."""
     from crgen.errors import RequestError
+    from crgen.model.data import left_out
     from crgen.model.evaluate import Condition
     from crgen.model.weights import load_model
     from crgen.pipeline.datasets import held_out_spec, open_data
@@ -135,21 +141,30 @@ def evaluate(
         opened = open_validation(read_training_file(config, {}), *channels)
     if opened is None:
         raise RequestError(f"{config} names no validation data, and its data have no held-out part")
+    for line in left_out(opened):
+        note(f"skipped: {line}")
     conditions = [Condition("as it is")]
     conditions += [Condition(f"{share:.0%} cloud painted on t1", painted=share) for share in painted or [0.3]]
     conditions += [Condition(f"{share:.0%} of t2 seen", seen=share) for share in seen or [0.1, 0.3]]
     scoring = Scoring(opened, tuple(conditions), fid=fid, out=out)
     with progress("scoring", "patches") as report:
         text = scoring.run(model.generator, report)
+    count_skipped(scoring.skipped)
     console.print(text, highlight=False, markup=False)
 
 
-def score(generator: Generator, data: PatchDataset) -> dict[str, Any]:
-    """Print a generator's scores and return the means over samples."""
+def count_skipped(lines: list[str]) -> None:
+    """Say how many missing or damaged samples were skipped, each counted once, where there were any."""
+    if lines:
+        note(f"skipped as missing or damaged: {len(set(lines))}")
+
+
+def score(generator: Generator, data: PatchDataset) -> Evaluation:
+    """Print a generator's scores and return them."""
     from crgen.model.evaluate import evaluate
     from crgen.model.report import as_markdown
 
     with progress("scoring", "patches") as report:
         results = evaluate(generator, data, on_sample=report)
     console.print(as_markdown(results), highlight=False, markup=False)
-    return results.means(region="all")
+    return results

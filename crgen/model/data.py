@@ -59,6 +59,11 @@ class PatchDataset(Protocol):
         ...
 
 
+def left_out(data: PatchDataset) -> list[str]:
+    """Return what a data set's ``skipped``, if it has that, says of samples it left out when it was opened."""
+    return list(getattr(data, "skipped", ()))
+
+
 class Mixture:
     """Several data sets, drawn from with given weights.
 
@@ -85,6 +90,7 @@ class Mixture:
                 raise TrainingError(f"a data set has the weight {weight}; give a positive number")
         self.parts = [part for part, _ in parts]
         self.weights = torch.tensor([weight for _, weight in parts])
+        self.skipped = list(dict.fromkeys(line for part in self.parts for line in left_out(part)))
 
     def __len__(self) -> int:
         return sum(map(len, self.parts))

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from crgen.errors import TrainingError
 from crgen.model.augment import cloud_opacity, paint_clouds
-from crgen.model.data import DamagedPatch, Part, PatchDataset, Sample, collate
+from crgen.model.data import DamagedPatch, Part, PatchDataset, Sample, collate, left_out
 from crgen.model.generator import SIZE_MULTIPLE, Generator
 from crgen.model.metrics import METRICS
 
@@ -87,7 +87,7 @@ class Evaluation:
     cloudy: list[str] = field(default_factory=list)
     """Samples with too little of their target clear."""
     skipped: list[str] = field(default_factory=list)
-    """What was said of damaged samples."""
+    """What was said of missing and damaged samples."""
 
     def means(self, **where: object) -> dict[str, dict[str, Scores]]:
         """Return mean scores over samples by condition and method, of the records with the given fields.
@@ -134,14 +134,14 @@ def evaluate(
 
     Args:
         methods: by name, or one generator.
-        data: what to score on; damaged samples are passed over and named.
+        data: what to score on; missing and damaged samples are passed over and named.
         conditions: how the inputs are varied.
         on_sample: told of progress.
         on_images: called with each condition, sample, inputs, images by method, and the mask of pixels that counted.
     """
     if isinstance(methods, Generator):
         methods = {GENERATOR: method_of(methods)}
-    result = Evaluation()
+    result = Evaluation(skipped=left_out(data))
     for index in range(len(data)):
         try:
             sample = data[index]

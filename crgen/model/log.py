@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,16 +47,14 @@ class TrainingLog:
             self.events = SummaryWriter(str(folder))
 
     def rewind(self, step: int) -> None:
-        """Drop what an interrupted run wrote after the step it is resumed at."""
-        for name in ("train.csv", "validation.csv"):
-            path = self.folder / name
+        """Drop what an interrupted run wrote after the step it is resumed at, and lines it cut short.
+
+        Raises:
+            TrainingError: if a file cannot be rewritten; it stays as it was.
+        """
+        for path in (self.folder / "train.csv", self.folder / "validation.csv"):
             if path.exists():
-                head, *rows = path.read_text().splitlines(keepends=True) or [""]
-                kept = [row for row in rows if row.split(",", 1)[0].isdigit() and int(row.split(",", 1)[0]) <= step]
-                if step:
-                    path.write_text(head + "".join(kept))
-                else:
-                    path.unlink()
+                _rewrite(path, _head(path.read_text(), step))
 
     def step(self, step: int, values: Mapping[str, float]) -> None:
         """Note the losses of one step."""
@@ -91,7 +90,33 @@ class TrainingLog:
                     writer.writerow(["step", *values])
                 writer.writerow([step, *(f"{v:.6g}" for v in values.values())])
         except OSError as error:
-            raise TrainingError(f"cannot write the log {path} ({error.strerror}); free space") from None
+            raise _unwritable(path, error) from None
         if self.events is not None:
             for key, value in values.items():
                 self.events.add_scalar(f"{path.stem}/{key}", value, step)
+
+
+def _head(text: str, step: int) -> str:
+    """Return the title and the rows up to a step; nothing at step 0."""
+    title, *rows = [line for line in text.splitlines(keepends=True) if line.endswith("\n")] or [""]
+    kept = [row for row in rows if row.split(",", 1)[0].isdigit() and int(row.split(",", 1)[0]) <= step]
+    return title + "".join(kept) if step else ""
+
+
+def _rewrite(path: Path, text: str) -> None:
+    """Replace a file's text by atomic rename, or remove the file where no text is left."""
+    part = path.with_name(path.name + ".part")
+    try:
+        if text:
+            part.write_text(text)
+            part.replace(path)
+        else:
+            path.unlink()
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> TrainingError:
+    return TrainingError(f"cannot write the log {path} ({error.strerror}); free space")

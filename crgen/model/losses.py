@@ -63,7 +63,7 @@ def log_error(made: Prediction, truth: Tensor, counts: Tensor) -> Tensor:
 def gaussian(made: Prediction, truth: Tensor, counts: Tensor) -> Tensor:
     """Negative log-likelihood of the truth under the predicted mean and variance, up to a constant.
 
-    Trains the variance alone: the mean is left to the other terms.
+    The mean itself is not moved towards the truth by it: that is left to the other terms. What the two share is.
     """
     if made.variance is None:
         raise RequestError("the loss 'gaussian' needs a generator that predicts a variance")

@@ -207,7 +207,19 @@ RECIPES: dict[str, Recipe] = {
 }
 """The recipe of each preset.
 
-``paper`` is the paper's but for what its discriminator needs to take hold (``benchmarks/adversarial.py``): hinge with
-R1 in place of a critic's loss on sigmoids, and rates of 2e-4 and 3e-3 (the paper: 1e-3 for both), as a generator at
-1e-3 outruns the discriminator: both scores then stay equal. ``adversary.pair = "paper"`` is the paper's own form.
+``paper`` is the paper's but for what its discriminator needs to take hold (``benchmarks/adversarial.py``), as a
+generator at the paper's rate outruns it: both scores then stay equal.
+
+=============================  ===================  ================================================================
+what                           here                 in the paper
+=============================  ===================  ================================================================
+pair                           hinge, with R1       a critic's loss on sigmoids, a least-squares generator
+learning rates                 2e-4; 3e-3           1e-3 for both
+the discriminator's betas      (0.5, 0.99)          (0.9, 0.999)
+weight of the adversary        0.05                 1
+weight of the penalty          1e-3                 10, of the gradient between images
+loss of the auxiliary image    L1, of weight 1      not told
+=============================  ===================  ================================================================
+
+The paper's column is ``adversary.pair = "paper"`` with the fields that ``examples/train_paper.toml`` gives.
 """

@@ -25,8 +25,8 @@ def as_markdown(evaluation: Evaluation, fid: Mapping[tuple[str, str], float] | N
     notes = []
     if evaluation.cloudy:
         notes.append(f"{len(evaluation.cloudy)} samples with less than half of the target clear were left out.")
-    if evaluation.skipped:
-        notes.append(f"{len(evaluation.skipped)} damaged samples were skipped: {'; '.join(evaluation.skipped)}")
+    if skipped := list(dict.fromkeys(evaluation.skipped)):
+        notes.append(f"Skipped as missing or damaged: {len(skipped)} ({'; '.join(skipped)})")
     return "\n\n".join(part for part in (*parts, *notes) if part)
 
 

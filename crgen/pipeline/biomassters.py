@@ -22,7 +22,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from crgen.errors import TrainingError
 from crgen.model.data import DamagedPatch, Sample
-from crgen.pipeline.channels import positions
+from crgen.pipeline.channels import Several, positions
 
 POLS = ("VV", "VH")
 BANDS = ("B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B11", "B12")
@@ -57,8 +57,8 @@ class BioMassters:
         pols: tuple[str, ...] = POLS,
         bands: tuple[str, ...] = BANDS,
         *,
-        chips: tuple[str, ...] | None = None,
-        months: tuple[int, ...] | None = None,
+        chips: Several[tuple[str, ...] | None] = None,
+        months: Several[tuple[int, ...] | None] = None,
         max_cloud: float = 0.5,
         max_gap: int = 11,
         orbit: Literal["ascending", "descending"] = "ascending",

@@ -106,6 +106,8 @@ def guess_kind(path: Path) -> str:
 def parse_table(text: str) -> dict[str, Any]:
     """Read ``[KIND:]PATH[,option=value…]`` as a table, e.g. ``ombria:../OMBRIA,split=train,weight=2``.
 
+    Values stay text here; what opens the data reads them, those of several items with ``+`` between.
+
     Raises:
         RequestError: if an option has no value.
     """
@@ -158,5 +160,6 @@ def open_data(spec: DataSpec, pols: tuple[str, ...], bands: tuple[str, ...]) -> 
         return kind.open(spec.path, **{**chosen, **spec.options})
     except ValidationError as error:
         first = error.errors()[0]
-        option = ".".join(str(part) for part in first["loc"])
-        raise RequestError(f"data '{spec.kind}': option '{option}': {first['msg']}") from None
+        option, *place = first["loc"]
+        item = "".join(f", item {int(index) + 1}" for index in place)
+        raise RequestError(f"data '{spec.kind}': option '{option}'{item}: {first['msg']}") from None

@@ -24,7 +24,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from crgen.errors import RequestError, TrainingError
 from crgen.model.data import DamagedPatch, Sample
-from crgen.pipeline.channels import positions
+from crgen.pipeline.channels import Several, positions
 
 Array = NDArray[np.float32]
 SUFFIXES = (".tif", ".tiff", ".png", ".npy")
@@ -50,7 +50,7 @@ class PairedPatches:
         nodata: number that means missing, beside NaN and what a file itself declares.
         key: regular expression searched for in a file's name without suffix, whose first group is the name shared by
             the images of a sample, e.g. ``_(\\d+)$``; the whole name if not given.
-        only: text file with the names to use, one a line.
+        only: text file with the names to use, one a line; one without any image is skipped and named like the others.
 
     Raises:
         RequestError: if ``key`` is no regular expression with a group.
@@ -69,10 +69,10 @@ class PairedPatches:
         s2_t1: str,
         s1_t2: str,
         target: str,
-        file_pols: tuple[str, ...],
-        file_bands: tuple[str, ...],
-        s1_scale: tuple[float, float],
-        s2_scale: tuple[float, float],
+        file_pols: Several[tuple[str, ...]],
+        file_bands: Several[tuple[str, ...]],
+        s1_scale: Several[tuple[float, float]],
+        s2_scale: Several[tuple[float, float]],
         clear: str | None = None,
         nodata: float | None = None,
         key: str | None = None,
@@ -88,8 +88,7 @@ class PairedPatches:
         listed = {name: _images(folder, place, _pattern(key)) for name, place in places.items()}
         names = sorted(set().union(*listed.values()))
         if only is not None:
-            wanted = _lines(only)
-            names = [name for name in names if name in wanted]
+            names = sorted(_lines(only))
         lacking = {name: [place for place, images in listed.items() if name not in images] for name in names}
         self.skipped = [f"{folder}: '{name}' has no {', '.join(gaps)}" for name, gaps in lacking.items() if gaps]
         self.names = [name for name, gaps in lacking.items() if not gaps]

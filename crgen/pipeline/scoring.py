@@ -44,6 +44,8 @@ class Scoring:
         self.data, self.conditions, self.out = data, conditions, out
         self.fid = None if fid is None else Fid(fid, data.bands)
         self.rows: list[Row] = []
+        self.skipped: list[str] = []
+        """What the run said of missing and damaged samples."""
         self._scored, self._every = 0, -(-len(data) // PICTURES)
         if out is not None:
             check_writable(out)
@@ -56,10 +58,11 @@ class Scoring:
             OutputError: if the results cannot be written.
         """
         result = evaluate(generator, self.data, self.conditions, on_sample, self._look)
+        self.skipped = result.skipped
         if not result.records:
             raise TrainingError(
-                f"none of {len(self.data)} samples can be scored: {len(result.cloudy)} have less than half of their "
-                f"target clear, {len(result.skipped)} are damaged"
+                f"none of {len(result.cloudy) + len(result.skipped)} samples can be scored: {len(result.cloudy)} have "
+                f"less than half of their target clear, {len(result.skipped)} are missing or damaged"
             )
         text = self._text(result, generator)
         if self.out is not None:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from crgen.errors import OutputError, RequestError
 from crgen.model.card import ModelCard
 from crgen.model.config import GeneratorConfig, preset
-from crgen.model.data import DamagedPatch, Mixture, PatchDataset, Sample
+from crgen.model.data import DamagedPatch, Mixture, PatchDataset, Sample, left_out
 from crgen.model.discriminator import build_discriminator
 from crgen.model.evaluate import validation_scores
 from crgen.model.generator import build_generator
@@ -102,6 +102,8 @@ class Job:
     out: Path
     specs: list[DataSpec]
     validation: PatchDataset | None
+    skipped: list[str] = field(default_factory=list)
+    """What was said of samples that the data left out when they were opened."""
     notes: list[str] = field(default_factory=list)
 
     def card(self, held_out: dict[str, Any]) -> ModelCard:
@@ -183,9 +185,9 @@ def prepare(file: TrainingFile) -> Job:
         workers=file.workers if file.workers is not None else 8 if device.startswith("cuda") else 0,
         processes=processes,
     )
-    notes = [f"skipped: {line}" for part in data.parts for line in getattr(part, "skipped", ())]
-    notes += [f"resuming {state} at step {trainer.step}"] if trainer.step else []
-    return Job(trainer, file.preset, file.out, specs, validation, notes)
+    skipped = left_out(data) + (left_out(validation) if validation is not None else [])
+    notes = [f"resuming {state} at step {trainer.step}"] if trainer.step else []
+    return Job(trainer, file.preset, file.out, specs, validation, list(dict.fromkeys(skipped)), notes)
 
 
 def _recipe(file: TrainingFile) -> Recipe:

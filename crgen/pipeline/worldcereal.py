@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from crgen.errors import TrainingError
 from crgen.model.data import Sample
-from crgen.pipeline.channels import positions
+from crgen.pipeline.channels import Several, positions
 
 POLS = ("VV", "VH")
 MONTHS_BANDS = ("B2", "B3", "B4", "B5", "B6", "B7", "B8", "B11", "B12")
@@ -78,7 +78,7 @@ class WorldCereal:
         part: Literal["dates", "months"] = "dates",
         max_days: int = 120,
         min_clear: float = 0.5,
-        between: tuple[str, str] | None = None,
+        between: Several[tuple[str, str] | None] = None,
     ) -> None:
         self.pols, self.bands, self.part = pols, bands, part
         channels = (

@@ -54,17 +54,18 @@ def test_damaged_patches_are_named_once_and_counted(crgen, here, data):
     lines = [line for line in outcome.err.splitlines() if line.startswith("note:")]
     assert len(lines) == 2
     assert re.match(r"note: skipped: OMBRIA image .*S2_after_0002\.png is damaged", lines[0])
-    assert lines[1] == "note: damaged samples skipped: 1"
+    assert lines[1] == "note: skipped as missing or damaged: 1"
 
 
-def test_a_run_stopped_by_a_signal_says_so_and_goes_on_where_it_was(here, data):
-    """With a process that prepares batches: the signal reaches that one too."""
-    words = ("train", "--data", data, "--out", here / "mine.safetensors", *TINY, "--steps", "3000", "--workers", "1")
-    with (here / "config.toml").open("w") as file:
-        file.write("checkpoint_every = 1\n")
+def test_a_run_stopped_by_a_signal_says_so_and_goes_on_where_it_was(crgen, here, data):
+    """With a process that prepares batches: the signal reaches that one too. Nothing is held out and scored."""
+    write_ombria(data, ("0343",))
+    (here / "config.toml").write_text("checkpoint_every = 1\n")
+    words = ("train", "--data", f"{data},split=validation", *TINY, "--steps", "12", "--workers", "1")
+    words += ("--picture-every", "12", "--config", here / "config.toml")
     run = subprocess.Popen(
-        [*COMMAND, *map(str, words), "--config", str(here / "config.toml")], stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
+        [*COMMAND, *map(str, words), "--out", "mine.safetensors"], stderr=subprocess.PIPE, text=True,
+        start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     deadline = time.monotonic() + 120
     while not (here / "mine.checkpoint.pt").exists() and time.monotonic() < deadline:
@@ -76,6 +77,14 @@ def test_a_run_stopped_by_a_signal_says_so_and_goes_on_where_it_was(here, data):
     last = told.splitlines()[-1]
     assert last == "error: interrupted; nothing half-written was left behind, run the same command again"
     assert not list(here.glob("*.part"))
+
+    assert "note: resuming mine.checkpoint.pt at step " in crgen(*words, "--out", "mine.safetensors").err
+    assert "resuming" not in crgen(*words, "--out", "whole.safetensors").err
+    resumed, whole = (json.loads(crgen("models", "show", f"{name}.safetensors").out) for name in ("mine", "whole"))
+    assert resumed["tensors_sha256"] == whole["tensors_sha256"]
+    curve = (here / "whole.log/train.csv").read_text().splitlines()
+    assert len(curve) == 13
+    assert (here / "mine.log/train.csv").read_text().splitlines() == curve
 
 
 def test_two_data_sets_and_a_configuration(crgen, here, data):

@@ -14,10 +14,13 @@ from crgen.model.adaptive import (
     lent_share,
 )
 from crgen.model.config import preset
-from crgen.model.generator import Generator
+from crgen.model.data import collate
+from crgen.model.generator import Generator, Prediction, build_generator
 from crgen.model.local import REACH, local_mean, local_sum
+from crgen.model.losses import gaussian
 from crgen.model.ridge import LENT
 
+from .patches import Patches
 from .scenes import Inputs, inputs, trained
 
 
@@ -246,6 +249,53 @@ def test_nothing_seen_at_t2_is_the_same_as_no_image_of_t2(adaptive: Generator) -
     nothing, none = adaptive(*given._replace(s2_t2=unseen)).reflectance, adaptive(*given[:3]).reflectance
     assert torch.equal(nothing, none)
     assert not torch.equal(adaptive(*given).reflectance, none)
+
+
+def test_every_pixel_of_every_band_has_a_positive_variance() -> None:
+    generator = trained(preset("tiny"))
+    given = inputs(generator.config, 64, 32, n=2)
+    nothing = given._replace(s2_t1=given.s2_t1 * torch.nan, s2_t2=given.s2_t2 * torch.nan)
+    for surest in (False, True):
+        if surest:
+            generator.get_parameter("doubt.2.bias").fill_(-200.0)
+        for made in (generator(*given), generator(*nothing)):
+            assert made.variance is not None
+            assert made.variance.shape == made.reflectance.shape == (2, 3, 64, 32)
+            assert made.variance.isfinite().all()
+            assert made.variance.min() > 0
+
+
+def test_the_likelihood_teaches_that_a_pixel_far_from_the_seen_ones_is_less_certain() -> None:
+    """All is still but what makes the variance of the rest. The left of t2 is seen; what is scored is a new place."""
+    generator = build_generator(preset("tiny"), 0).requires_grad_(False)
+    doubt = generator.get_submodule("doubt").requires_grad_()
+
+    def made_and_true(index: int) -> tuple[Prediction, torch.Tensor]:
+        batch = collate([Patches()[index]])
+        s2_t2 = batch.target.clone()
+        s2_t2[..., 24:] = torch.nan
+        return generator(batch.s1_t1, batch.s2_t1, batch.s1_t2, s2_t2), batch.target
+
+    def doubted() -> tuple[float, float, float, torch.Tensor]:
+        with torch.no_grad():
+            made, truth = made_and_true(3)
+        assert made.variance is not None
+        error, variance = (made.reflectance - truth).square().mean(), made.variance
+        seen, far = variance[..., :24].mean(), variance[..., 40:].mean()
+        return float(seen), float(far), float(variance.mean() / error), made.reflectance
+
+    *_, too_much, image = doubted()
+    optimiser = torch.optim.Adam(doubt.parameters(), 0.03)
+    for step in range(40):
+        made, truth = made_and_true(step % 2)
+        optimiser.zero_grad()
+        gaussian(made, truth, torch.ones_like(truth[:, :1])).mean().backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    seen, far, ratio, same = doubted()
+    assert far > 1.5 * seen
+    assert too_much > 10, "untrained it says what it likes"
+    assert 0.5 < ratio < 2, "about the squared error"
+    assert torch.equal(same, image), "the image is not the likelihood's to change"
 
 
 @pytest.mark.parametrize("side", [1, 3, 7, 9, 15])

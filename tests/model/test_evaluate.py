@@ -12,7 +12,18 @@ from torch import Tensor
 from crgen.errors import TrainingError
 from crgen.model.config import preset
 from crgen.model.data import DamagedPatch, Part, Sample, collate
-from crgen.model.evaluate import CONDITIONS, REGIONS, Condition, Inputs, arrange, evaluate, method_of, validation_scores
+from crgen.model.evaluate import (
+    CONDITIONS,
+    REGIONS,
+    Condition,
+    Evaluation,
+    Inputs,
+    Record,
+    arrange,
+    evaluate,
+    method_of,
+    validation_scores,
+)
 from crgen.model.generator import Generator, Prediction, build_generator
 from crgen.model.metrics import METRICS
 from crgen.model.report import as_csv, as_markdown
@@ -185,3 +196,48 @@ def test_the_tables_and_the_file(generator: Generator) -> None:
     assert len(rows) == len(result.records)
     assert {row["region"] for row in rows} == {"all", "occluded", "observed", "flooded"}
     assert float(rows[0]["PSNR"]) == pytest.approx(result.records[0].scores["PSNR"], rel=1e-4)
+
+
+def cells(text: str, title: str) -> dict[tuple[str, str], dict[str, str]]:
+    """The table under ``title``: by its first two columns, then by heading."""
+    head, _, *rows = text.split(f"{title}:\n\n")[1].split("\n\n")[0].splitlines()
+    names = [name.strip() for name in head.strip("|").split("|")]
+    table = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    return {(row[0], row[1]): dict(zip(names[2:], row[2:], strict=True)) for row in table}
+
+
+def test_rows_by_cover_and_event_are_the_means_of_their_samples() -> None:
+    """An error of 10^-k everywhere is a PSNR of 20 k dB: places 0 and 4 make event 0, and t1 is cloudy in place 0."""
+    data, errors = Places(count=6), {0: 0.1, 1: 0.01, 3: 0.01, 4: 0.01, 5: 0.001}
+    truths = {index: torch.from_numpy(data[index].target)[None] for index in errors}
+    radars = {index: torch.from_numpy(data[index].s1_t2)[None] for index in errors}
+
+    def wrong(inputs: Inputs) -> Tensor:
+        (index,) = (index for index, radar in radars.items() if torch.equal(radar, inputs.s1_t2))
+        return truths[index] + errors[index]
+
+    result = evaluate({"ours": wrong}, data, (Condition("plain"),))
+    assert {record.sample: record.cover for record in result.records}["patch-0"] == 0.75
+    text = as_markdown(result)
+    covers = cells(text, "by cloud cover of S2 at t1")["plain", "ours"]
+    assert covers["0% – 10%"].split(" / ")[0] == "45.00", "(40 + 40 + 40 + 60) / 4"
+    assert covers["0% – 10%"].endswith("(4)")
+    assert (covers["10% – 30%"], covers["30% – 60%"]) == ("", "")
+    assert covers["60% – 100%"].split(" / ")[0] == "20.00"
+    assert covers["60% – 100%"].endswith("(1)")
+    events = cells(text, "by event")
+    assert set(events) == {("event 0", "plain"), ("event 1", "plain")}
+    assert events["event 0", "plain"]["ours"].split(" / ")[0] == "30.00", "(20 + 40) / 2"
+    assert events["event 1", "plain"]["ours"].split(" / ")[0] == "46.67", "(40 + 40 + 60) / 3"
+    assert events["event 1", "plain"]["ours"].endswith("(3)")
+
+
+def test_a_cover_on_an_edge_belongs_to_the_bin_above_and_a_whole_one_to_the_last() -> None:
+    covers = (0.0, 0.0999, 0.1, 0.3, 0.5999, 0.6, 1.0)
+    records = [
+        Record(f"{i}", "", "plain", "ours", region, cover, 64, dict.fromkeys(METRICS, 0.0) | {"PSNR": 10.0 * i})
+        for i, cover in enumerate(covers)
+        for region in REGIONS  # in other regions a sample must not count again
+    ]
+    row = cells(as_markdown(Evaluation(records)), "by cloud cover of S2 at t1")["plain", "ours"]
+    assert list(row.values()) == ["5.00 / 0.000 (2)", "20.00 / 0.000 (1)", "35.00 / 0.000 (2)", "55.00 / 0.000 (2)"]

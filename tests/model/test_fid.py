@@ -23,11 +23,15 @@ class Features(nn.Module):
         return nn.functional.adaptive_avg_pool2d(x.float(), 2).flatten(1)
 
 
-@pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("fid") / "network.pt"
+def write_network(folder: Path) -> Path:
+    path = folder / "network.pt"
     torch.jit.script(Features()).save(str(path))
     return path
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_network(tmp_path_factory.mktemp("fid"))
 
 
 def test_the_distance_is_that_of_two_gaussians() -> None:

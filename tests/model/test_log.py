@@ -1,6 +1,8 @@
 """What a run leaves to look at: whole rows, also after an interruption, and pictures when they are due."""
 
 import builtins
+import resource
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from PIL import Image
 
 from crgen.errors import OutputError, RequestError, TrainingError
-from crgen.model.config import preset
+from crgen.model.config import GeneratorConfig, preset
 from crgen.model.generator import build_generator
 from crgen.model.log import TrainingLog
 from crgen.model.pictures import Row, paint, save_sheet
@@ -16,13 +18,15 @@ from crgen.model.recipe import Recipe
 from crgen.model.train import Trainer
 
 from .patches import Patches
+from .scenes import TINY_PAPER
 
+TINY = preset("tiny")
 RECIPE = Recipe(steps=5, batch=2, crop=32, validate_every=2)
 
 
-def training(folder: Path, **options: object) -> Trainer:
+def training(folder: Path, config: GeneratorConfig = TINY, **options: object) -> Trainer:
     log = TrainingLog(folder / "log", [Patches()[0]], **options)
-    generator = build_generator(preset("tiny"), 0)
+    generator = build_generator(config, 0)
     scores = iter({"PSNR": 20.0 + i, "SSIM": 0.5} for i in range(9))
     return Trainer(
         generator, RECIPE, Patches(), validate=lambda g: next(scores), checkpoint=folder / "run.pt",
@@ -44,11 +48,12 @@ def test_every_step_and_every_score_is_a_row(tmp_path: Path) -> None:
     assert pictures == ["step-000003.png", "step-000005.png"], "each epoch of 3 steps, and at the end"
 
 
-def test_a_resumed_run_does_not_tell_a_step_twice(tmp_path: Path) -> None:
-    def stop(step: int, values: dict[str, float]) -> None:
-        if step == 3:
-            raise KeyboardInterrupt
+def stop(step: int, values: dict[str, float]) -> None:
+    if step == 3:
+        raise KeyboardInterrupt
 
+
+def test_a_resumed_run_does_not_tell_a_step_twice(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         training(tmp_path).run(stop)
     assert steps(tmp_path / "log/train.csv") == [1, 2, 3]
@@ -58,6 +63,51 @@ def test_a_resumed_run_does_not_tell_a_step_twice(tmp_path: Path) -> None:
     (tmp_path / "run.pt").unlink()
     training(tmp_path)
     assert not (tmp_path / "log/train.csv").exists(), "a run that starts anew starts its log anew"
+
+
+def test_a_run_interrupted_and_resumed_tells_the_curve_of_one_that_was_not(tmp_path: Path) -> None:
+    config = replace(TINY_PAPER, dropout=0.2)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for folder in (whole, parts):
+        folder.mkdir()
+    training(whole, config).run()
+    with pytest.raises(KeyboardInterrupt):
+        training(parts, config).run(stop)
+    resumed = training(parts, config)
+    assert resumed.step == 2
+    resumed.run()
+    curve = (whole / "log/train.csv").read_text().splitlines()
+    assert len(curve) == 6
+    assert (parts / "log/train.csv").read_text().splitlines() == curve
+
+
+def test_a_log_that_a_full_disk_lets_nobody_rewind_is_kept_whole(tmp_path: Path) -> None:
+    path = tmp_path / "train.csv"
+    content = "step,loss\n" + "".join(f"{step},0.5\n" for step in range(1, 10_001))
+    path.write_text(content)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, hard))
+    try:
+        with pytest.raises(TrainingError, match=r"cannot write the log .*train\.csv .*free space") as caught:
+            TrainingLog(tmp_path).rewind(9_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "\n" not in str(caught.value)
+    assert [p.name for p in tmp_path.iterdir()] == ["train.csv"]
+    assert path.read_text() == content
+    TrainingLog(tmp_path).rewind(9_000)
+    assert steps(path) == list(range(1, 9_001))
+
+
+def test_a_line_that_a_full_disk_cut_short_is_dropped(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("step,loss\n99,0.5\n100,0.5\n1")
+    (tmp_path / "validation.csv").write_text("step,PS")
+    log = TrainingLog(tmp_path)
+    log.rewind(100)
+    log.step(101, {"loss": 0.4})
+    log.scores(101, {"PSNR": 20.0})
+    assert steps(tmp_path / "train.csv") == [99, 100, 101]
+    assert (tmp_path / "validation.csv").read_text() == "step,PSNR\n101,20\n"
 
 
 def test_pictures_every_so_many_steps(tmp_path: Path) -> None:

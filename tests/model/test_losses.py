@@ -2,17 +2,45 @@
 
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from crgen.errors import RequestError
-from crgen.model.generator import Prediction
-from crgen.model.losses import TERMS, VGG19, Perceptual, gaussian, reliability_error
+from crgen.model.discriminator import build_discriminator
+from crgen.model.generator import Prediction, build_generator
+from crgen.model.losses import TERMS, Perceptual, gaussian, reliability_error
+from crgen.model.recipe import RECIPES
+from crgen.model.train import Trainer
+
+from .patches import Patches
+from .scenes import TINY_PAPER
 
 BANDS = ("B11", "B8", "B3")
+
+VGG19 = {
+    0: (64, 3, 3, 3),
+    2: (64, 64, 3, 3),
+    5: (128, 64, 3, 3),
+    7: (128, 128, 3, 3),
+    10: (256, 128, 3, 3),
+    12: (256, 256, 3, 3),
+    14: (256, 256, 3, 3),
+    16: (256, 256, 3, 3),
+    19: (512, 256, 3, 3),
+    21: (512, 512, 3, 3),
+    23: (512, 512, 3, 3),
+    25: (512, 512, 3, 3),
+    28: (512, 512, 3, 3),
+    30: (512, 512, 3, 3),
+    32: (512, 512, 3, 3),
+    34: (512, 512, 3, 3),
+}
+"""The convolutions of torchvision's ``vgg19().features``: place in it, and shape of the weight."""
 
 
 @pytest.fixture
@@ -98,17 +126,99 @@ def test_reliability_is_right_where_it_says_how_much_of_the_ground_is_seen() -> 
 def vgg(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file with the tensors of torchvision's VGG-19, by name and shape; random, and without its classifier's bulk."""
     rng = torch.Generator().manual_seed(0)
-    state, at, cin = {}, 0, 3
-    for width in VGG19:
-        if width:
-            state[f"features.{at}.weight"] = torch.randn(width, cin, 3, 3, generator=rng) * (2 / (9 * cin)) ** 0.5
-            state[f"features.{at}.bias"] = torch.zeros(width)
-            cin = width
-        at += 2 if width else 1
+    state = {}
+    for at, shape in VGG19.items():
+        state[f"features.{at}.weight"] = torch.randn(shape, generator=rng) * (2 / (9 * shape[1])) ** 0.5
+        state[f"features.{at}.bias"] = torch.randn(shape[0], generator=rng) * 0.01
     state["classifier.6.bias"] = torch.zeros(1000)
     path = tmp_path_factory.mktemp("vgg") / "vgg19.pth"
     torch.save(state, path)
     return path
+
+
+def stub_torchvision(monkeypatch: pytest.MonkeyPatch, state: dict[str, Tensor]) -> list[dict[str, object]]:
+    """Have torchvision give ``state`` as its VGG-19; returns what it was asked with."""
+    asked: list[dict[str, object]] = []
+
+    def get_state_dict(**options: object) -> dict[str, Tensor]:
+        asked.append(options)
+        return state
+
+    models = ModuleType("torchvision.models")
+    vars(models)["VGG19_Weights"] = SimpleNamespace(IMAGENET1K_V1=SimpleNamespace(get_state_dict=get_state_dict))
+    monkeypatch.setitem(sys.modules, "torchvision", ModuleType("torchvision"))
+    monkeypatch.setitem(sys.modules, "torchvision.models", models)
+    return asked
+
+
+def test_the_network_is_torchvisions_vgg_19_layer_by_layer(vgg: Path) -> None:
+    state, layers = torch.load(vgg, weights_only=True), Perceptual(BANDS, vgg).features
+    kept = layers.state_dict()
+    assert {int(name.split(".")[0]) for name in kept} == {at for at in VGG19 if at < 26}, "up to relu4_4"
+    assert all(torch.equal(tensor, state[f"features.{name}"]) for name, tensor in kept.items())
+    assert [at for at, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)] == [4, 9, 18]
+    for tap, last in zip(Perceptual.TAPS, (2, 7, 16, 25), strict=True):  # conv1_2, 2_2, 3_4, 4_4
+        assert tap == last + 1
+        assert isinstance(layers[tap], nn.ReLU)
+
+
+def test_without_a_file_torchvision_is_asked_for_the_weights(
+    vgg: Path, pair: tuple[Tensor, Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, truth, counts = pair
+    asked = stub_torchvision(monkeypatch, torch.load(vgg, weights_only=True))
+    perceptual = Perceptual(BANDS)
+    assert asked == [{"progress": False, "check_hash": True}]
+    assert torch.equal(
+        perceptual(Prediction(made), truth, counts), Perceptual(BANDS, vgg)(Prediction(made), truth, counts)
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"features.34.weight": None},
+        {"features.36.weight": torch.zeros(512, 512, 3, 3)},
+        {"features.34.weight": torch.zeros(512, 512, 1, 1)},
+    ],
+    ids=["a layer less", "a layer more", "another kernel"],
+)
+def test_a_network_that_is_nearly_vgg_19_is_refused(
+    change: dict[str, Tensor | None], vgg: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = torch.load(vgg, weights_only=True) | change
+    stub_torchvision(monkeypatch, {name: tensor for name, tensor in state.items() if tensor is not None})
+    with pytest.raises(RequestError, match=r"needs torchvision's VGG-19 .* this is not it"):
+        Perceptual(BANDS)
+
+
+def test_the_papers_whole_loss_trains_both_networks(vgg: Path) -> None:
+    """All terms of the paper's recipe together; it is cut to two small steps."""
+    recipe = replace(RECIPES["paper"], steps=2, epochs=None, batch=2, crop=32)
+    assert set(recipe.losses) == {"perceptual", "cosine", "ms_ssim", "auxiliary"}
+    assert recipe.adversary is not None
+    generator, perceptual = build_generator(TINY_PAPER, 0), Perceptual(BANDS, vgg)
+    networks = {
+        "generator": generator,
+        "discriminator": build_discriminator(generator, recipe.adversary, 0),
+        "perceptual": perceptual,
+    }
+    before = {name: {n: p.clone() for n, p in m.named_parameters()} for name, m in networks.items()}
+    told: list[dict[str, float]] = []
+    Trainer(generator, recipe, Patches(), discriminator=networks["discriminator"], perceptual=perceptual).run(
+        lambda step, values: told.append(values)
+    )
+    for name, network in networks.items():
+        moved = {n.split(".")[0] for n, p in network.named_parameters() if not torch.equal(p, before[name][n])}
+        parts = {n.split(".")[0] for n in before[name]}
+        assert moved == (parts if name != "perceptual" else set()), name
+    assert len(told) == 2
+    for values in told:
+        assert {*recipe.losses, "adversarial", "d_loss", "d_penalty", "d_real", "d_fake"} <= set(values)
+        assert all(math.isfinite(value) for value in values.values())
+        assert all(values[name] > 0 for name in recipe.losses)
+        terms = sum(weight * values[name] for name, weight in recipe.losses.items())
+        assert values["loss"] == pytest.approx(terms + recipe.adversary.weight * values["adversarial"], rel=1e-5)
 
 
 def test_the_perceptual_loss_is_zero_for_the_truth_and_blind_to_pixels_that_do_not_count(

@@ -1,14 +1,19 @@
 """Recipes: what they refuse, how they change, and the rates they give."""
 
 import json
+import tomllib
+from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
 from crgen.errors import RequestError
-from crgen.model.config import PRESETS
+from crgen.model.config import PRESETS, preset
 from crgen.model.losses import ADVERSARIAL, TERMS
-from crgen.model.recipe import RECIPES, Recipe, changed, learning_rate
+from crgen.model.recipe import RECIPES, Adversary, Optimiser, Recipe, changed, learning_rate
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "train_paper.toml"
 
 
 def test_every_preset_has_a_recipe_of_known_parts() -> None:
@@ -27,6 +32,32 @@ def test_the_papers_recipe_is_what_the_paper_reports() -> None:
     assert (paper.optimiser.name, paper.optimiser.betas) == ("adam", (0.9, 0.999))
     assert (paper.adversary.optimiser.name, paper.adversary.optimiser.weight_decay) == ("adam", 1e-5)
     assert paper.total_steps(4424) == 200 * 553
+
+
+def test_where_the_papers_recipe_departs_from_it_is_what_its_docstring_says() -> None:
+    paper = RECIPES["paper"]
+    assert paper.adversary is not None
+    assert (paper.adversary.pair, paper.adversary.weight, paper.adversary.penalty) == ("hinge", 0.05, 1e-3)
+    assert (paper.optimiser.learning_rate, paper.adversary.optimiser.learning_rate) == (2e-4, 3e-3)
+    assert paper.adversary.optimiser.betas == (0.5, 0.99)
+    assert set(paper.losses) - {"perceptual", "cosine", "ms_ssim"} == {"auxiliary"}
+
+
+def test_the_example_tells_how_to_train_the_papers_own_form() -> None:
+    _, text = EXAMPLE.read_text().split("The paper's own form:")
+    block = "\n".join(line.lstrip("# ") for line in text.split("\n\n")[0].splitlines())
+    own = changed(RECIPES["paper"], tomllib.loads(block)["recipe"])
+    reported = Optimiser("adam", 1e-3, (0.9, 0.999), 0.0)
+    assert own.optimiser == reported
+    assert own.adversary == Adversary("paper", 1.0, 10.0, optimiser=Optimiser("adam", 1e-3, (0.9, 0.999), 1e-5))
+
+
+def test_the_example_tells_how_to_switch_the_attentions_norm() -> None:
+    before = tomllib.loads(EXAMPLE.read_text())
+    after = tomllib.loads(EXAMPLE.read_text().replace("# generator =", "generator ="))
+    assert "generator" not in before
+    assert preset("paper").attention_axis == "channel"
+    assert replace(preset("paper"), **after["generator"]).attention_axis == "space"
 
 
 def test_a_recipe_changes_field_by_field() -> None:

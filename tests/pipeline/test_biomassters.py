@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import rasterio
 
-from crgen.errors import TrainingError
+from crgen.errors import RequestError, TrainingError
 from crgen.model.data import DamagedPatch
 from crgen.pipeline.biomassters import BANDS, BioMassters
+from crgen.pipeline.datasets import open_data, parse_table, table_spec
 
 from ..realdata import REAL_DATA, needs_real_data
 
@@ -71,6 +72,19 @@ def test_what_is_damaged_or_alone_is_named(folder: Path) -> None:
         BioMassters(folder, months=(7,))
     with pytest.raises(TrainingError, match="BioMassters has no B9"):
         BioMassters(folder, bands=("B9",))
+
+
+def test_a_flag_gives_chips_and_months_with_plus_between_them(folder: Path) -> None:
+    def pairs(options: str) -> list[tuple[str, int, int]]:
+        data = open_data(table_spec(parse_table(f"biomassters:{folder},{options}")), ("VV",), ("B4",))
+        assert isinstance(data, BioMassters)
+        return data.pairs
+
+    assert pairs("chips=aa+bb,months=00+7") == [("aa", 0, 7)]
+    assert pairs("chips=aa") == [("aa", 0, 7), ("aa", 3, 7)]
+    with pytest.raises(RequestError, match=r"^data 'biomassters': option 'months', item 2: .* valid integer") as caught:
+        pairs("months=3+July")
+    assert "\n" not in str(caught.value)
 
 
 @needs_real_data

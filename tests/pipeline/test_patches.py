@@ -10,7 +10,7 @@ from PIL import Image
 
 from crgen.errors import CrgenError, RequestError, TrainingError
 from crgen.model.data import DamagedPatch
-from crgen.pipeline.datasets import open_data, table_spec
+from crgen.pipeline.datasets import open_data, parse_table, table_spec
 from crgen.pipeline.patches import PairedPatches
 
 OPTIONS = {
@@ -107,7 +107,9 @@ def test_a_sample_without_its_pair_is_skipped_and_named(folder: Path) -> None:
 
 def test_only_listed_names_are_used(folder: Path) -> None:
     (folder / "train.txt").write_text("b_07\n\nz_99\n")
-    assert opened(folder, only=folder / "train.txt").names == ["b_07"]
+    data = opened(folder, only=folder / "train.txt")
+    assert data.names == ["b_07"]
+    assert data.skipped == [f"{folder}: 'z_99' has no s1_t1, s2_t1, s1_t2, target"]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "text", "narrow", "fewer"])
@@ -153,3 +155,32 @@ def test_a_configuration_opens_them_and_names_options_that_do_not_fit(folder: Pa
     del table["s2_scale"]
     with pytest.raises(RequestError, match="option 's2_scale'"):
         open_data(table_spec(table), ("VV",), ("B4",))
+
+
+FLAG = (
+    "patches:{folder},s1_t1=S1/before,s2_t1=S2/before,s1_t2=S1/after,target=S2/after,"
+    "file_pols=VV+VH,file_bands=B2+B3+B4,s1_scale=2+-25,s2_scale=1e-4+0,key=(.+)"
+)
+
+
+def test_a_flag_gives_several_items_with_plus_between_them(folder: Path) -> None:
+    data = open_data(table_spec(parse_table(FLAG.format(folder=folder))), ("VH",), ("B4", "B2"))
+    same = opened(folder, s1_scale=(2.0, -25.0))
+    assert len(data) == 3, "the plus of a regular expression stays"
+    for place in ("s1_t1", "s2_t1", "s1_t2", "target"):
+        np.testing.assert_array_equal(getattr(data[0], place), getattr(same[0], place))
+
+
+@pytest.mark.parametrize(
+    ("given", "instead", "problem"),
+    [
+        ("s1_scale=2+-25", "s1_scale=2+loud", "option 's1_scale', item 2: Input should be a valid number"),
+        ("s2_scale=1e-4+0", "s2_scale=1e-4", "option 's2_scale', item 2: Field required"),
+        ("s2_scale=1e-4+0", "s2_scale=1+2+3", "option 's2_scale': Tuple should have at most 2 items"),
+    ],
+)
+def test_a_flag_that_does_not_fit_is_named_in_one_line(folder: Path, given: str, instead: str, problem: str) -> None:
+    spec = table_spec(parse_table(FLAG.format(folder=folder).replace(given, instead)))
+    with pytest.raises(RequestError, match=f"^data 'patches': {problem}") as caught:
+        open_data(spec, ("VV",), ("B4",))
+    assert "\n" not in str(caught.value)

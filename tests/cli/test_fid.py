@@ -1,0 +1,16 @@
+"""`crgen evaluate --fid`: one more column of the scores, by a network that the user brings."""
+
+from tests.model.test_fid import write_network
+from tests.pipeline.noise import write_ombria
+
+
+def test_fid_stands_beside_the_scores_of_every_method(crgen, here, tiny_weights, monkeypatch):
+    monkeypatch.setattr("crgen.pipeline.scoring.windows_per_second", lambda generator: 1.0)
+    write_ombria(here / "data", ("0342", "0343"))
+    words = ("--data", "data,split=validation", "--weights", tiny_weights, "--painted", "0.5", "--seen", "0.5")
+    scored = crgen("evaluate", *words, "--fid", write_network(here))
+    assert scored.code == 0
+    head, _, *rows = scored.out.split("\n\n")[0].splitlines()
+    assert head.endswith("| FID |")
+    assert len(rows) == 6
+    assert all(float(row.split("|")[-2]) > 0 for row in rows)
