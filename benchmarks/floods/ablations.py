@@ -170,6 +170,8 @@ class Variant:
     change: Callable[[Any], None] = lambda generator: None
     without: tuple[str, ...] = ()
     """Terms of the loss."""
+    instead: Mapping[str, float] = field(default_factory=dict)
+    """Terms of the loss, with their weights, in their place."""
     augment: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     """What stands in for functions of :mod:`crgen.model.augment`."""
     even: bool = True
@@ -213,6 +215,7 @@ VARIANTS = {
     "no SSIM loss": Variant(without=("ssim",)),
     "no cosine loss": Variant(without=("cosine",)),
     "no log-error loss": Variant(without=("log_error",)),
+    "L1 for Charbonnier": Variant(without=("charbonnier",), instead={"l1": RECIPES["base"].losses["charbonnier"]}),
     "a plain U-Net instead": Variant(lambda config: UNet(), without=("prior", "gaussian", "reliability")),
 }
 
@@ -226,10 +229,10 @@ def train(variant: Variant, data: Path, steps: int) -> Generator:
         before = {n: t for n, t in shipped.state_dict().items() if not learned(n, "rest", generator.parts)}
         generator.load_state_dict({**own, **before})
     variant.change(generator)
-    losses = {name: weight for name, weight in RECIPES["base"].losses.items() if name not in variant.without}
+    kept = {name: weight for name, weight in RECIPES["base"].losses.items() if name not in variant.without}
     settings = {"steps": steps, "crop": 128, "warmup": 50, "ema": 0.99, "precision": "bfloat16", "seed": variant.seed}
     settings["part"] = "all" if variant.at_once else "rest"
-    recipe = changed(RECIPES["base"], {**settings, "losses": losses, "flooded": variant.flooded})
+    recipe = changed(RECIPES["base"], {**settings, "losses": {**kept, **variant.instead}, "flooded": variant.flooded})
     with ExitStack() as stack:
         for name, function in variant.augment.items():
             stack.enter_context(mock.patch.object(augment, name, function))
@@ -268,10 +271,10 @@ def as_markdown(rows: Mapping[str, Mapping[str, tuple[float, float]]]) -> str:
     seeds = np.array([[rows[name][c] for c in CONDITIONS] for name in rows if name.startswith("complete")])
     mean, spread = seeds.mean(0), np.ptp(seeds, 0)
     lines = ["| | " + " | ".join(CONDITIONS) + " |", "|---" * (len(CONDITIONS) + 1) + "|"]
-    cells = {
-        f"complete, mean of {len(seeds)} seeds": [f"{dB:.2f} / {s:.3f}" for dB, s in mean],
-        "largest less smallest of the seeds": [f"{dB:.2f} / {s:.3f}" for dB, s in spread],
-    }
+    title = f"complete, mean of {len(seeds)} seeds" if len(seeds) > 1 else "complete"
+    cells = {title: [f"{dB:.2f} / {s:.3f}" for dB, s in mean]}
+    if len(seeds) > 1:
+        cells["largest less smallest of the seeds"] = [f"{dB:.2f} / {s:.3f}" for dB, s in spread]
     for name, row in rows.items():
         if not name.startswith("complete"):
             variant, like = VARIANTS[name], mean

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pickle
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from crgen.errors import TrainingError
+from crgen.model.replace import replacing
 
 
 def one_line(error: Exception) -> str:
@@ -23,13 +23,10 @@ def write_checkpoint(path: Path, identity: dict[str, Any], state: dict[str, Any]
     Raises:
         TrainingError: if it cannot be written; an earlier file stays as it was.
     """
-    part = path.with_name(path.name + ".part")
     try:
-        torch.save({"identity": identity, **state}, part)
-        part.replace(path)
+        with replacing(path) as part:
+            torch.save({"identity": identity, **state}, part)
     except (OSError, RuntimeError) as error:
-        with suppress(OSError):
-            part.unlink()
         raise TrainingError(
             f"cannot write checkpoint {path} ({one_line(error)}); free space or give another file"
         ) from None

@@ -6,7 +6,11 @@ batches ahead in any number.
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
+import threading
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -115,9 +119,9 @@ def cut(sample: Batch, side: int, rng: torch.Generator) -> Batch:
     return Batch(*dihedral(window, int(torch.randint(8, (1,), generator=rng))))
 
 
-def loader(steps: Steps, first: int, workers: int, *, pin: bool) -> DataLoader[Step | TrainingError]:
+def batches(steps: Steps, first: int, workers: int, *, pin: bool) -> Iterator[Step | TrainingError]:
     """Return the batches from step ``first`` on, prepared ahead by ``workers`` processes (0: by this one)."""
-    return DataLoader(
+    loader = DataLoader(
         steps,
         batch_size=None,
         sampler=range(first, len(steps)),
@@ -125,8 +129,23 @@ def loader(steps: Steps, first: int, workers: int, *, pin: bool) -> DataLoader[S
         pin_memory=pin,
         worker_init_fn=_leave_signals_to_the_parent,
     )
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))  # and in workers for good
+    try:
+        return iter(loader)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
 def _leave_signals_to_the_parent(worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """End without a word when told to; Ctrl-C is not heard: the parent ends its workers.
+
+    What goes wrong here reaches the parent as a batch, so nothing is said of queues that end as the parent leaves.
+    """
+    threading.Thread(target=_end_when_told, daemon=True).start()
+    sys.excepthook = lambda *error: None
     torch.set_num_threads(1)
+
+
+def _end_when_told() -> None:
+    signal.sigwait([signal.SIGTERM])
+    os._exit(0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from crgen.errors import RequestError, TrainingError
 from crgen.model.data import Sample, collate
 from crgen.model.generator import Generator
 from crgen.model.pictures import Row, save_sheet
+from crgen.model.replace import replacing
 
 
 class TrainingLog:
@@ -105,16 +105,13 @@ def _head(text: str, step: int) -> str:
 
 def _rewrite(path: Path, text: str) -> None:
     """Replace a file's text by atomic rename, or remove the file where no text is left."""
-    part = path.with_name(path.name + ".part")
     try:
         if text:
-            part.write_text(text)
-            part.replace(path)
+            with replacing(path) as part:
+                part.write_text(text)
         else:
             path.unlink()
     except OSError as error:
-        with suppress(OSError):
-            part.unlink()
         raise _unwritable(path, error) from None
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from crgen.errors import OutputError
+from crgen.model.replace import replacing
 
 Array = NDArray[np.float32]
 _GAP, _TITLE = 4, 14
@@ -49,12 +50,10 @@ def save_sheet(path: Path, rows: Sequence[Row], bands: tuple[str, ...]) -> None:
             text = f"{title}  {row.name}" if column == 0 else title
             draw.text((column * (side + _GAP) + 2, top + 1), text, fill="black")
             sheet.paste(Image.fromarray(image), (column * (side + _GAP), top + _TITLE))
-    part = path.with_name(path.name + ".part")
     try:
-        sheet.save(part, format="PNG")
-        part.replace(path)
+        with replacing(path) as part:
+            sheet.save(part, format="PNG")
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise OutputError(f"cannot write picture {path} ({error.strerror or error}); free space") from None
 
 

@@ -19,7 +19,7 @@ from crgen.errors import TrainingError
 from crgen.model.checkpoint import read_checkpoint, write_checkpoint
 from crgen.model.data import Batch, PatchDataset, channels
 from crgen.model.discriminator import condition_of
-from crgen.model.draw import MIN_CLEAR, Step, Steps, loader
+from crgen.model.draw import MIN_CLEAR, Step, Steps, batches
 from crgen.model.generator import Generator, Prediction
 from crgen.model.log import TrainingLog
 from crgen.model.losses import ADVERSARIAL, TERMS, Term, gradient_penalty, reliability_error, score_losses
@@ -189,7 +189,7 @@ class Trainer:
     def _steps(self) -> Iterator[Values]:
         if self.step >= self.steps:
             return
-        for item in loader(self.source, self.step, self.workers, pin=self.device.type == "cuda"):
+        for item in batches(self.source, self.step, self.workers, pin=self.device.type == "cuda"):
             if isinstance(item, TrainingError):
                 raise item
             values = self._train_step(item)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from crgen.errors import OutputError, WeightsError
 from crgen.model.card import ModelCard
 from crgen.model.generator import Generator, build_generator
+from crgen.model.replace import replacing
 
 SHIPPED = Path(__file__).parent / "shipped"
 _CARD_KEY = "crgen_card"
@@ -80,14 +81,11 @@ def save_weights(path: Path, generator: Generator, card: ModelCard) -> ModelCard
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in generator.state_dict().items()}
     card = card.model_copy(update={"tensors_sha256": digest(tensors)})
-    part = path.with_suffix(".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, part, metadata={_CARD_KEY: card.model_dump_json()})
-        part.replace(path)
+        with replacing(path) as part:
+            save_file(tensors, part, metadata={_CARD_KEY: card.model_dump_json()})
     except (OSError, SafetensorError) as error:
-        with suppress(OSError):
-            part.unlink()
         raise OutputError(f"cannot write weights {path} ({error}); free space or choose another place") from None
     return card
 

@@ -8,6 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.cli.conftest import COMMAND, files_in
@@ -57,16 +58,21 @@ def test_damaged_patches_are_named_once_and_counted(crgen, here, data):
     assert lines[1] == "note: skipped as missing or damaged: 1"
 
 
+def begin(words: tuple[object, ...]) -> subprocess.Popen[str]:
+    """Start a training by itself, in a group of processes of its own."""
+    return subprocess.Popen(
+        [*COMMAND, *map(str, words), "--out", "mine.safetensors"], stderr=subprocess.PIPE, text=True,
+        start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
 def test_a_run_stopped_by_a_signal_says_so_and_goes_on_where_it_was(crgen, here, data):
     """With a process that prepares batches: the signal reaches that one too. Nothing is held out and scored."""
     write_ombria(data, ("0343",))
     (here / "config.toml").write_text("checkpoint_every = 1\n")
     words = ("train", "--data", f"{data},split=validation", *TINY, "--steps", "12", "--workers", "1")
     words += ("--picture-every", "12", "--config", here / "config.toml")
-    run = subprocess.Popen(
-        [*COMMAND, *map(str, words), "--out", "mine.safetensors"], stderr=subprocess.PIPE, text=True,
-        start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    run = begin(words)
     deadline = time.monotonic() + 120
     while not (here / "mine.checkpoint.pt").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -85,6 +91,28 @@ def test_a_run_stopped_by_a_signal_says_so_and_goes_on_where_it_was(crgen, here,
     curve = (here / "whole.log/train.csv").read_text().splitlines()
     assert len(curve) == 13
     assert (here / "mine.log/train.csv").read_text().splitlines() == curve
+
+
+@pytest.mark.parametrize(
+    ("signum", "how", "code"), [(signal.SIGINT, "interrupted", 130), (signal.SIGTERM, "terminated", 143)]
+)
+@pytest.mark.parametrize("busy", [False, True], ids=["as its processes start", "while they work"])
+def test_a_signal_to_all_processes_of_a_run_ends_them_with_one_line(here, data, signum, how, code, busy):
+    """As a terminal's Ctrl-C or an operator's service manager sends it."""
+    words = ("train", "--data", f"{data},split=train", *TINY, "--steps", "500", "--workers", "2")
+    run = begin((*words, "--picture-every", "500"))
+    processes = psutil.Process(run.pid)
+    while run.poll() is None and not ((here / "mine.log/train.csv").exists() if busy else processes.children()):
+        time.sleep(0.005)
+    started = processes.children()
+    os.killpg(run.pid, signum)
+    _, told = run.communicate(timeout=60)
+    assert run.returncode == code
+    assert told.splitlines()[-1] == f"error: {how}; nothing half-written was left behind, run the same command again"
+    assert "Traceback" not in told
+    assert started
+    assert not any(process.is_running() for process in started)
+    assert not list(here.glob("*.part"))
 
 
 def test_two_data_sets_and_a_configuration(crgen, here, data):

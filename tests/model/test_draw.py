@@ -8,7 +8,7 @@ import torch
 
 from crgen.errors import TrainingError
 from crgen.model.data import DamagedPatch, Mixture, Sample
-from crgen.model.draw import Steps, loader, step_rng
+from crgen.model.draw import Steps, batches, step_rng
 from crgen.model.recipe import Recipe
 
 from .patches import Patches
@@ -40,7 +40,7 @@ def test_a_step_draws_the_same_crops_again_and_keeps_inputs_together() -> None:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_do_not_depend_on_who_prepares_them_nor_on_where_one_begins(workers: int) -> None:
     steps = Steps(Patches(), replace(PLAIN, variation="full"), 6)
-    made = list(loader(steps, 3, workers, pin=False))
+    made = list(batches(steps, 3, workers, pin=False))
     assert [m.names for m in made] == [steps.draw(i).names for i in (3, 4, 5)]
     torch.testing.assert_close(made[1].batch.s2_t1, steps.draw(4).batch.s2_t1, equal_nan=True, rtol=0, atol=0)
 
@@ -104,11 +104,11 @@ def test_data_without_a_clear_target_stop_the_run_in_one_line() -> None:
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_damaged_samples_are_named_and_others_take_their_place(workers: int) -> None:
-    for step in loader(Steps(Damaged(), PLAIN, 3), 0, workers, pin=False):
+    for step in batches(Steps(Damaged(), PLAIN, 3), 0, workers, pin=False):
         assert len(step.names) == 6
         assert {int(n[-1]) % 2 for n in step.names} == {0}
         assert all("is damaged; fetch it again" in line for line in step.skipped)
-    (error,) = loader(Steps(Damaged(count=1), PLAIN, 1), 0, workers, pin=False)
+    (error,) = batches(Steps(Damaged(count=1), PLAIN, 1), 0, workers, pin=False)
     assert "no clear target pixels (patch-0 is damaged; fetch it again)" in str(error)
 
 
