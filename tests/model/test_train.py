@@ -64,7 +64,7 @@ def test_a_few_steps_reduce_the_loss() -> None:
 
 @pytest.mark.parametrize("stop", [2, 3, 5])
 def test_a_run_interrupted_and_resumed_ends_with_the_same_bits(tmp_path: Path, stop: int) -> None:
-    config = replace(TINY, dropout=0.2)
+    config = replace(TINY_PAPER, dropout=0.2)
     whole = training(config, SHORT, Patches(), tmp_path / "whole.pt")
     whole.run()
     path = tmp_path / "parts.pt"
