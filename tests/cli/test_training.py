@@ -1,5 +1,6 @@
 """`crgen train` and `crgen evaluate` from the command line: what they say, leave, and survive."""
 
+import contextlib
 import json
 import os
 import re
@@ -66,6 +67,13 @@ def begin(words: tuple[object, ...]) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
+def workers_of(run: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Return the processes that prepare batches: forks of the run."""
+    with contextlib.suppress(psutil.Error):
+        return [process for process in psutil.Process(run.pid).children() if process.cmdline()[-1:] == run.args[-1:]]
+    return []
+
+
 def test_a_run_stopped_by_a_signal_says_so_and_goes_on_where_it_was(crgen, here, data):
     """With a process that prepares batches: the signal reaches that one too. Nothing is held out and scored."""
     write_ombria(data, ("0343",))
@@ -101,17 +109,17 @@ def test_a_signal_to_all_processes_of_a_run_ends_them_with_one_line(here, data, 
     """As a terminal's Ctrl-C or an operator's service manager sends it."""
     words = ("train", "--data", f"{data},split=train", *TINY, "--steps", "500", "--workers", "2")
     run = begin((*words, "--picture-every", "500"))
-    processes = psutil.Process(run.pid)
-    while run.poll() is None and not ((here / "mine.log/train.csv").exists() if busy else processes.children()):
+    while run.poll() is None and not ((here / "mine.log/train.csv").exists() if busy else workers_of(run)):
         time.sleep(0.005)
-    started = processes.children()
+    started = workers_of(run)
     os.killpg(run.pid, signum)
     _, told = run.communicate(timeout=60)
     assert run.returncode == code
     assert told.splitlines()[-1] == f"error: {how}; nothing half-written was left behind, run the same command again"
     assert "Traceback" not in told
     assert started
-    assert not any(process.is_running() for process in started)
+    _, left = psutil.wait_procs(started, timeout=20)
+    assert all(process.status() == psutil.STATUS_ZOMBIE for process in left)
     assert not list(here.glob("*.part"))
 
 
