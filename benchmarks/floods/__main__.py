@@ -66,10 +66,10 @@ def run(generator: Generator, view: View) -> Array:
 
 
 class BlindToT2:
-    """A generator that ignores S2 at t2: one image for all views that differ in nothing else."""
+    """What ignores S2 at t2: one image for all views that differ in nothing else."""
 
-    def __init__(self, generator: Generator) -> None:
-        self.generator = generator
+    def __init__(self, row: Row) -> None:
+        self.row = row
         self.radar: Array | None = None
         self.made: list[tuple[Array, Array]] = []
 
@@ -79,7 +79,7 @@ class BlindToT2:
         for s2_t1, image in self.made:
             if s2_t1 is view.s2_t1:
                 return image
-        self.made.append((view.s2_t1, run(self.generator, view)))
+        self.made.append((view.s2_t1, self.row(view)))
         return self.made[-1][1]
 
 
@@ -89,14 +89,14 @@ def open_rows(data: Path, out: Path, wanted: set[str] | None) -> dict[str, Row]:
     makers = {
         "copy S2_t1": lambda: regressions.copy,
         "training-mean colour": lambda: regressions.MeanColour(train),
-        "trees on all inputs": lambda: regressions.Trees(train),
+        "trees on all inputs": lambda: BlindToT2(regressions.Trees(train)),
         "U-Net": lambda: partial(run, _network("unet", out)),
         "pix2pix": lambda: partial(run, _network("pix2pix", out)),
         "gain and offset on the seen": lambda: regressions.gain_and_offset,
         "ridge on the seen": lambda: regressions.ridge,
         "trees on the seen": lambda: regressions.seen_trees,
         "trees of `base` alone on the seen": lambda: regressions.seen_forest,
-        "`paper`": lambda: BlindToT2(_network("paper", out)),
+        "`paper`": lambda: BlindToT2(partial(run, _network("paper", out))),
         "**`base`**": lambda: partial(run, load_model("base").generator),
     }
     files = {"U-Net": "unet.pt", "pix2pix": "pix2pix.pt", "`paper`": "paper.pt"}
