@@ -5,7 +5,9 @@
 DATA holds `ombria` (see `crgen train`); OUT keeps trained comparison networks (`unet.pt`, `pix2pix.pt`, `paper.pt` from
 `benchmarks.floods.networks`; rows without their file are left out and named) and takes `floods.csv` and `floods.md`.
 Scores count clear, valid pixels of t2 that were not shown, mean over patches with at least half of t2 clear. Shares of
-t2 are shown through cloud-shaped masks; each row sees the same ones.
+t2 are shown through cloud-shaped masks; each row sees the same ones. Rows that an earlier run left in OUT stand beside
+those of this one, if its patches were the same. Last comes what `base` has over the best other row, with the interval
+that holds 95 % of the means over patches drawn anew (bootstrap).
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import argparse
 import csv
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -33,13 +35,16 @@ from crgen.pipeline.ombria import Ombria
 
 SHARES = (0.01, 0.03, 0.1, 0.3, 0.6)
 CONDITIONS = ("nothing seen", "30 % cloud on t1", *(f"{share:.0%} of t2 seen" for share in SHARES), "flooded pixels")
+BASE, ORACLE, OWN_TREES = "**`base`**", "oracle gain and offset", "trees of `base` alone on the seen"
 ONLY_SEEN = (
     "gain and offset on the seen",
     "ridge on the seen",
     "trees on the seen",
-    "trees of `base` alone on the seen",
+    OWN_TREES,
 )
 """Rows that need seen pixels."""
+Scores = dict[tuple[str, str], list[tuple[str, float, float]]]
+"""Event, PSNR and SSIM of each patch, by row and condition."""
 
 
 def views(sample: Sample, index: int, bands: tuple[str, ...]) -> Iterator[tuple[str, View, NDArray[np.bool_]]]:
@@ -95,9 +100,9 @@ def open_rows(data: Path, out: Path, wanted: set[str] | None) -> dict[str, Row]:
         "gain and offset on the seen": lambda: regressions.gain_and_offset,
         "ridge on the seen": lambda: regressions.ridge,
         "trees on the seen": lambda: regressions.seen_trees,
-        "trees of `base` alone on the seen": lambda: regressions.seen_forest,
+        OWN_TREES: lambda: regressions.seen_forest,
         "`paper`": lambda: BlindToT2(partial(run, _network("paper", out))),
-        "**`base`**": lambda: partial(run, load_model("base").generator),
+        BASE: lambda: partial(run, load_model("base").generator),
     }
     files = {"U-Net": "unet.pt", "pix2pix": "pix2pix.pt", "`paper`": "paper.pt"}
     rows: dict[str, Row] = {}
@@ -128,7 +133,7 @@ def main() -> None:
     given = parser.parse_args()
     rows = open_rows(given.data, given.out, set(given.rows.split(",")) if given.rows else None)
     data = Ombria(given.data / "ombria", given.split)
-    scores: dict[tuple[str, str], list[tuple[str, float, float]]] = defaultdict(list)
+    scores: Scores = defaultdict(list)
     seconds: dict[str, float] = defaultdict(float)
     for index in range(0, len(data), given.every):
         sample = data[index]
@@ -143,34 +148,67 @@ def main() -> None:
                     start = time.perf_counter()
                     images[name] = row(view)
                     seconds[name] += time.perf_counter() - start
-            images["oracle gain and offset"] = regressions.oracle(view, sample)
+            images[ORACLE] = regressions.oracle(view, sample)
             for name, image in images.items():
                 made = torch.from_numpy(np.ascontiguousarray(image))[None].clamp(0, 1)
                 values = float(psnr(made, truth, mask)), float(ssim(made, truth, mask))
                 scores[name, condition].append((sample.event, *values))
         print(f"{index + 1}/{len(data)}", end="\r", flush=True)
-    table = as_markdown(scores, [*rows, "oracle gain and offset"])
-    print(table)
     given.out.mkdir(parents=True, exist_ok=True)
+    kept = given.out / "floods.csv"
+    if kept.exists():
+        scores = {**same_patches(kept, scores), **scores}
+    table = as_markdown(scores)
+    print(table)
     (given.out / "floods.md").write_text(table + "\n")
-    with (given.out / "floods.csv").open("w", newline="") as file:
+    with kept.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["row", "condition", "event", "PSNR", "SSIM"])
         writer.writerows((*key, *values) for key, some in scores.items() for values in some)
     print("seconds:", {name: round(value) for name, value in seconds.items()})
 
 
-def as_markdown(scores: dict[tuple[str, str], list[tuple[str, float, float]]], rows: list[str]) -> str:
-    """Return PSNR / SSIM by row and condition."""
+def same_patches(path: Path, scores: Scores) -> Scores:
+    """Return what an earlier run wrote, if the oracle scored the same there: then its patches were the same."""
+    earlier: Scores = defaultdict(list)
+    with path.open(newline="") as file:
+        for row, condition, event, dB, structure in list(csv.reader(file))[1:]:
+            earlier[row, condition].append((event, float(dB), float(structure)))
+    if any(earlier[ORACLE, condition] != scores[ORACLE, condition] for condition in CONDITIONS):
+        print(f"{path} is of other patches: replaced", flush=True)
+        return {}
+    return earlier
+
+
+def as_markdown(scores: Scores) -> str:
+    """Return PSNR / SSIM by row and condition, and what `base` has over the best other row."""
     lines = ["| PSNR, dB / SSIM | " + " | ".join(CONDITIONS) + " |", "|---" * (len(CONDITIONS) + 1) + "|"]
+    means = {key: np.mean([values[1:] for values in some], 0) for key, some in scores.items()}
+    rows = sorted(dict.fromkeys(row for row, _ in scores), key=lambda row: (row == ORACLE, row == BASE))
     for row in rows:
-        cells = []
-        for condition in CONDITIONS:
-            values = np.array([v[1:] for v in scores.get((row, condition), [])])
-            cells.append(f"{values[:, 0].mean():.2f} / {values[:, 1].mean():.3f}" if len(values) else "")
-        lines.append(f"| {row} | " + " | ".join(cells) + " |")
-    counted = [len(scores[rows[-1], condition]) for condition in CONDITIONS]
-    return "\n".join([*lines, "| patches | " + " | ".join(map(str, counted)) + " |"])
+        cells = [means.get((row, condition)) for condition in CONDITIONS]
+        lines.append(f"| {row} | " + " | ".join("" if c is None else f"{c[0]:.2f} / {c[1]:.3f}" for c in cells) + " |")
+    patches = [str(len(scores[ORACLE, condition])) for condition in CONDITIONS]
+    lines.append("| patches | " + " | ".join(patches) + " |")
+    others = [row for row in rows if row not in (BASE, ORACLE, OWN_TREES)]
+    if BASE in rows and others:
+        over = [_over_the_best(scores, means, condition, others) for condition in CONDITIONS]
+        lines.append("| `base` over the best other | " + " | ".join(over) + " |")
+    return "\n".join(lines)
+
+
+def _over_the_best(
+    scores: Scores, means: Mapping[tuple[str, str], NDArray[np.float64]], condition: str, others: list[str]
+) -> str:
+    shown = [row for row in others if (row, condition) in scores]
+    best, most_structure = (max(shown, key=lambda row: means[row, condition][i]) for i in (0, 1))
+    dB = np.array(
+        [mine[1] - its[1] for mine, its in zip(scores[BASE, condition], scores[best, condition], strict=True)]
+    )
+    draws = np.random.default_rng(0).integers(0, len(dB), (4000, len(dB)))
+    low, high = np.percentile(dB[draws].mean(1), (2.5, 97.5))
+    structure = means[BASE, condition][1] - means[most_structure, condition][1]
+    return f"{dB.mean():+.2f} ({low:+.2f} to {high:+.2f}) / {structure:+.3f}"
 
 
 if __name__ == "__main__":
