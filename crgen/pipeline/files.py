@@ -32,14 +32,15 @@ def write_partial(path: Path, content: bytes) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_bytes(content)
         sync(partial)
-    except BaseException as error:
+    except OSError as error:
         partial.unlink(missing_ok=True)
-        if not isinstance(error, OSError):
-            raise
         raise OutputError(
             f"cannot write {path}: {error.strerror} ({size_text(len(content))} needed, "
             f"{size_text(free_space(path.parent))} free); free some space there or choose another folder"
         ) from error
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
     return partial
 
 

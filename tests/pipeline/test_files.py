@@ -43,6 +43,17 @@ def test_a_full_disk_leaves_no_hidden_file(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_an_interrupt_while_a_file_is_written_leaves_no_hidden_file(tmp_path, monkeypatch):
+    def interrupted(path):
+        assert path.read_bytes() == b"{}"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("crgen.pipeline.files.sync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_partial(tmp_path / "a.json", b"{}")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_that_cannot_be_written_is_refused_in_one_line(tmp_path):
     check_writable(tmp_path / "made" / "later")
     assert not (tmp_path / "made").exists()
