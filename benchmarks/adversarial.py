@@ -23,15 +23,16 @@ from torch import Tensor
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from crgen.model.build import build_generator
 from crgen.model.config import preset
-from crgen.model.data import PatchDataset, Sample
-from crgen.model.discriminator import build_discriminator
-from crgen.model.evaluate import Condition, Inputs, evaluate
-from crgen.model.generator import Generator, build_generator
-from crgen.model.log import TrainingLog
-from crgen.model.recipe import RECIPES, Adversary, Recipe
-from crgen.model.train import Trainer
-from crgen.pipeline.ombria import BANDS, POLS, Ombria
+from crgen.model.generator import Generator
+from crgen.training.data.dataset import PatchDataset, Sample
+from crgen.training.data.ombria import BANDS, POLS, Ombria
+from crgen.training.discriminator import build_discriminator
+from crgen.training.log import TrainingLog
+from crgen.training.recipe import RECIPES, Adversary, Recipe
+from crgen.training.score.evaluate import Condition, Inputs, evaluate
+from crgen.training.train import Trainer
 
 STEPS, EVERY = 250, 50
 CONFIG = replace(

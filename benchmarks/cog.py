@@ -35,17 +35,17 @@ def profile_of(side: int):
     from affine import Affine
     from odc.geo.geobox import GeoBox
 
-    from crgen.pipeline.cog import RasterProfile
+    from crgen.pipeline.cog.profile import RasterProfile
 
     grid = GeoBox((side, side), Affine(10, 0, 500_000, 0, -10, 4_000_000), "EPSG:32631")
     return RasterProfile(grid, ("B11", "B8", "B3"), "uint16", 0, scale=1e-4, units="reflectance")
 
 
 def splice_way(side: int, folder: Path, chunks) -> tuple[float, Path]:
-    from crgen.pipeline.files import publish
-    from crgen.pipeline.parts import PartStore, block_members, block_summary, stored_block
-    from crgen.pipeline.splice import splice
-    from crgen.pipeline.tiles import encode
+    from crgen.files import publish
+    from crgen.pipeline.cog.splice import splice
+    from crgen.pipeline.cog.tiles import encode
+    from crgen.pipeline.run.parts import PartStore, block_members, block_summary, stored_block
 
     profile, store = profile_of(side), PartStore(folder, "benchmark")
 

@@ -48,8 +48,8 @@ def stack_on_disk(side: int, folder: Path) -> Path:
     from odc.geo.geobox import GeoBox
 
     import crgen
-    from crgen.pipeline.demo import open_demo
-    from crgen.pipeline.stack import build_stack
+    from crgen.pipeline.source.demo import open_demo
+    from crgen.pipeline.source.stack import build_stack
 
     path = folder / f"stack_{side}.zarr"
     if path.exists():

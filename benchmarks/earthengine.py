@@ -79,8 +79,8 @@ def ask(aoi: str, out: Path) -> Any:
     """The request of a pull of the shipped weights' bands."""
     import datetime
 
-    from crgen.pipeline.earthengine import EarthEngine
     from crgen.pipeline.pull import PullRequest
+    from crgen.pipeline.source.earthengine import EarthEngine
 
     t1, t2 = map(datetime.date.fromisoformat, DATES)
     return PullRequest(out, aoi=aoi, t1=t1, t2=t2, crs="EPSG:32649", earth_engine=EarthEngine(min_coverage=0.5))
@@ -88,7 +88,7 @@ def ask(aoi: str, out: Path) -> Any:
 
 def one(side: int, folder: Path) -> None:
     """Pull one square; prints JSON."""
-    from crgen.gee.transport import Transport
+    from crgen.gee.connection.transport import Transport
     from crgen.pipeline.pull import run_pull
 
     send, spent = Transport._send, []

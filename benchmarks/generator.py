@@ -25,11 +25,12 @@ from common import report
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from crgen.model.build import build_generator
 from crgen.model.config import preset
-from crgen.model.cost import operations
-from crgen.model.generator import Generator, build_generator
-from crgen.model.precision import computing_in, fixed_windows, measure_drift, native_precision
+from crgen.model.device import computing_in, fixed_windows, measure_drift, native_precision
+from crgen.model.generator import Generator
 from crgen.model.weights import load_model
+from crgen.training.score.cost import operations
 
 SIDE = 256
 STRIP = 1024

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from crgen.model.data import PatchDataset
-from crgen.pipeline.datasets import open_data, parse_table, table_spec
-from crgen.pipeline.ombria import BANDS, POLS
+from crgen.training.data.dataset import PatchDataset
+from crgen.training.data.kinds import open_data, parse_table, table_spec
+from crgen.training.data.ombria import BANDS, POLS
 
 SETS = {
     "OMBRIA, ten wet events": "ombria:{}/ombria,split=all",

@@ -22,10 +22,10 @@ def one(rate: float, side: int, workers: int, stacks: str) -> None:
     import numpy as np
 
     from crgen.pipeline.fill import run
-    from crgen.pipeline.predict import Predictor
     from crgen.pipeline.request import FillRequest
-    from crgen.pipeline.runner import Run
-    from crgen.pipeline.workshop import Workshop
+    from crgen.pipeline.run.make_parts import Workshop
+    from crgen.pipeline.tiling.chunk import Run
+    from crgen.pipeline.tiling.predict import Predictor
 
     def sleeping(self, staged):
         time.sleep(len(staged.places) / rate)

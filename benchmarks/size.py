@@ -66,7 +66,7 @@ def one_block(t1, t2, pols, bands):
     from affine import Affine
     from odc.geo.geobox import GeoBox
 
-    from crgen.pipeline.demo import open_demo
+    from crgen.pipeline.source.demo import open_demo
 
     grid = GeoBox((1024, 1024), Affine(10, 0, 730_000, 0, -10, 3_850_000), "EPSG:32649")
     return open_demo(grid, t1, t2, pols=pols, bands=bands).compute()
@@ -76,8 +76,8 @@ def repeated_demo(geobox, t1, t2, *, pols, bands):
     """Stand in for the demo scene: a block of it, placed by the CRS, so that a place looks the same in any run."""
     import dask.array as da
 
-    from crgen.pipeline.stack import build_stack
-    from crgen.pipeline.windows import lattice_box
+    from crgen.pipeline.box import lattice_box
+    from crgen.pipeline.source.stack import build_stack
 
     box, side = lattice_box(geobox), 1024
     block = one_block(t1, t2, pols, bands)
@@ -105,12 +105,12 @@ def one(side: int, dtype: str, check: bool) -> None:
     from rio_cogeo.cogeo import cog_validate
 
     import crgen.pipeline.fill as fill
-    import crgen.pipeline.plan as plan
-    import crgen.pipeline.sources as sources
-    from crgen.pipeline.predict import Predictor
-    from crgen.pipeline.runner import Run
+    import crgen.pipeline.run.plan as plan
+    import crgen.pipeline.source.open as sources
+    from crgen.pipeline.run.make_parts import Workshop
+    from crgen.pipeline.tiling.chunk import Run
+    from crgen.pipeline.tiling.predict import Predictor
     from crgen.pipeline.verify import verify
-    from crgen.pipeline.workshop import Workshop
 
     model, timed = stand_in(), Timed()
     plan.load_model = lambda *_: model
@@ -165,10 +165,10 @@ def _same(result, side: int, at: tuple[float, float], folder: Path, dtype: str) 
 
 def bare_rate() -> float:
     """Return windows per second of the shipped generator on this machine, as a run computes them."""
-    from crgen.model.precision import pick_precision
+    from crgen.model.device import pick_precision
     from crgen.model.weights import load_model
-    from crgen.pipeline.plan import measure
-    from crgen.pipeline.predict import Predictor
+    from crgen.pipeline.run.plan import measure
+    from crgen.pipeline.tiling.predict import Predictor
 
     model = load_model()
     precision = pick_precision("auto", model.generator, model.card.window).name

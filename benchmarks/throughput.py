@@ -19,9 +19,9 @@ from common import DAYS, Timed, apart, peak_mb, report, square, stack_on_disk
 def one(source: str, side: int) -> None:
     """Measure one size; prints JSON."""
     from crgen.pipeline.fill import run
-    from crgen.pipeline.predict import Predictor
     from crgen.pipeline.request import FillRequest
-    from crgen.pipeline.workshop import Workshop
+    from crgen.pipeline.run.make_parts import Workshop
+    from crgen.pipeline.tiling.predict import Predictor
 
     timed = Timed()
     Workshop.fill = timed("chunks", Workshop.fill)
@@ -51,9 +51,9 @@ def bare(seconds: float) -> float:
     """Return windows per second as PyTorch alone makes them: batches of 4, all threads at one, a run's precision."""
     import torch
 
-    from crgen.model.cost import windows_per_second
-    from crgen.model.precision import computing_in, pick_precision
+    from crgen.model.device import computing_in, pick_precision
     from crgen.model.weights import load_model
+    from crgen.training.score.cost import windows_per_second
 
     model = load_model(device="cuda" if torch.cuda.is_available() else "cpu")
     precision = pick_precision("auto", model.generator, model.card.window)

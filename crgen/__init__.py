@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from crgen.model.weights import load_model
     from crgen.pipeline.fill import fill
-    from crgen.pipeline.local import open_stack
-    from crgen.pipeline.local_write import write_stack
     from crgen.pipeline.pull import pull
+    from crgen.pipeline.source.local.read import open_stack
+    from crgen.pipeline.source.local.write import write_stack
 
 __all__ = ["fill", "load_model", "open_stack", "pull", "write_stack"]
 
@@ -27,9 +27,9 @@ some processors a pixel would then depend on its window's place in a batch. Read
 _HOMES = {
     "fill": "crgen.pipeline.fill",
     "load_model": "crgen.model.weights",
-    "open_stack": "crgen.pipeline.local",
+    "open_stack": "crgen.pipeline.source.local.read",
     "pull": "crgen.pipeline.pull",
-    "write_stack": "crgen.pipeline.local_write",
+    "write_stack": "crgen.pipeline.source.local.write",
 }
 
 

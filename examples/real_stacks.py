@@ -24,8 +24,8 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from rasterio.errors import NotGeoreferencedWarning
 
-from crgen.pipeline.local_write import write_stack
-from crgen.pipeline.stack import build_stack
+from crgen.pipeline.source.local.write import write_stack
+from crgen.pipeline.source.stack import build_stack
 
 POLS = ("VV", "VH")
 MONTHS_BANDS = ("B2", "B3", "B4", "B5", "B6", "B7", "B8", "B11", "B12")

@@ -6,9 +6,9 @@ import pytest
 import torch
 from hypothesis import settings
 
+from crgen.model.build import build_generator
 from crgen.model.card import ModelCard
 from crgen.model.config import preset
-from crgen.model.generator import build_generator
 from crgen.model.weights import save_weights
 
 pytest_plugins = ["tests.earthengine.fixtures"]

@@ -4,5 +4,11 @@ import multiprocessing
 
 ctx = multiprocessing.get_context("forkserver")
 ctx.set_forkserver_preload(
-    ["crgen.batch.scheduler", "crgen.batch.worker", "crgen.pipeline.fill", "distributed", "sklearn.ensemble"]
+    [
+        "crgen.batch.schedule.scheduler",
+        "crgen.batch.schedule.worker",
+        "crgen.pipeline.fill",
+        "distributed",
+        "sklearn.ensemble",
+    ]
 )

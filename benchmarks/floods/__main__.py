@@ -26,12 +26,12 @@ from numpy.typing import NDArray
 
 from benchmarks.floods import networks, regressions
 from benchmarks.floods.regressions import Array, Row, View
-from crgen.model.augment import cloud_opacity, paint_clouds
-from crgen.model.data import Sample, collate
 from crgen.model.generator import Generator
-from crgen.model.metrics import psnr, ssim
 from crgen.model.weights import load_model
-from crgen.pipeline.ombria import Ombria
+from crgen.training.augment import cloud_opacity, paint_clouds
+from crgen.training.data.dataset import Sample, collate
+from crgen.training.data.ombria import Ombria
+from crgen.training.metrics import psnr, ssim
 
 SHARES = (0.01, 0.03, 0.1, 0.3, 0.6)
 CONDITIONS = ("nothing seen", "30 % cloud on t1", *(f"{share:.0%} of t2 seen" for share in SHARES), "flooded pixels")

@@ -30,17 +30,18 @@ from torch import Tensor
 from benchmarks.floods.__main__ import run, views
 from benchmarks.floods.networks import UNet, training_data
 from benchmarks.floods.regressions import View
-from crgen.model import augment
-from crgen.model.adaptive import CENTRE, SPREAD, AdaptiveGenerator, Prepared
+from crgen.model.adaptive.network import CENTRE, SPREAD, AdaptiveGenerator, Prepared
+from crgen.model.adaptive.ridge import SceneRidge, thinned
+from crgen.model.adaptive.waves import WaveRidge
 from crgen.model.config import GeneratorConfig, preset
-from crgen.model.data import Sample, collate
 from crgen.model.generator import Generator, present, standardise
-from crgen.model.metrics import psnr, ssim
-from crgen.model.recipe import RECIPES, changed
-from crgen.model.ridge import SceneRidge, WaveRidge, thinned
-from crgen.model.train import Trainer, learned
 from crgen.model.weights import load_model
-from crgen.pipeline.ombria import Ombria
+from crgen.training import augment
+from crgen.training.data.dataset import Sample, collate
+from crgen.training.data.ombria import Ombria
+from crgen.training.metrics import psnr, ssim
+from crgen.training.recipe import RECIPES, changed
+from crgen.training.train import Trainer, learned
 
 CONDITIONS = (
     "nothing seen", "30 % cloud on t1", "3% of t2 seen", "30% of t2 seen", "flooded pixels", "no S2 at t1",
@@ -173,7 +174,7 @@ class Variant:
     instead: Mapping[str, float] = field(default_factory=dict)
     """Terms of the loss, with their weights, in their place."""
     augment: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
-    """What stands in for functions of :mod:`crgen.model.augment`."""
+    """What stands in for functions of :mod:`crgen.training.augment`."""
     even: bool = True
     """Whether events of few patches are drawn more often."""
     flooded: float = RECIPES["base"].flooded

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crgen.model.augment import cloud_opacity, paint_clouds
-from crgen.model.metrics import psnr, ssim
 from crgen.model.weights import load_model
-from crgen.pipeline.ombria import Ombria
+from crgen.training.augment import cloud_opacity, paint_clouds
+from crgen.training.data.ombria import Ombria
+from crgen.training.metrics import psnr, ssim
 
 NEIGHBOURS = (-2, -1, 1, 2)
 SEEN, PAINTED = 0.3, 0.5

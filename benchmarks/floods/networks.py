@@ -21,14 +21,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from crgen.model import augment
+from crgen.model.build import build_generator
 from crgen.model.config import preset
-from crgen.model.data import Mixture
-from crgen.model.generator import Generator, Prediction, build_generator, present
-from crgen.model.recipe import RECIPES, Adversary, Optimiser, Recipe, changed
-from crgen.model.train import Trainer
-from crgen.pipeline.datasets import open_data, table_spec
-from crgen.pipeline.training import read_training_file
+from crgen.model.generator import Generator, Prediction, present
+from crgen.training import augment
+from crgen.training.data.dataset import Mixture
+from crgen.training.data.kinds import open_data, table_spec
+from crgen.training.job import read_training_file
+from crgen.training.recipe import RECIPES, Adversary, Optimiser, Recipe, changed
+from crgen.training.train import Trainer
 
 BASE = Path(__file__).parents[2] / "examples" / "train_base.toml"
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 from sklearn.ensemble import HistGradientBoostingRegressor
 
-from crgen.model.data import PatchDataset, Sample
-from crgen.model.forest import FEWEST, forest
+from crgen.model.adaptive.forest import FEWEST, forest
+from crgen.training.data.dataset import PatchDataset, Sample
 
 Array = NDArray[np.float32]
 TREES = {"max_iter": 150, "max_leaf_nodes": 31, "learning_rate": 0.1, "random_state": 0, "early_stopping": False}

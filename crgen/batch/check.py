@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from crgen.batch.jobs import Job
-from crgen.batch.jobs_file import JobsError, read_jobs
-from crgen.batch.notify import check_urls
+from crgen.batch.jobs.job import Job
+from crgen.batch.jobs.jobs_file import JobsError, read_jobs
+from crgen.batch.tell.notify import check_urls
 from crgen.errors import CrgenError, RequestError
-from crgen.pipeline.area import read_area
-from crgen.pipeline.local import open_stack
-from crgen.pipeline.plan import channels_of
+from crgen.pipeline.run.plan import channels_of
+from crgen.pipeline.source.area import read_area
+from crgen.pipeline.source.local.read import open_stack
 
 
 def problems_of(path: Path) -> tuple[list[Job], list[str]]:

@@ -12,17 +12,60 @@ from typing import Annotated, Any
 
 import typer
 
-from crgen.cli import batch_prune
 from crgen.cli.console import console, duration, table
 
 app = typer.Typer(help="Watch areas, and turn every new acquisition into a product once.", no_args_is_help=True)
-app.command("prune")(batch_prune.prune)
 
 PARTIAL, NONE = 9, 10
 """Exit codes of a run in which some, or all, of the jobs that were due are not done."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 JobsPath = Annotated[Path, typer.Argument(help="The jobs file, TOML.", metavar="JOBS.toml")]
+
+
+@app.command()
+def prune(
+    folder: Annotated[Path, typer.Argument(help="Folder of products; folders in it are looked through too.")],
+    older_than: Annotated[
+        str | None, typer.Option(help="Take away products made longer ago, e.g. 90d.", metavar="TIME")
+    ] = None,
+    max_size: Annotated[
+        str | None, typer.Option(help="Then the oldest until all fit, e.g. 200GB.", metavar="SIZE")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would go.")] = False,
+) -> None:
+    """Take away products, oldest first; never one that is being made or beside which NAME.pin stands.
+
+    Where the folder has a collection.json, it and index.html are made anew.
+    """
+    from crgen.batch.jobs.dates import parse_duration
+    from crgen.batch.jobs.size import parse_size
+    from crgen.batch.products.prune import prune as take_away
+    from crgen.errors import RequestError
+    from crgen.files import size_text
+
+    if older_than is None and max_size is None:
+        raise RequestError("say what is too old or too much: --older-than 90d, --max-size 200GB")
+    try:
+        age = None if older_than is None else parse_duration(older_than)
+    except ValueError as error:
+        raise RequestError(f"--older-than: {error}") from None
+    try:
+        limit = None if max_size is None else parse_size(max_size)
+    except ValueError as error:
+        raise RequestError(f"--max-size: {error}") from None
+    judged = take_away(folder, older_than=age, max_size=limit, dry_run=dry_run)
+    for pruned in judged:
+        done = f"kept, {pruned.kept}" if pruned.kept else "would go" if dry_run else "gone"
+        console.print(
+            f"{pruned.paths.reflectance}: {size_text(pruned.size)}, {pruned.reason}: {done}",
+            highlight=False,
+            markup=False,
+        )
+    went = [pruned for pruned in judged if not pruned.kept]
+    total = size_text(sum(pruned.size for pruned in went))
+    noun = "product" if len(went) == 1 else "products"
+    console.print(f"{len(went)} {noun}, {total} {'would go' if dry_run else 'gone'}", highlight=False)
 
 
 @app.command()
@@ -40,8 +83,8 @@ def run(
     A job that fails for a passing reason waits and is tried again, by this command or by a later one. Exit code 0: all
     that was due is done; 9: some is not; 10: nothing is.
     """
-    from crgen.batch.dates import parse_duration
-    from crgen.batch.scheduler import Scheduler, forkserver
+    from crgen.batch.jobs.dates import parse_duration
+    from crgen.batch.schedule.scheduler import Scheduler, forkserver
 
     poll = None
     if watch is not None:
@@ -71,9 +114,9 @@ def check(jobs: JobsPath) -> None:
 @app.command()
 def plan(jobs: JobsPath, as_json: AsJson = False) -> None:
     """Say what would run now and what it would cost; makes nothing."""
-    from crgen.batch.jobs_file import read_jobs
-    from crgen.batch.plan import plan_jobs
-    from crgen.pipeline.files import size_text
+    from crgen.batch.dry_run import plan_jobs
+    from crgen.batch.jobs.jobs_file import read_jobs
+    from crgen.files import size_text
 
     planned = plan_jobs(read_jobs(jobs))
     if as_json:
@@ -96,8 +139,8 @@ def plan(jobs: JobsPath, as_json: AsJson = False) -> None:
 @app.command()
 def status(jobs: JobsPath, as_json: AsJson = False) -> None:
     """Say how every job stands."""
-    from crgen.batch.jobs_file import read_jobs
-    from crgen.batch.state import State
+    from crgen.batch.jobs.jobs_file import read_jobs
+    from crgen.batch.schedule.state import State
 
     file = read_jobs(jobs)
     state = State(file.state.url)

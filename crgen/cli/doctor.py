@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from crgen.cli.console import console
-from crgen.cli.earthengine import Credentials, Project
+from crgen.cli.options import Credentials, Project
 
 ENOUGH = 5e9
 """Bytes free below which a disk is worth a word."""
@@ -19,11 +19,11 @@ def doctor(project: Project = None, credentials: Credentials = None) -> None:
     Exit code 7 if Earth Engine cannot be used or its tiles cannot be kept; the lines above say what to do.
     """
     from crgen.errors import OutputError
-    from crgen.gee.cache import TileCache, default_folder
+    from crgen.files import check_writable, free_space, size_text
     from crgen.gee.doctor import examine
-    from crgen.pipeline.earthengine import EarthEngine
-    from crgen.pipeline.files import check_writable, free_space, size_text
-    from crgen.pipeline.predict import pick_device
+    from crgen.gee.fetch.cache import TileCache, default_folder
+    from crgen.model.device import pick_device
+    from crgen.pipeline.source.earthengine import EarthEngine
 
     usable = True
     for check in examine(EarthEngine(project=project, credentials=credentials).settings):

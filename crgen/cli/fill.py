@@ -9,16 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from crgen.cli.console import console, duration, note, progress
-from crgen.cli.earthengine import (
-    Credentials,
-    MinCoverage,
-    NoCache,
-    ObservedDays,
-    Project,
-    SearchDays,
-    fetching,
-    was_named,
-)
+from crgen.cli.options import Credentials, MinCoverage, NoCache, ObservedDays, Project, SearchDays, fetching, was_named
 
 
 def fill(
@@ -85,13 +76,13 @@ def fill(
     and OUT.json (a STAC Item with everything needed to trust and repeat it). A run that was stopped goes on where it
     was when the same command is given again.
     """
-    from crgen.pipeline.earthengine import EarthEngine
-    from crgen.pipeline.files import size_text
+    from crgen.files import size_text
     from crgen.pipeline.fill import run
-    from crgen.pipeline.plan import plan
-    from crgen.pipeline.quality import LABELS, Quality
     from crgen.pipeline.repeat import repeated
     from crgen.pipeline.request import FillRequest, parse_date
+    from crgen.pipeline.run.plan import plan
+    from crgen.pipeline.source.earthengine import EarthEngine
+    from crgen.pipeline.tiling.quality import LABELS, Quality
 
     asked: dict[str, Any] = {
         "aoi": aoi,

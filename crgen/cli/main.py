@@ -136,6 +136,6 @@ def _stop(signum: int, frame: FrameType | None) -> None:
     # People press Ctrl-C twice, and launchers pass it on a second time: that must not cut the tidying up short.
     if now - _last_stop > PATIENCE:
         _last_stop = now
-        if waiting := sys.modules.get("crgen.gee.patience"):
+        if waiting := sys.modules.get("crgen.gee.connection.retry"):
             waiting.INTERRUPTED.set()  # threads that wait for Earth Engine would hold the exit up
         raise Stopped(signum)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from crgen.cli.console import console, note, progress
-from crgen.cli.earthengine import Credentials, MinCoverage, NoCache, ObservedDays, Project, SearchDays, fetching
+from crgen.cli.options import Credentials, MinCoverage, NoCache, ObservedDays, Project, SearchDays, fetching
 
 
 def pull(
@@ -45,11 +45,11 @@ def pull(
 ) -> None:
     """Fetch radar and optical imagery of an area and two dates; 'crgen fill --source OUT' maps it later."""
     from crgen.errors import RequestError
-    from crgen.gee.export import Destination
-    from crgen.pipeline.earthengine import EarthEngine
-    from crgen.pipeline.files import size_text
+    from crgen.files import size_text
+    from crgen.gee.fetch.export import Destination
     from crgen.pipeline.pull import PullRequest, export_state, import_export, plan_pull, run_export, run_pull
     from crgen.pipeline.request import parse_date
+    from crgen.pipeline.source.earthengine import EarthEngine
 
     if sum((dry_run, export is not None, exported is not None)) > 1:
         raise RequestError("--dry-run, --export and --exported do different things: give one of them")

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crgen.cli.console import console, note, table
-from crgen.cli.earthengine import Credentials, MinCoverage, ObservedDays, Project, SearchDays
+from crgen.cli.options import Credentials, MinCoverage, ObservedDays, Project, SearchDays
 
 if TYPE_CHECKING:
-    from crgen.gee.passes import Pass
-    from crgen.gee.scenes import Candidate
+    from crgen.gee.choose.choice import Candidate
+    from crgen.gee.choose.passes import Pass
 
 HEAD = ("for", "taken", "day", "days", "from", "orbit", "area", "clear", "by", "scenes", "why not")
 
@@ -40,12 +40,12 @@ def scenes(
     share stands under 'by': 'score' is Cloud Score+, over the area; 'scene' the metadata, of the whole scene.
     """
     from crgen.errors import OutputError
-    from crgen.gee.find import refuse_shortfall
+    from crgen.files import check_writable, publish, write_partial
+    from crgen.gee.choose.find import refuse_shortfall
     from crgen.model.weights import find_weights, read_card
-    from crgen.pipeline.earthengine import Channels, EarthEngine, scenes_for, wanted_of
-    from crgen.pipeline.files import check_writable, publish, write_partial
-    from crgen.pipeline.footprints import draw_footprints
+    from crgen.pipeline.picture.footprints import draw_footprints
     from crgen.pipeline.request import parse_date
+    from crgen.pipeline.source.earthengine import Channels, EarthEngine, scenes_for, wanted_of
 
     for path, ending in ((picture, ".png"), (manifest, ".json")):
         if path is not None:

@@ -10,9 +10,9 @@ import typer
 from crgen.cli.console import console, note, progress
 
 if TYPE_CHECKING:
-    from crgen.model.data import PatchDataset
-    from crgen.model.evaluate import Evaluation
     from crgen.model.generator import Generator
+    from crgen.training.data.dataset import PatchDataset
+    from crgen.training.score.evaluate import Evaluation
 
 DATA = (
     "[KIND:]PATH[,option=value…], e.g. the OMBRIA folder. An option of several items has + between them: "
@@ -64,10 +64,10 @@ def train(
 
     Several GPUs: torchrun --no-python --nproc-per-node N -- crgen train …
     """
-    from crgen.model.evaluate import Evaluation
     from crgen.model.weights import save_weights
-    from crgen.pipeline.datasets import parse_table
-    from crgen.pipeline.training import prepare, read_training_file
+    from crgen.training.data.kinds import parse_table
+    from crgen.training.job import prepare, read_training_file
+    from crgen.training.score.evaluate import Evaluation
 
     optimiser = {} if learning_rate is None else {"optimiser": {"learning_rate": learning_rate}}
     plain = {"steps": steps, "batch": batch, "crop": crop, "ema": ema, "seed": seed, "precision": precision}
@@ -123,13 +123,13 @@ def evaluate(
 ) -> None:
     """Score weights on held-out data beside copying t1, as Markdown tables."""
     from crgen.errors import RequestError
-    from crgen.model.data import left_out
-    from crgen.model.evaluate import Condition
+    from crgen.model.device import pick_device
     from crgen.model.weights import load_model
-    from crgen.pipeline.datasets import held_out_spec, open_data
-    from crgen.pipeline.predict import pick_device
-    from crgen.pipeline.scoring import Scoring
-    from crgen.pipeline.training import open_validation, read_training_file
+    from crgen.training.data.dataset import left_out
+    from crgen.training.data.kinds import held_out_spec, open_data
+    from crgen.training.job import open_validation, read_training_file
+    from crgen.training.score.evaluate import Condition
+    from crgen.training.score.scoring import Scoring
 
     if (data is None) == (config is None):
         raise RequestError("scoring needs data: give either --data or --config")
@@ -161,8 +161,8 @@ def count_skipped(lines: list[str]) -> None:
 
 def score(generator: Generator, data: PatchDataset) -> Evaluation:
     """Print a generator's scores and return them."""
-    from crgen.model.evaluate import evaluate
-    from crgen.model.report import as_markdown
+    from crgen.training.score.evaluate import evaluate
+    from crgen.training.score.report import as_markdown
 
     with progress("scoring", "patches") as report:
         results = evaluate(generator, data, on_sample=report)

@@ -1,8 +1,8 @@
 """Earth Engine → lazy stack. The only room that may import ``ee`` or ``geemap``.
 
-The way through it: :func:`~crgen.gee.find.find_scenes` chooses acquisitions and freezes them in a
-:class:`~crgen.gee.manifest.Manifest`; :func:`~crgen.gee.arrays.open_pull` lays out the tiles of its scenes on a grid;
-:meth:`~crgen.gee.arrays.Pull.arrays` gives lazy arrays. :func:`preview` shows a manifest on a map.
+The way through it: :func:`~crgen.gee.choose.find.find_scenes` chooses acquisitions and freezes them in a
+:class:`~crgen.gee.manifest.Manifest`; :func:`~crgen.gee.fetch.arrays.open_pull` lays out the tiles of its scenes on a
+grid; :meth:`~crgen.gee.fetch.arrays.Pull.arrays` gives lazy arrays. :func:`preview` shows a manifest on a map.
 """
 
 from __future__ import annotations

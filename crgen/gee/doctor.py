@@ -15,11 +15,11 @@ from google.auth.transport.requests import Request
 from odc.geo.geobox import GeoBox
 
 from crgen.errors import CrgenError, SourceError
-from crgen.gee.credentials import Account, find_account, find_project
-from crgen.gee.faults import explain, understand
-from crgen.gee.images import VALID, Layer
-from crgen.gee.pixels import Tile, grid_of, read_tile
-from crgen.gee.session import Session, Settings, connect
+from crgen.gee.connection.credentials import Account, find_account, find_project
+from crgen.gee.connection.faults import explain, understand
+from crgen.gee.connection.session import Session, Settings, connect
+from crgen.gee.fetch.images import VALID, Layer
+from crgen.gee.fetch.tile import Tile, grid_of, read_tile
 
 PATIENCE = 20.0
 """Seconds a check keeps trying."""

@@ -14,9 +14,9 @@ import shapely
 from odc.geo.geom import Geometry
 from shapely.geometry.base import BaseGeometry
 
-from crgen.gee.images import VALID, optical_image, radar_image
+from crgen.gee.connection.session import Settings, connect
+from crgen.gee.fetch.images import VALID, optical_image, radar_image
 from crgen.gee.manifest import Manifest, Scene
-from crgen.gee.session import Settings, connect
 
 OPTICAL = (0.0, 4000.0)
 RADAR = (-25.0, 0.0)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from crgen.errors import RequestError
 
 PrecisionName = Literal["auto", "float32", "bfloat16", "float16"]
-"""What to compute in, see :mod:`crgen.model.precision`."""
+"""What to compute in, see :mod:`crgen.model.device`."""
 
 
 @dataclass(frozen=True)

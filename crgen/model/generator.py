@@ -155,16 +155,3 @@ class Generator(nn.Module):
         Arguments as :meth:`forward`'s.
         """
         return s1_t1.new_zeros(len(s1_t1), 0)
-
-
-def build_generator(config: GeneratorConfig, seed: int | None = None) -> Generator:
-    """Return an untrained generator of ``config.form``, its weights drawn from ``seed`` if given."""
-    from crgen.model.adaptive import AdaptiveGenerator
-    from crgen.model.paper import PaperGenerator
-
-    form = PaperGenerator if config.form == "paper" else AdaptiveGenerator
-    if seed is None:
-        return form(config)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return form(config)

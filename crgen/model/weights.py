@@ -15,9 +15,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from crgen.errors import OutputError, WeightsError
+from crgen.files import replacing
+from crgen.model.build import build_generator
 from crgen.model.card import ModelCard
-from crgen.model.generator import Generator, build_generator
-from crgen.model.replace import replacing
+from crgen.model.generator import Generator
 
 SHIPPED = Path(__file__).parent / "shipped"
 _CARD_KEY = "crgen_card"

@@ -10,22 +10,22 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from crgen.model.precision import Precision, pick_precision
-from crgen.pipeline.cluster import connected, device_of, fill_on, recipe_for
-from crgen.pipeline.earthengine import EarthEngine
-from crgen.pipeline.evidence import cells
-from crgen.pipeline.files import publish, require_space
-from crgen.pipeline.fingerprint import fingerprint_of, short
-from crgen.pipeline.parts import PartStore
-from crgen.pipeline.plan import plan, settings_of
-from crgen.pipeline.product import describe, picture
+from crgen.files import publish, require_space
+from crgen.model.device import Precision, pick_precision
+from crgen.pipeline.cog.splice import splice
+from crgen.pipeline.product.outputs import describe, picture
+from crgen.pipeline.product.result import Result, errors, notes_on
 from crgen.pipeline.repeat import repeated
 from crgen.pipeline.request import FillRequest, parse_date
-from crgen.pipeline.result import Result, errors, notes_on
-from crgen.pipeline.scratch import scratch_of
-from crgen.pipeline.splice import splice
-from crgen.pipeline.stack import manifest_of
-from crgen.pipeline.workshop import gather, open_workshop
+from crgen.pipeline.run.cluster import connected, device_of, fill_on, recipe_for
+from crgen.pipeline.run.fingerprint import fingerprint_of, short
+from crgen.pipeline.run.make_parts import gather, open_workshop
+from crgen.pipeline.run.parts import PartStore
+from crgen.pipeline.run.plan import plan, settings_of
+from crgen.pipeline.run.scratch import scratch_of
+from crgen.pipeline.source.earthengine import EarthEngine
+from crgen.pipeline.source.stack import manifest_of
+from crgen.pipeline.tiling.lending import cells
 
 
 def fill(
@@ -42,7 +42,7 @@ def fill(
         t2: date of the map, alike.
         out: the reflectance COG to make.
         options: the other fields of :class:`FillRequest`, and those of
-            :class:`~crgen.pipeline.earthengine.EarthEngine`.
+            :class:`~crgen.pipeline.source.earthengine.EarthEngine`.
 
     Returns:
         The published product, whose rasters open lazily as xarray.

@@ -14,17 +14,17 @@ from typing import Any
 import xarray as xr
 
 from crgen.errors import OutputError, RequestError
-from crgen.gee.arrays import Pull
-from crgen.gee.export import Destination, Export, ExportState, run_exports
+from crgen.files import check_writable, require_space
+from crgen.gee.fetch.arrays import Pull
+from crgen.gee.fetch.export import Destination, Export, ExportState, run_exports
 from crgen.model.weights import find_weights, read_card
-from crgen.pipeline.area import read_area
-from crgen.pipeline.earthengine import Acquired, Channels, EarthEngine, acquire
-from crgen.pipeline.exported import open_exported
-from crgen.pipeline.files import check_writable, require_space
-from crgen.pipeline.local import open_stack
-from crgen.pipeline.local_write import write_stack
 from crgen.pipeline.request import parse_date
-from crgen.pipeline.stack import POLARISATIONS, S2_BANDS
+from crgen.pipeline.source.area import read_area
+from crgen.pipeline.source.earthengine import Acquired, Channels, EarthEngine, acquire
+from crgen.pipeline.source.local.exported import open_exported
+from crgen.pipeline.source.local.read import open_stack
+from crgen.pipeline.source.local.write import write_stack
+from crgen.pipeline.source.stack import POLARISATIONS, S2_BANDS
 
 LOOK_EVERY = 0.5
 """Seconds between looks at how many tiles have arrived."""
@@ -147,7 +147,7 @@ def pull(
         t1: date of the first pair of images, a date or ``"YYYY-MM-DD"``.
         t2: date of the map, alike.
         options: the other fields of :class:`PullRequest`, and those of
-            :class:`~crgen.pipeline.earthengine.EarthEngine`.
+            :class:`~crgen.pipeline.source.earthengine.EarthEngine`.
 
     Returns:
         The Stack, opened lazily from disk.

@@ -10,8 +10,8 @@ from typing import Any
 from crgen.errors import RequestError, SourceError, WeightsError
 from crgen.gee.manifest import manifest_in
 from crgen.model.weights import find_weights, read_card
-from crgen.pipeline.earthengine import EarthEngine
 from crgen.pipeline.request import FillRequest, parse_date
+from crgen.pipeline.source.earthengine import EarthEngine
 
 
 def repeated(path: Path, given: dict[str, Any], earth_engine: EarthEngine) -> FillRequest:

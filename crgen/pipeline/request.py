@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from crgen.errors import RequestError
-from crgen.gee.clear_share import CLEAR_FROM
+from crgen.gee.choose.clear_share import CLEAR_FROM
 from crgen.model.config import PrecisionName
-from crgen.pipeline.earthengine import EarthEngine
+from crgen.pipeline.source.earthengine import EarthEngine
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from urllib.parse import unquote
 import numpy as np
 
 from crgen.errors import OutputError
-from crgen.pipeline.files import file_sha256, size_text
-from crgen.pipeline.product import Paths
-from crgen.pipeline.scratch import sweep
-from crgen.pipeline.stac import TILE_DIGESTS, seal_of
-from crgen.pipeline.tiff import TileTable, read_directories, tile_table
+from crgen.files import file_sha256, size_text
+from crgen.pipeline.cog.tiff import TileTable, read_directories, tile_table
+from crgen.pipeline.product.outputs import Paths
+from crgen.pipeline.product.stac import TILE_DIGESTS, seal_of
+from crgen.pipeline.run.scratch import sweep
 
 MOST_LINES = 20
 """Damaged tiles named one by one; the others are counted."""

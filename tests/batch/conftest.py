@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 import crgen
-from crgen.pipeline.product import Paths
-from crgen.pipeline.stac import seal_of
+from crgen.pipeline.product.outputs import Paths
+from crgen.pipeline.product.stac import seal_of
 
 AREA = "113.50,34.70,113.503,34.703"
 WINDOW = "113.50,34.70,113.5005,34.7005"

@@ -10,7 +10,7 @@ import signal
 from pathlib import Path
 
 import crgen.pipeline.fill as fill
-from crgen.pipeline.files import partial_name, publish
+from crgen.files import partial_name, publish
 
 PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==")
 

@@ -11,10 +11,10 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from crgen.batch import clock
-from crgen.batch.scheduler import Scheduler
-from crgen.batch.state import State
-from crgen.batch.summary import Summary
+from crgen.batch.schedule import leases
+from crgen.batch.schedule.scheduler import Scheduler
+from crgen.batch.schedule.state import State
+from crgen.batch.schedule.summary import Summary
 from tests.processes import ctx
 
 
@@ -32,7 +32,7 @@ def schedule(path: Path, answer: Connection | None = None, **environment: str) -
     if "TODAY" in environment:
         noon = datetime.datetime.fromisoformat(f"{environment['TODAY']}T12:00:00+00:00").timestamp()
         start = time.monotonic()
-        clock.utc = lambda: noon + time.monotonic() - start
+        leases.utc = lambda: noon + time.monotonic() - start
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     summary = Scheduler(path, tell=say, processes=multiprocessing.get_context("fork")).run()
     if answer is not None:
@@ -42,10 +42,10 @@ def schedule(path: Path, answer: Connection | None = None, **environment: str) -
 def watch(path: Path, **environment: str) -> None:
     """Be `crgen batch run --watch`, by the clock (seconds since 1970) in the file ``CLOCK``."""
     import tests.batch.light  # noqa: F401
-    from crgen.batch import scheduler
+    from crgen.batch.schedule import scheduler
     from crgen.cli.main import main
 
-    clock.utc = lambda: float(Path(environment["CLOCK"]).read_text() or "0")
+    leases.utc = lambda: float(Path(environment["CLOCK"]).read_text() or "0")
     scheduler.forkserver = lambda *loaded: multiprocessing.get_context("fork")
     sys.argv = ["crgen", "batch", "run", str(path), "--watch", "0.1s"]
     main()

@@ -9,8 +9,8 @@ from urllib.parse import unquote, urlsplit
 import pystac
 import pytest
 
-from crgen.batch.collection import update_collection
-from crgen.batch.index import write_index
+from crgen.batch.products.collection import update_collection
+from crgen.batch.products.index import write_index
 from crgen.errors import OutputError
 
 

@@ -10,10 +10,10 @@ import pystac
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from crgen.batch.collection import update_collection
-from crgen.batch.deliver import DeliveryError, deliver, deliver_listing
-from crgen.batch.index import write_index
-from crgen.pipeline.product import Paths
+from crgen.batch.products.collection import update_collection
+from crgen.batch.products.deliver import DeliveryError, deliver, deliver_listing
+from crgen.batch.products.index import write_index
+from crgen.pipeline.product.outputs import Paths
 from crgen.pipeline.verify import verify
 from tests.batch.conftest import serving
 

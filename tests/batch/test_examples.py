@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from crgen.batch.jobs_file import read_jobs
-from crgen.batch.notify import check_urls
+from crgen.batch.jobs.jobs_file import read_jobs
+from crgen.batch.tell.notify import check_urls
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "jobs.toml"

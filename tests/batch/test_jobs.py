@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from crgen.batch.dates import DaysBefore, parse_duration
-from crgen.batch.jobs import Job
-from crgen.batch.jobs_file import JobsError, read_jobs
+from crgen.batch.jobs.dates import DaysBefore, parse_duration
+from crgen.batch.jobs.job import Job
+from crgen.batch.jobs.jobs_file import JobsError, read_jobs
 from crgen.errors import RequestError
-from crgen.pipeline.earthengine import EarthEngine
 from crgen.pipeline.request import FillRequest
+from crgen.pipeline.source.earthengine import EarthEngine
 
 GOOD = """
 [defaults]
@@ -121,7 +121,7 @@ def test_what_is_no_jobs_file_is_refused(tmp_path, text, says):
 
 
 def test_lines_are_right_in_nested_tables_and_arrays(tmp_path):
-    from crgen.batch.toml import read_toml
+    from crgen.batch.jobs.toml import read_toml
 
     path = jobs_file(tmp_path, 'a.b = 1\n"c d" = [\n  1,\n  {e = 2},\n]\n[[f]]\n[f.g]\nh = 1\n[[f]]\n[f.g]\nh = 2\n')
     _, lines = read_toml(path)

@@ -6,13 +6,13 @@ from collections import Counter
 
 import pytest
 
-from crgen.batch import clock
-from crgen.batch.clock import Observer
-from crgen.batch.jobs import Limits
-from crgen.batch.jobs_file import read_jobs
-from crgen.batch.ledger import Claim, GivenUp, Ledger
-from crgen.batch.outcome import Done, Found, Stopped
-from crgen.batch.state import State
+from crgen.batch.jobs.job import Limits
+from crgen.batch.jobs.jobs_file import read_jobs
+from crgen.batch.schedule import leases
+from crgen.batch.schedule.leases import Observer
+from crgen.batch.schedule.ledger import Claim, GivenUp, Ledger
+from crgen.batch.schedule.messages import Done, Found, Stopped
+from crgen.batch.schedule.state import State
 
 TODAY = datetime.date(2021, 7, 22)
 NOON = datetime.datetime(2021, 7, 22, 12, tzinfo=datetime.UTC).timestamp()
@@ -68,14 +68,14 @@ def test_a_product_made_in_time_is_not_late_afterwards(write, monkeypatch):
     path = write("[[job]]\nname = 'a'\ndeadline = 2021-07-22T13:00:00Z", source="gee")
     jobs, definitions, url = jobs_of(path)
     ledger = ledger_of(url, "here")
-    monkeypatch.setattr(clock, "utc", lambda: NOON)
+    monkeypatch.setattr(leases, "utc", lambda: NOON)
     claim = ledger.claim(jobs, definitions, set(), Limits())
     ledger.found(claim, Found("identity", TODAY, TODAY, "a.tif", None))
     assert ledger.over(claim, Done("identity", 1.0, 1), "", TODAY) == "done"
     again = ledger.claim(jobs, definitions, set(), Limits())
     assert isinstance(again, Claim), "another acquisition may still join the catalogue"
     ledger.over(again, Done("identity", 1.0, 1), "", TODAY)
-    monkeypatch.setattr(clock, "utc", lambda: NOON + 3600)
+    monkeypatch.setattr(leases, "utc", lambda: NOON + 3600)
     assert ledger.claim(jobs, definitions, set(), Limits()) == GivenUp(
         jobs["a"], "nothing", "the deadline 2021-07-22 13:00:00+00:00 passed"
     )

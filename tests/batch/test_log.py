@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from crgen.batch.log import ROOT, open_log
+from crgen.batch.tell.json_log import ROOT, open_log
 from crgen.errors import OutputError
 
 
@@ -31,7 +31,7 @@ def test_lines_carry_time_level_run_and_fields(tmp_path):
     log = open_log(path, "run-1")
     log.info("scheduler started", extra={"jobs": 3})
     log.of(job="beira", run="run-2").warning("Straße %s", "überflutet")
-    logging.getLogger("crgen.batch.notify").error("not sent")
+    logging.getLogger("crgen.batch.tell.notify").error("not sent")
 
     first, second, third = lines(path)
     assert first["time"].endswith("Z")
@@ -42,7 +42,7 @@ def test_lines_carry_time_level_run_and_fields(tmp_path):
         "jobs": 3,
     }
     assert (second["message"], second["job"], second["run"]) == ("Straße überflutet", "beira", "run-2")
-    assert (third["logger"], third["run"]) == ("crgen.batch.notify", "run-1")
+    assert (third["logger"], third["run"]) == ("crgen.batch.tell.notify", "run-1")
 
 
 def test_an_error_brings_its_traceback_into_the_same_line(tmp_path):
@@ -74,7 +74,7 @@ def test_secrets_are_taken_out(tmp_path):
 
 def test_processes_share_a_file_without_mixing_lines(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from crgen.batch.log import open_log\n"
+        "import sys; from pathlib import Path; from crgen.batch.tell.json_log import open_log\n"
         "log = open_log(Path(sys.argv[1]), sys.argv[2])\n"
         "for n in range(200): log.info('x' * 500, extra={'n': n})"
     )

@@ -7,7 +7,7 @@ import time
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from crgen.batch.metrics import Counts, write_metrics
+from crgen.batch.tell.metrics import Counts, write_metrics
 from crgen.errors import OutputError
 
 COUNTS = Counts(

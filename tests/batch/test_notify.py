@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from aiosmtpd.controller import Controller
 
-from crgen.batch.notify import Event, check_urls, notify
+from crgen.batch.tell.notify import Event, check_urls, notify
 from crgen.errors import RequestError
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from crgen.batch.state import State
+from crgen.batch.schedule.state import State
 from crgen.errors import OutputError, RequestError
 
 NOBODY = 65534

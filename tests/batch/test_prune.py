@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from crgen.batch.collection import update_collection
-from crgen.batch.index import write_index
-from crgen.batch.products import products_in
-from crgen.batch.prune import prune
-from crgen.batch.size import parse_size
-from crgen.batch.state import run, upsert
+from crgen.batch.jobs.size import parse_size
+from crgen.batch.products.collection import update_collection
+from crgen.batch.products.index import write_index
+from crgen.batch.products.listing import products_in
+from crgen.batch.products.prune import prune
+from crgen.batch.schedule.state import run, upsert
 from crgen.errors import RequestError
 from crgen.pipeline.verify import verify
 from tests.batch.schedulers import in_process, state_of

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from crgen.batch.failures import wait_after
+from crgen.batch.schedule.failures import wait_after
 from tests.batch.schedulers import in_process, state_of
 
 TWO = '[[job]]\nname = "a"\n[[job]]\nname = "b"\nclear_threshold = 0.5\n'

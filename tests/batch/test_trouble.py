@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from crgen.batch import clock
-from crgen.batch.clock import Observer
-from crgen.batch.jobs_file import read_jobs
-from crgen.batch.ledger import Ledger, due
-from crgen.batch.state import State, beat
+from crgen.batch.jobs.jobs_file import read_jobs
+from crgen.batch.schedule import leases
+from crgen.batch.schedule.leases import Observer
+from crgen.batch.schedule.ledger import Ledger, due
+from crgen.batch.schedule.state import State, beat
 from crgen.errors import OutputError
 from tests.batch.schedulers import in_process, state_of
 
@@ -86,13 +86,13 @@ def test_setting_the_clock_neither_ends_a_lease_nor_prolongs_it(write, monkeypat
     first, second = ledger_of(state, "first", lease), ledger_of(state, "second", lease)
     assert first.claim(*asked) is not None
     for jump in (10e9, -10e9, 0.0):
-        monkeypatch.setattr(clock, "utc", lambda jump=jump: time.time() + jump)
+        monkeypatch.setattr(leases, "utc", lambda jump=jump: time.time() + jump)
         assert second.claim(*asked) is None, "a clock that is set ends no lease"
     end = time.monotonic() + 2 * lease
     while time.monotonic() < end:
         assert beat(state, "first", ["a"]) == set()
         assert second.claim(*asked) is None, "nor does time, while its owner lives"
-    monkeypatch.setattr(clock, "utc", lambda: 0.0)
+    monkeypatch.setattr(leases, "utc", lambda: 0.0)
     since = time.monotonic()
     while second.claim(*asked) is None:
         assert time.monotonic() - since < 60
@@ -104,7 +104,7 @@ def test_setting_the_clock_neither_ends_a_lease_nor_prolongs_it(write, monkeypat
 def test_a_clock_that_was_set_back_does_not_make_a_retry_wait_for_ever(monkeypatch):
     row = {"definition": "d", "status": "retry", "failed_at": 1000.0, "retry_at": 1060.0, "settled": False}
     for now, is_due in ((1001.0, False), (1059.0, False), (1060.0, True), (5.0, True)):
-        monkeypatch.setattr(clock, "utc", lambda now=now: now)
+        monkeypatch.setattr(leases, "utc", lambda now=now: now)
         assert due(row, "d", False) is is_due
 
 

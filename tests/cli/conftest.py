@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from crgen.cli import main
-from crgen.gee.patience import INTERRUPTED
+from crgen.gee.connection.retry import INTERRUPTED
 
 AREA = "113.50,34.70,113.503,34.703"
 DATES = ("--t1", "2021-07-10", "--t2", "2021-07-22")

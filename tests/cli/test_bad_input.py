@@ -8,8 +8,8 @@ import rasterio
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from crgen.pipeline.local_write import write_stack
-from crgen.pipeline.stack import build_stack
+from crgen.pipeline.source.local.write import write_stack
+from crgen.pipeline.source.stack import build_stack
 
 GRID = GeoBox((70, 90), Affine(10, 0, 735_000, 0, -10, 3_845_000), "EPSG:32649")
 

@@ -95,7 +95,7 @@ def test_a_bug_is_one_line_too_and_debug_shows_where(crgen, fill, monkeypatch):
     def broken(*_, **__):
         raise ZeroDivisionError("nobody\nsaw this coming")
 
-    monkeypatch.setattr("crgen.pipeline.plan.open_scene", broken)
+    monkeypatch.setattr("crgen.pipeline.run.plan.open_scene", broken)
     plain = crgen(*fill)
     assert plain.code == 1
     assert plain.err.count("\n") == 1

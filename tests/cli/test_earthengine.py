@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import crgen as package
-from crgen.gee.session import disconnect
-from crgen.pipeline.stack import manifest_of, stack_geobox
+from crgen.gee.connection.session import disconnect
+from crgen.pipeline.source.stack import manifest_of, stack_geobox
 from tests.cli.conftest import COMMAND, files_in
 from tests.earthengine import faults, truth
 from tests.earthengine.faults import Fault

@@ -5,7 +5,7 @@ from tests.pipeline.noise import write_ombria
 
 
 def test_fid_stands_beside_the_scores_of_every_method(crgen, here, tiny_weights, monkeypatch):
-    monkeypatch.setattr("crgen.pipeline.scoring.windows_per_second", lambda generator: 1.0)
+    monkeypatch.setattr("crgen.training.score.scoring.windows_per_second", lambda generator: 1.0)
     write_ombria(here / "data", ("0342", "0343"))
     words = ("--data", "data,split=validation", "--weights", tiny_weights, "--painted", "0.5", "--seen", "0.5")
     scored = crgen("evaluate", *words, "--fid", write_network(here))

@@ -40,19 +40,19 @@ def service(
     earth_engine: "EarthEngineServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator["EarthEngineServer"]:
     """The same, which crgen was never connected to, with an empty tile cache and short waits."""
-    from crgen.gee import fetch
-    from crgen.gee.session import disconnect
+    from crgen.gee.connection.session import disconnect
+    from crgen.gee.fetch.fetcher import _fetchers
 
     monkeypatch.setenv("CRGEN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("crgen.gee.patience.FIRST_WAIT", 0.01)
+    monkeypatch.setattr("crgen.gee.connection.retry.FIRST_WAIT", 0.01)
     disconnect()
     yield earth_engine
     # Requests of a test that failed, or of one that ended early, are none of the next one's.
-    for fetcher in fetch._fetchers.values():
+    for fetcher in _fetchers.values():
         fetcher.stop()
         for thread in fetcher._threads:
             thread.join()
-    fetch._fetchers.clear()
+    _fetchers.clear()
     disconnect()
 
 

@@ -12,8 +12,8 @@ from pyproj import Transformer
 
 from crgen.errors import StackError
 from crgen.gee.manifest import Manifest
-from crgen.pipeline.earthengine import Acquired, Channels, EarthEngine, acquire
-from crgen.pipeline.stack import manifest_of, stack_geobox
+from crgen.pipeline.source.earthengine import Acquired, Channels, EarthEngine, acquire
+from crgen.pipeline.source.stack import manifest_of, stack_geobox
 from tests.earthengine import ground
 from tests.earthengine.server import EarthEngineServer
 
@@ -107,7 +107,7 @@ def test_a_damaged_tile_on_disk_is_fetched_again(service: EarthEngineServer, tmp
 
 def test_tiles_of_any_size_hold_the_same_pixels(service: EarthEngineServer, tmp_path: Path, monkeypatch) -> None:
     whole = open_area().stack.compute()
-    monkeypatch.setattr("crgen.pipeline.earthengine.open_pull.__kwdefaults__", {"largest": 64})
+    monkeypatch.setattr("crgen.pipeline.source.earthengine.open_pull.__kwdefaults__", {"largest": 64})
     cut = open_area()
     assert cut.pull.side == 64
     for name, array in cut.stack.compute().data_vars.items():
@@ -119,7 +119,7 @@ def test_whichever_tile_is_read_its_neighbours_are_fetched_meanwhile(
     service: EarthEngineServer, monkeypatch: pytest.MonkeyPatch, block: tuple[int, int]
 ) -> None:
     """Writers read in any order: dask begins with the last tile of a line."""
-    monkeypatch.setattr("crgen.pipeline.earthengine.open_pull.__kwdefaults__", {"largest": 64})
+    monkeypatch.setattr("crgen.pipeline.source.earthengine.open_pull.__kwdefaults__", {"largest": 64})
     monkeypatch.setenv("CRGEN_EE_CONCURRENCY", "8")
     service.change(latency=2.0)
     open_area().stack["s2_t1"].data.blocks[:, block[0], block[1]].compute()

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crgen.errors import OutputError
-from crgen.gee.cache import TileCache, default_folder
+from crgen.gee.fetch.cache import TileCache, default_folder
 
 KEY = "ab" + "0" * 62
 TILE = np.array([[(1.5, 1), (-3.25, 0)]], dtype=[("VV", "f4"), ("valid", "u1")])
@@ -110,7 +110,7 @@ def test_a_process_that_ends_while_tiles_are_fetched_leaves_no_lock(tmp_path: Pa
     program = f"""
 import threading
 from pathlib import Path
-from crgen.gee.cache import TileCache
+from crgen.gee.fetch.cache import TileCache
 held = threading.Event()
 def fetch():
     with TileCache(Path({str(tmp_path)!r})).claim({KEY!r}, lambda: False):

@@ -10,14 +10,14 @@ import shapely
 from affine import Affine
 
 from crgen.errors import SourceError
-from crgen.gee.catalogue import Asset, search
-from crgen.gee.clear_share import CLEAR_FROM, PIXELS, scale_for, with_clear_shares
-from crgen.gee.find import lonlat_bounds
+from crgen.gee.choose.catalogue import Asset, search
+from crgen.gee.choose.clear_share import CLEAR_FROM, PIXELS, scale_for, with_clear_shares
+from crgen.gee.choose.find import lonlat_bounds
+from crgen.gee.connection.session import connect
 from crgen.gee.manifest import Grid, Manifest
-from crgen.gee.session import connect
-from crgen.pipeline.area import read_area
-from crgen.pipeline.earthengine import Acquired, Channels, EarthEngine, acquire
 from crgen.pipeline.request import FillRequest
+from crgen.pipeline.source.area import read_area
+from crgen.pipeline.source.earthengine import Acquired, Channels, EarthEngine, acquire
 from tests.cli.conftest import crgen, here  # noqa: F401
 from tests.earthengine import catalogue, faults, sentinel2, truth
 from tests.earthengine.faults import Fault

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import crgen as package
-from crgen.pipeline.stack import manifest_of
+from crgen.pipeline.source.stack import manifest_of
 from tests.cli.conftest import crgen, here  # noqa: F401
 from tests.earthengine.server import EarthEngineServer
 

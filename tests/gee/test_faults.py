@@ -14,9 +14,9 @@ import pytest
 import xarray as xr
 
 from crgen.errors import SourceError
-from crgen.gee.pixels import read_tile
-from crgen.gee.session import connect, disconnect
-from crgen.pipeline.earthengine import Acquired, Channels, EarthEngine, acquire
+from crgen.gee.connection.session import connect, disconnect
+from crgen.gee.fetch.tile import read_tile
+from crgen.pipeline.source.earthengine import Acquired, Channels, EarthEngine, acquire
 from tests.earthengine import faults
 from tests.earthengine.faults import Fault
 from tests.earthengine.server import EarthEngineServer
@@ -30,7 +30,7 @@ SIDE = 128
 @pytest.fixture(autouse=True)
 def _small_tiles(service: EarthEngineServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Several tiles per variable, four requests at a time, and a line that is given up after seconds."""
-    monkeypatch.setattr("crgen.pipeline.earthengine.open_pull.__kwdefaults__", {"largest": SIDE})
+    monkeypatch.setattr("crgen.pipeline.source.earthengine.open_pull.__kwdefaults__", {"largest": SIDE})
     monkeypatch.setenv("CRGEN_EE_CONCURRENCY", "4")
     monkeypatch.setenv("CRGEN_EE_READ_TIMEOUT", "30")
 
@@ -124,7 +124,7 @@ def test_while_a_tile_is_read_the_next_is_on_the_line(
         answered.append(len(service.tiles))
         return read_tile(*arrived)
 
-    monkeypatch.setattr("crgen.gee.fetch.read_tile", read_slowly)
+    monkeypatch.setattr("crgen.gee.fetch.fetcher.read_tile", read_slowly)
     right(pull())
     assert answered[0] >= 2
     assert service.max_concurrency[faults.COMPUTE] == 1

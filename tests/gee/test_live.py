@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crgen.gee.clear_share import CLEAR_FROM
+from crgen.gee.choose.clear_share import CLEAR_FROM
+from crgen.gee.connection.session import Settings, disconnect
 from crgen.gee.doctor import examine
-from crgen.gee.pixels import grid_of
-from crgen.gee.session import Settings, disconnect
-from crgen.pipeline.earthengine import Acquired, Channels, EarthEngine, acquire
+from crgen.gee.fetch.tile import grid_of
+from crgen.pipeline.source.earthengine import Acquired, Channels, EarthEngine, acquire
 
 pytestmark = pytest.mark.live
 

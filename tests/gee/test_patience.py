@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crgen.errors import SourceError
-from crgen.gee.faults import Corrupt, Remedy, explain, redact, retry_seconds, understand
-from crgen.gee.gate import Gate, TurnedAway
-from crgen.gee.patience import FIRST_WAIT, LONGEST_WAIT, Stopped, TooMuch, persist, wait_before
+from crgen.gee.connection.faults import Corrupt, Remedy, explain, redact, retry_seconds, understand
+from crgen.gee.connection.limit import Gate, TurnedAway
+from crgen.gee.connection.retry import FIRST_WAIT, LONGEST_WAIT, Stopped, TooMuch, persist, wait_before
 
 
 class HttpError(Exception):
@@ -101,7 +101,7 @@ def asking(action, patience: float = 5.0, stopped: threading.Event | None = None
 
 
 def test_what_comes_in_time_is_returned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crgen.gee.patience.FIRST_WAIT", 0.001)
+    monkeypatch.setattr("crgen.gee.connection.retry.FIRST_WAIT", 0.001)
     failures = [refusal(503), ConnectionError("reset"), Corrupt("half")]
 
     def action() -> str:
@@ -118,7 +118,7 @@ def test_patience_ends_with_the_reason_and_what_to_do() -> None:
 
 
 def test_waiting_for_a_place_costs_no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crgen.gee.patience.FIRST_WAIT", 0.001)
+    monkeypatch.setattr("crgen.gee.connection.retry.FIRST_WAIT", 0.001)
     gate, failures = Gate(1), [refusal(503)]
 
     def action() -> str:

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
-from crgen.gee.faults import Corrupt
-from crgen.gee.images import Layer
-from crgen.gee.pixels import FLOOR, REQUEST_BYTES, STEP, Tile, edges, grid_of, read_tile, tile_key, tile_side
+from crgen.gee.connection.faults import Corrupt
+from crgen.gee.fetch.images import Layer
+from crgen.gee.fetch.tile import FLOOR, REQUEST_BYTES, STEP, Tile, edges, grid_of, read_tile, tile_key, tile_side
 
 RADAR = Layer("s1_t1", "{}", (("VV", "f4"), ("valid", "u1")))
 OPTICAL = Layer("s2_t1", "{}", (("B3", "u2"), ("B8", "u2"), ("clear", "f4"), ("valid", "u1")))

@@ -14,10 +14,10 @@ from affine import Affine
 
 import crgen as package
 from crgen.cli.console import table
-from crgen.gee.export import ExportState
-from crgen.gee.images import layers
-from crgen.gee.pixels import Tile, grid_of, read_tile
-from crgen.pipeline.stack import manifest_of
+from crgen.gee.fetch.export import ExportState
+from crgen.gee.fetch.images import layers
+from crgen.gee.fetch.tile import Tile, grid_of, read_tile
+from crgen.pipeline.source.stack import manifest_of
 from tests.cli.conftest import COMMAND, crgen, files_in, here  # noqa: F401
 from tests.earthengine import faults
 from tests.earthengine.server import EarthEngineServer

@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry import box
 
 from crgen.errors import StackError
-from crgen.gee.catalogue import (
+from crgen.gee.choose.catalogue import (
     Asset,
     Catalogue,
     merged,
@@ -22,10 +22,10 @@ from crgen.gee.catalogue import (
     understood,
     without_duplicates,
 )
-from crgen.gee.find import lonlat_bounds
+from crgen.gee.choose.choice import Choice, Rules, Wanted, choose
+from crgen.gee.choose.find import lonlat_bounds
+from crgen.gee.choose.shortfall import require_coverage, shortfall
 from crgen.gee.manifest import Grid, Manifest
-from crgen.gee.scenes import Choice, Rules, Wanted, choose
-from crgen.gee.shortfall import require_coverage, shortfall
 
 # One degree by one degree on the equator, in a metric CRS in which a degree is a degree anywhere.
 CRS = "EPSG:32631"

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from crgen.errors import RequestError, SourceError
-from crgen.gee.credentials import find_account, find_project
-from crgen.gee.session import HIGH_VOLUME, STANDARD, WORKLOAD, Settings, connect
+from crgen.gee.connection.credentials import find_account, find_project
+from crgen.gee.connection.session import HIGH_VOLUME, STANDARD, WORKLOAD, Settings, connect
 from tests.cli.conftest import crgen, here  # noqa: F401
 from tests.earthengine import faults
 from tests.earthengine.server import EarthEngineServer

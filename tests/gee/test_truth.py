@@ -5,8 +5,8 @@ import datetime
 import numpy as np
 import pytest
 
-from crgen.pipeline.earthengine import Acquired, Channels, EarthEngine, acquire
-from crgen.pipeline.stack import stack_geobox
+from crgen.pipeline.source.earthengine import Acquired, Channels, EarthEngine, acquire
+from crgen.pipeline.source.stack import stack_geobox
 from tests.earthengine import truth
 from tests.earthengine.server import EarthEngineServer
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from crgen.model.data import Sample
+from crgen.training.data.dataset import Sample
 
 
 @dataclass

@@ -6,8 +6,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from crgen.model.build import build_generator
 from crgen.model.config import GeneratorConfig, preset
-from crgen.model.generator import Generator, build_generator
+from crgen.model.generator import Generator
 
 BANDS12 = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B11", "B12")
 

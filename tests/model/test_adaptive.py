@@ -6,19 +6,14 @@ from typing import Any
 import pytest
 import torch
 
-from crgen.model.adaptive import (
-    CENTRE,
-    PERSISTENCE,
-    SPREAD,
-    AdaptiveGenerator,
-    lent_share,
-)
+from crgen.model.adaptive.network import CENTRE, PERSISTENCE, SPREAD, AdaptiveGenerator, lent_share
+from crgen.model.adaptive.ridge import LENT
+from crgen.model.adaptive.surroundings import REACH, local_mean, local_sum
+from crgen.model.build import build_generator
 from crgen.model.config import preset
-from crgen.model.data import collate
-from crgen.model.generator import Generator, Prediction, build_generator
-from crgen.model.local import REACH, local_mean, local_sum
-from crgen.model.losses import gaussian
-from crgen.model.ridge import LENT
+from crgen.model.generator import Generator, Prediction
+from crgen.training.data.dataset import collate
+from crgen.training.losses import gaussian
 
 from .patches import Patches
 from .scenes import Inputs, inputs, trained

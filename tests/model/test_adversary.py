@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from crgen.errors import TrainingError
-from crgen.model.discriminator import build_discriminator
-from crgen.model.generator import build_generator
-from crgen.model.recipe import Adversary, Optimiser, Recipe
-from crgen.model.train import Trainer
+from crgen.model.build import build_generator
+from crgen.training.discriminator import build_discriminator
+from crgen.training.recipe import Adversary, Optimiser, Recipe
+from crgen.training.train import Trainer
 
 from .patches import Patches
 from .scenes import TINY_PAPER

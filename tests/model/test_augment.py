@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from crgen.model import augment
-from crgen.model.augment import (
+from crgen.training import augment
+from crgen.training.augment import (
     VARIATIONS,
     cloud_opacity,
     dihedral,
@@ -19,7 +19,7 @@ from crgen.model.augment import (
     tint,
     vary,
 )
-from crgen.model.data import collate
+from crgen.training.data.dataset import collate
 
 from .patches import Patches
 

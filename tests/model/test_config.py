@@ -7,9 +7,9 @@ import pytest
 from torch._subclasses import FakeTensorMode
 
 from crgen.errors import RequestError
+from crgen.model.build import build_generator
 from crgen.model.config import PRESETS, preset
-from crgen.model.cost import operations, parameters
-from crgen.model.generator import build_generator
+from crgen.training.score.cost import operations, parameters
 
 from .scenes import BANDS12
 

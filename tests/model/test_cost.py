@@ -7,11 +7,11 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from crgen.model.build import build_generator
 from crgen.model.config import preset
-from crgen.model.cost import operations, parameters, windows_per_second
-from crgen.model.generator import build_generator
-from crgen.model.layers import FusionAttention
+from crgen.model.fusion import FusionAttention
 from crgen.model.swin import SwinTower
+from crgen.training.score.cost import operations, parameters, windows_per_second
 
 TINY = preset("tiny")
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from crgen.model.build import build_generator
 from crgen.model.config import preset
-from crgen.model.discriminator import ThreeScaleDiscriminator, build_discriminator, condition_of
-from crgen.model.generator import build_generator
-from crgen.model.losses import ADVERSARIAL, gradient_penalty, score_losses
-from crgen.model.recipe import RECIPES, Adversary
+from crgen.training.discriminator import ThreeScaleDiscriminator, build_discriminator, condition_of
+from crgen.training.losses import ADVERSARIAL, gradient_penalty, score_losses
+from crgen.training.recipe import RECIPES, Adversary
 
 from .scenes import inputs
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from crgen.errors import TrainingError
-from crgen.model.data import DamagedPatch, Mixture, Sample
-from crgen.model.draw import Steps, batches, step_rng
-from crgen.model.recipe import Recipe
+from crgen.training.batches import Steps, batches, step_rng
+from crgen.training.data.dataset import DamagedPatch, Mixture, Sample
+from crgen.training.recipe import Recipe
 
 from .patches import Patches
 

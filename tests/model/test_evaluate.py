@@ -10,9 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from crgen.errors import TrainingError
+from crgen.model.build import build_generator
 from crgen.model.config import preset
-from crgen.model.data import DamagedPatch, Part, Sample, collate
-from crgen.model.evaluate import (
+from crgen.model.generator import Generator, Prediction
+from crgen.training.data.dataset import DamagedPatch, Part, Sample, collate
+from crgen.training.metrics import METRICS
+from crgen.training.score.evaluate import (
     CONDITIONS,
     REGIONS,
     Condition,
@@ -24,9 +27,7 @@ from crgen.model.evaluate import (
     method_of,
     validation_scores,
 )
-from crgen.model.generator import Generator, Prediction, build_generator
-from crgen.model.metrics import METRICS
-from crgen.model.report import as_csv, as_markdown
+from crgen.training.score.report import as_csv, as_markdown
 
 from .patches import Patches
 

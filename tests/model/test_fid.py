@@ -9,9 +9,9 @@ from scipy import linalg
 from torch import Tensor, nn
 
 from crgen.errors import RequestError
-from crgen.model.data import Sample
-from crgen.model.evaluate import Condition, Inputs
-from crgen.model.fid import Fid, distance
+from crgen.training.data.dataset import Sample
+from crgen.training.score.evaluate import Condition, Inputs
+from crgen.training.score.fid import Fid, distance
 
 from .patches import Patches
 

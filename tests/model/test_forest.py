@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from crgen.model.forest import FEWEST, HALF, PIXELS, forest, forest_share
+from crgen.model.adaptive.forest import FEWEST, HALF, PIXELS, forest, forest_share
 
 
 def field_world() -> tuple[Tensor, Tensor, Tensor]:

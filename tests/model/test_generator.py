@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from crgen.model.build import build_generator
 from crgen.model.config import preset
-from crgen.model.generator import Generator, build_generator, standardise
+from crgen.model.generator import Generator, standardise
 
 from .scenes import BANDS12, TINY_PAPER, Inputs, inputs, trained
 

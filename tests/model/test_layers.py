@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from crgen.model.layers import (
+from crgen.model.fusion import FusionAttention
+from crgen.model.paper.blocks import (
     ChannelAttention,
     ConvMishBlock,
     DownUpBlock,
-    FusionAttention,
     MiniConvMish,
     PixelNorm,
     SpatialAttention,

@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 from crgen.errors import OutputError, RequestError, TrainingError
+from crgen.model.build import build_generator
 from crgen.model.config import GeneratorConfig, preset
-from crgen.model.generator import build_generator
-from crgen.model.log import TrainingLog
-from crgen.model.pictures import Row, paint, save_sheet
-from crgen.model.recipe import Recipe
-from crgen.model.train import Trainer
+from crgen.training.contact_sheet import Row, paint, save_sheet
+from crgen.training.log import TrainingLog
+from crgen.training.recipe import Recipe
+from crgen.training.train import Trainer
 
 from .patches import Patches
 from .scenes import TINY_PAPER

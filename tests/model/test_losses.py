@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from crgen.errors import RequestError
-from crgen.model.discriminator import build_discriminator
-from crgen.model.generator import Prediction, build_generator
-from crgen.model.losses import TERMS, Perceptual, gaussian, reliability_error
-from crgen.model.recipe import RECIPES
-from crgen.model.train import Trainer
+from crgen.model.build import build_generator
+from crgen.model.generator import Prediction
+from crgen.training.discriminator import build_discriminator
+from crgen.training.losses import TERMS, Perceptual, gaussian, reliability_error
+from crgen.training.recipe import RECIPES
+from crgen.training.train import Trainer
 
 from .patches import Patches
 from .scenes import TINY_PAPER

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, zoom
 from torch import Tensor
 
-from crgen.model.metrics import METRICS, masked_mean, ms_ssim, psnr, ssim, ssim_maps
+from crgen.training.metrics import METRICS, masked_mean, ms_ssim, psnr, ssim, ssim_maps
 
 Array = NDArray[np.float64]
 

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from crgen.errors import TrainingError
-from crgen.model.data import DamagedPatch
-from crgen.pipeline.ombria import EVENTS, HELD_OUT, SIDE, VALIDATION, Ombria, cloud_mask, event_of
+from crgen.training.data.dataset import DamagedPatch
+from crgen.training.data.ombria import EVENTS, HELD_OUT, SIDE, VALIDATION, Ombria, cloud_mask, event_of
 
 from ..realdata import REAL_DATA
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from crgen.model.config import GeneratorConfig, preset
 from crgen.model.generator import Generator, Prediction
-from crgen.model.layers import ChannelAttention, SpatialAttention
-from crgen.model.paper import PaperGenerator
+from crgen.model.paper.blocks import ChannelAttention, SpatialAttention
+from crgen.model.paper.network import PaperGenerator
 from crgen.model.swin import SwinBlock
 
 from .scenes import TINY_PAPER, Inputs, inputs, trained

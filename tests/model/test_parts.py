@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from crgen.errors import TrainingError
-from crgen.model.data import Sample, collate
-from crgen.model.generator import build_generator
-from crgen.model.losses import reliability_error
-from crgen.model.recipe import RECIPES, Optimiser, Recipe
-from crgen.model.train import Trainer
+from crgen.model.build import build_generator
+from crgen.training.data.dataset import Sample, collate
+from crgen.training.losses import reliability_error
+from crgen.training.recipe import RECIPES, Optimiser, Recipe
+from crgen.training.train import Trainer
 
 from .patches import Patches
 from .scenes import TINY_PAPER

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from crgen.errors import RequestError
-from crgen.model import precision
+from crgen.model import device
 from crgen.model.config import preset
+from crgen.model.device import Drift, Precision, computing_in, measure_drift, pick_precision
 from crgen.model.generator import Generator, Prediction
-from crgen.model.precision import Drift, Precision, computing_in, measure_drift, pick_precision
 
 from .scenes import trained
 
@@ -34,13 +34,13 @@ class Delicate(Generator):
 @pytest.fixture
 def native_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a processor that multiplies bfloat16 by itself."""
-    monkeypatch.setattr(precision, "native_precision", lambda device: "bfloat16")
+    monkeypatch.setattr(device, "native_precision", lambda device: "bfloat16")
 
 
 def test_drift_is_what_changes_in_the_reflectance(generator: Generator) -> None:
     drift = measure_drift(generator, "bfloat16", SIDE)
     assert 0 < drift.rms < drift.maximum < 0.1
-    windows = precision.fixed_windows(generator, SIDE)
+    windows = device.fixed_windows(generator, SIDE)
     with torch.inference_mode():
         exact = generator(*windows).reflectance
         with computing_in("bfloat16", "cpu"):
@@ -52,11 +52,11 @@ def test_drift_is_what_changes_in_the_reflectance(generator: Generator) -> None:
 def test_auto_takes_what_the_hardware_has_within_the_bounds_and_float32_beyond(
     generator: Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(precision, "measure_drift", lambda *_: Drift(precision.MAX_DRIFT, precision.RMS_DRIFT))
+    monkeypatch.setattr(device, "measure_drift", lambda *_: Drift(device.MAX_DRIFT, device.RMS_DRIFT))
     assert pick_precision("auto", generator, SIDE).name == "bfloat16"
-    monkeypatch.setattr(precision, "measure_drift", lambda *_: Drift(precision.MAX_DRIFT * 1.1, 0.0))
+    monkeypatch.setattr(device, "measure_drift", lambda *_: Drift(device.MAX_DRIFT * 1.1, 0.0))
     assert pick_precision("auto", generator, SIDE) == Precision("float32")
-    monkeypatch.setattr(precision, "measure_drift", lambda *_: Drift(torch.nan, torch.nan))
+    monkeypatch.setattr(device, "measure_drift", lambda *_: Drift(torch.nan, torch.nan))
     assert pick_precision("auto", generator, SIDE) == Precision("float32")
 
 
@@ -69,9 +69,9 @@ def test_a_generator_that_cannot_bear_it_is_left_in_float32_and_refused_by_name_
 
 
 def test_float32_is_taken_at_its_word(generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "measure_drift", lambda *_: pytest.fail("nothing to measure"))
+    monkeypatch.setattr(device, "measure_drift", lambda *_: pytest.fail("nothing to measure"))
     assert pick_precision("float32", generator, SIDE) == Precision("float32")
-    monkeypatch.setattr(precision, "native_precision", lambda device: None)
+    monkeypatch.setattr(device, "native_precision", lambda device: None)
     assert pick_precision("auto", generator, SIDE) == Precision("float32")
 
 

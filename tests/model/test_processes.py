@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from crgen.errors import TrainingError
+from crgen.model.build import build_generator
 from crgen.model.config import preset
-from crgen.model.discriminator import build_discriminator
-from crgen.model.generator import build_generator
-from crgen.model.processes import Processes, join_processes
-from crgen.model.recipe import Adversary, Recipe
-from crgen.model.train import Trainer
+from crgen.training.discriminator import build_discriminator
+from crgen.training.processes import Processes, join_processes
+from crgen.training.recipe import Adversary, Recipe
+from crgen.training.train import Trainer
 
 from .patches import Patches
 

@@ -10,8 +10,8 @@ import pytest
 
 from crgen.errors import RequestError
 from crgen.model.config import PRESETS, preset
-from crgen.model.losses import ADVERSARIAL, TERMS
-from crgen.model.recipe import RECIPES, Adversary, Optimiser, Recipe, changed, learning_rate
+from crgen.training.losses import ADVERSARIAL, TERMS
+from crgen.training.recipe import RECIPES, Adversary, Optimiser, Recipe, changed, learning_rate
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "train_paper.toml"
 

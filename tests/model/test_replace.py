@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from crgen.model.checkpoint import write_checkpoint
-from crgen.model.replace import replacing
+from crgen.files import replacing
+from crgen.training.checkpoint import write_checkpoint
 
 
 class Interrupted:

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from crgen.model.ridge import LENT, MOST, TILE, SceneRidge, WaveRidge, _apply, _image, _spread_over, _tiles, thinned
+from crgen.model.adaptive.ridge import LENT, TILE, SceneRidge, _apply, _image, _tiles, thinned
+from crgen.model.adaptive.waves import MOST, WaveRidge, _spread_over
 
 
 def scene(seed: int = 0, features: int = 4, bands: int = 3, side: int = 2 * TILE) -> tuple[Tensor, Tensor, Tensor]:

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 from crgen.errors import TrainingError
+from crgen.model.build import build_generator
 from crgen.model.config import GeneratorConfig, preset
-from crgen.model.data import Batch, PatchDataset, collate
-from crgen.model.draw import step_rng
-from crgen.model.generator import Generator, Prediction, build_generator
-from crgen.model.losses import TERMS
-from crgen.model.recipe import Optimiser, Recipe
-from crgen.model.train import Trainer, similarity
+from crgen.model.generator import Generator, Prediction
+from crgen.training.batches import step_rng
+from crgen.training.data.dataset import Batch, PatchDataset, collate
+from crgen.training.losses import TERMS
+from crgen.training.recipe import Optimiser, Recipe
+from crgen.training.train import Trainer, similarity
 
 from .patches import Patches
 from .scenes import TINY_PAPER

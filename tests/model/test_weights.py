@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from crgen.errors import OutputError, WeightsError
+from crgen.model.build import build_generator
 from crgen.model.card import ModelCard
-from crgen.model.generator import build_generator
 from crgen.model.weights import cache_folder, digest, find_weights, known_weights, load_model, read_card, save_weights
 
 

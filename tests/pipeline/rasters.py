@@ -9,11 +9,11 @@ import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from crgen.pipeline.cog import RasterProfile
-from crgen.pipeline.files import publish
-from crgen.pipeline.quality import COLOURS
-from crgen.pipeline.splice import splice
-from crgen.pipeline.tiles import EncodedBlock, encode
+from crgen.files import publish
+from crgen.pipeline.cog.profile import RasterProfile
+from crgen.pipeline.cog.splice import splice
+from crgen.pipeline.cog.tiles import EncodedBlock, encode
+from crgen.pipeline.tiling.quality import COLOURS
 
 
 def profile_of(shape, bands=("B2", "B3", "B4"), dtype="uint16", nodata=0, **more):

@@ -5,7 +5,7 @@ import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from crgen.pipeline.stack import CHANNEL_DIM, build_stack
+from crgen.pipeline.source.stack import CHANNEL_DIM, build_stack
 
 FORMATS = ("stack.zarr", "stack.nc", "stack")
 GRID = GeoBox((70, 90), Affine(10, 0, 735_000, 0, -10, 3_845_000), "EPSG:32649")

@@ -14,7 +14,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
 from crgen.errors import AreaError
-from crgen.pipeline.area import clip_mask, read_area
+from crgen.pipeline.source.area import clip_mask, read_area
 from tests.realdata import REPOSITORY
 
 ZHENGZHOU = REPOSITORY / "examples" / "zhengzhou.geojson"

@@ -8,9 +8,9 @@ import pytest
 import rasterio
 
 from crgen.errors import RequestError, TrainingError
-from crgen.model.data import DamagedPatch
-from crgen.pipeline.biomassters import BANDS, BioMassters
-from crgen.pipeline.datasets import open_data, parse_table, table_spec
+from crgen.training.data.biomassters import BANDS, BioMassters
+from crgen.training.data.dataset import DamagedPatch
+from crgen.training.data.kinds import open_data, parse_table, table_spec
 
 from ..realdata import REAL_DATA, needs_real_data
 

@@ -12,9 +12,9 @@ import pytest
 from distributed import Client, LocalCluster
 
 from crgen.errors import OutputError, RequestError, WeightsError
-from crgen.pipeline.cluster import recipe_for
 from crgen.pipeline.fill import run
-from crgen.pipeline.fingerprint import fingerprint_of
+from crgen.pipeline.run.cluster import recipe_for
+from crgen.pipeline.run.fingerprint import fingerprint_of
 from tests.pipeline.test_resume import looked_at, product_in, request_for, undisturbed, windows_of
 
 __all__ = ["undisturbed"]
@@ -108,7 +108,7 @@ def test_a_worker_that_would_make_other_pixels_does_not_join(cluster, tiny_weigh
 
 
 def test_a_scheduler_that_is_not_there_is_one_line(tiny_weights, tmp_path, monkeypatch):
-    monkeypatch.setattr("crgen.pipeline.cluster.PATIENCE", 0.5)
+    monkeypatch.setattr("crgen.pipeline.run.cluster.PATIENCE", 0.5)
     with pytest.raises(RequestError, match=r"no dask scheduler answers at tcp://127.0.0.1:9") as caught:
         run(request_for(tmp_path, tiny_weights, scheduler="tcp://127.0.0.1:9"))
     assert "\n" not in str(caught.value)

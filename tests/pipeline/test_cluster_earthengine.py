@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from crgen.pipeline.cluster import recipe_for
-from crgen.pipeline.earthengine import EarthEngine
 from crgen.pipeline.fill import run
 from crgen.pipeline.request import FillRequest, parse_date
+from crgen.pipeline.run.cluster import recipe_for
+from crgen.pipeline.source.earthengine import EarthEngine
 from tests.pipeline.test_resume import product_in
 
 

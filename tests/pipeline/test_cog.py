@@ -11,11 +11,11 @@ from rasterio.enums import ColorInterp
 from rasterio.shutil import copy
 from rio_cogeo.cogeo import cog_validate
 
-from crgen.pipeline.cog import band_statistics, display_bands
-from crgen.pipeline.files import publish
-from crgen.pipeline.quality import COLOURS, Quality
-from crgen.pipeline.splice import splice
-from crgen.pipeline.tiles import encode
+from crgen.files import publish
+from crgen.pipeline.cog.profile import band_statistics, display_bands
+from crgen.pipeline.cog.splice import splice
+from crgen.pipeline.cog.tiles import encode
+from crgen.pipeline.tiling.quality import COLOURS, Quality
 from tests.pipeline.rasters import dn_image, profile_of, quality_profile, reflectance_profile, write_cog
 
 
@@ -192,14 +192,14 @@ def test_pixels_overviews_and_statistics_are_those_of_gdals_own_cog(tmp_path, ki
 def test_a_file_too_large_for_a_classic_tiff_is_a_bigtiff_with_the_same_pixels(tmp_path, monkeypatch):
     image = dn_image((700, 1100))
     classic = write_cog(tmp_path / "classic.tif", reflectance_profile((700, 1100)), image)
-    monkeypatch.setattr("crgen.pipeline.splice.CLASSIC_LIMIT", classic.stat().st_size - 1)
+    monkeypatch.setattr("crgen.pipeline.cog.splice.CLASSIC_LIMIT", classic.stat().st_size - 1)
     big = write_cog(tmp_path / "big.tif", reflectance_profile((700, 1100)), image)
     assert (classic.read_bytes()[2], big.read_bytes()[2]) == (42, 43)
     assert cog_validate(str(big), strict=True) == (True, [], [])
     with rasterio.open(big) as cog:
         np.testing.assert_array_equal(cog.read(), image)
         assert cog.tags()["CRGEN_MODEL"] == "base"
-    monkeypatch.setattr("crgen.pipeline.splice.CLASSIC_LIMIT", classic.stat().st_size)
+    monkeypatch.setattr("crgen.pipeline.cog.splice.CLASSIC_LIMIT", classic.stat().st_size)
     exact = write_cog(tmp_path / "exact.tif", reflectance_profile((700, 1100)), image)
     assert exact.read_bytes() == classic.read_bytes()
 

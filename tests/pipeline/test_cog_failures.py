@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from crgen.errors import OutputError
-from crgen.pipeline.files import discard
-from crgen.pipeline.splice import splice
-from crgen.pipeline.tiles import EncodedBlock, tile_name
+from crgen.files import discard
+from crgen.pipeline.cog.splice import splice
+from crgen.pipeline.cog.tiles import EncodedBlock, tile_name
 from tests.pipeline.rasters import blocks_of, dn_image, reflectance_profile, write_cog
 
 

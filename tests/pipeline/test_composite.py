@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from crgen.pipeline.composite import FEATHER, compose, observed_share, seen_clear
-from crgen.pipeline.quality import Quality
+from crgen.pipeline.source.stack import FEATHER
+from crgen.pipeline.tiling.composite import compose, observed_share, seen_clear
+from crgen.pipeline.tiling.quality import Quality
 
 SHAPE = (12, 15)
 masks = arrays(bool, SHAPE)

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
 from crgen.errors import RequestError, StackError
-from crgen.pipeline.demo import open_demo
-from crgen.pipeline.demo.noise import lattice_hash, normal
-from crgen.pipeline.demo.radar import LOOKS, speckle
-from crgen.pipeline.stack import S2_BANDS, manifest_of
+from crgen.pipeline.source.demo import open_demo
+from crgen.pipeline.source.demo.noise import lattice_hash, normal
+from crgen.pipeline.source.demo.radar import LOOKS, speckle
+from crgen.pipeline.source.stack import S2_BANDS, manifest_of
 
 T1, T2 = datetime.date(2021, 7, 10), datetime.date(2021, 7, 22)
 BANDS = ("B11", "B8", "B4", "B3")

@@ -8,9 +8,10 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 import crgen
-from crgen.pipeline.evidence import REACH, Lent, cells
-from crgen.pipeline.stack import build_stack
-from crgen.pipeline.windows import Box, ChunkGrid, Lattice
+from crgen.pipeline.box import Box
+from crgen.pipeline.source.stack import build_stack
+from crgen.pipeline.tiling.lending import REACH, Lent, cells
+from crgen.pipeline.tiling.windows import ChunkGrid, Lattice
 
 LATTICE = Lattice(64)
 AREA = Box(-3000, 3000, 100, 6100)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from crgen.errors import OutputError
-from crgen.pipeline.files import check_writable, discard, file_sha256, publish, require_space, size_text, write_partial
+from crgen.files import check_writable, discard, file_sha256, publish, require_space, size_text, write_partial
 
 
 def test_a_file_appears_whole_only_when_published(tmp_path):
@@ -48,7 +48,7 @@ def test_an_interrupt_while_a_file_is_written_leaves_no_hidden_file(tmp_path, mo
         assert path.read_bytes() == b"{}"
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("crgen.pipeline.files.sync", interrupted)
+    monkeypatch.setattr("crgen.files.sync", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_partial(tmp_path / "a.json", b"{}")
     assert not list(tmp_path.iterdir())

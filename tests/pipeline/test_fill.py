@@ -13,13 +13,13 @@ from rio_cogeo.cogeo import cog_validate
 
 import crgen
 from crgen.errors import OutputError, RequestError, StackError
-from crgen.model.precision import MAX_DRIFT
-from crgen.pipeline.area import read_area
-from crgen.pipeline.demo import open_demo
-from crgen.pipeline.plan import plan
-from crgen.pipeline.quality import Quality
+from crgen.model.device import MAX_DRIFT
+from crgen.pipeline.product.result import Result
 from crgen.pipeline.request import FillRequest
-from crgen.pipeline.result import Result
+from crgen.pipeline.run.plan import plan
+from crgen.pipeline.source.area import read_area
+from crgen.pipeline.source.demo import open_demo
+from crgen.pipeline.tiling.quality import Quality
 
 AOI = "113.545,34.705,113.565,34.720"
 DAYS = {"t1": "2021-07-10", "t2": "2021-07-22"}

@@ -10,9 +10,9 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from crgen.errors import StackError
-from crgen.pipeline.local import open_stack
-from crgen.pipeline.local_write import write_stack
-from crgen.pipeline.stack import build_stack, manifest_of, stack_geobox
+from crgen.pipeline.source.local.read import open_stack
+from crgen.pipeline.source.local.write import write_stack
+from crgen.pipeline.source.stack import build_stack, manifest_of, stack_geobox
 from tests.pipeline.stacks import FORMATS, GRID, assert_same_pixels, make_stack
 from tests.realdata import REAL_DATA, needs_real_data, real_stacks
 
@@ -218,8 +218,8 @@ def test_a_broken_folder_is_told_in_one_line(folder, case):
 
 
 def test_opening_reads_no_more_than_a_sample(tmp_path, monkeypatch):
-    monkeypatch.setattr("crgen.pipeline.local_write.CHUNK", 16)
-    monkeypatch.setattr("crgen.pipeline.local.SAMPLE", 4)
+    monkeypatch.setattr("crgen.pipeline.source.local.write.CHUNK", 16)
+    monkeypatch.setattr("crgen.pipeline.source.local.read.SAMPLE", 4)
     path = write_stack(make_stack(), tmp_path / "stack.zarr")
     (path / "s1_t1" / "0.0.0").write_bytes(b"?")
     stack = open_stack(path)

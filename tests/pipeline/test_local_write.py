@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
 from crgen.errors import OutputError
-from crgen.pipeline.local import open_stack
-from crgen.pipeline.local_write import write_stack
-from crgen.pipeline.stack import build_stack, manifest_of, stack_geobox
+from crgen.pipeline.source.local.read import open_stack
+from crgen.pipeline.source.local.write import write_stack
+from crgen.pipeline.source.stack import build_stack, manifest_of, stack_geobox
 from tests.pipeline.stacks import FORMATS, assert_same_pixels, make_stack
 
 
@@ -94,7 +94,7 @@ from odc.geo.geobox import GeoBox
 from affine import Affine
 from tests.pipeline.stacks import make_stack
 from crgen.errors import OutputError
-from crgen.pipeline.local_write import write_stack
+from crgen.pipeline.source.local.write import write_stack
 stack = make_stack(GeoBox((400, 400), Affine(10, 0, 0, 0, -10, 0), "EPSG:32649"))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))

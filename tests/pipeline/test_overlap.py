@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crgen.pipeline.overlap import overlapped
+from crgen.pipeline.tiling.stages import overlapped
 
 
 @settings(max_examples=20)

@@ -9,9 +9,9 @@ import zarr
 from PIL import Image
 
 from crgen.errors import CrgenError, RequestError, TrainingError
-from crgen.model.data import DamagedPatch
-from crgen.pipeline.datasets import open_data, parse_table, table_spec
-from crgen.pipeline.patches import PairedPatches
+from crgen.training.data.dataset import DamagedPatch
+from crgen.training.data.kinds import open_data, parse_table, table_spec
+from crgen.training.data.patches import PairedPatches
 
 OPTIONS = {
     "s1_t1": "S1/before", "s2_t1": "S2/before", "s1_t2": "S1/after", "target": "S2/after", "file_pols": ("VV", "VH"),

@@ -10,11 +10,11 @@ import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from crgen.pipeline.cog import RasterProfile
-from crgen.pipeline.files import publish
-from crgen.pipeline.quality import COLOURS, Quality
-from crgen.pipeline.quicklook import Panel, draw_quicklook, metres_across, product_panels, stretch_of
-from crgen.pipeline.thumbnail import InputThumbnails
+from crgen.files import publish
+from crgen.pipeline.cog.profile import RasterProfile
+from crgen.pipeline.picture.quicklook import Panel, draw_quicklook, metres_across, product_panels, stretch_of
+from crgen.pipeline.picture.thumbnail import InputThumbnails
+from crgen.pipeline.tiling.quality import COLOURS, Quality
 from tests.pipeline.rasters import write_cog
 
 BANDS = ("B2", "B3", "B4", "B8")

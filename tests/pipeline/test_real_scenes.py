@@ -7,8 +7,8 @@ import pytest
 import rasterio
 
 import crgen
-from crgen.pipeline.quality import Quality
-from crgen.pipeline.result import Result
+from crgen.pipeline.product.result import Result
+from crgen.pipeline.tiling.quality import Quality
 from tests.realdata import REAL_DATA, needs_real_data, real_stacks
 
 pytestmark = needs_real_data

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 import crgen
 from crgen.errors import OutputError, StackError
-from crgen.pipeline.area import read_area
-from crgen.pipeline.demo import open_demo
-from crgen.pipeline.evidence import cells
 from crgen.pipeline.fill import run
-from crgen.pipeline.plan import lay_out
 from crgen.pipeline.request import FillRequest, parse_date
+from crgen.pipeline.run.plan import lay_out
+from crgen.pipeline.source.area import read_area
+from crgen.pipeline.source.demo import open_demo
+from crgen.pipeline.tiling.lending import cells
 from tests.processes import ctx
 
 AOI = "113.50,34.70,113.515,34.712"

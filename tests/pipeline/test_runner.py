@@ -17,16 +17,17 @@ from shapely.geometry import Polygon, box
 
 from crgen.errors import StackError
 from crgen.model.weights import LoadedModel, load_model
-from crgen.pipeline.composite import Composite
-from crgen.pipeline.demo import open_demo
-from crgen.pipeline.plan import measure
-from crgen.pipeline.predict import Predictor
-from crgen.pipeline.quality import Quality
-from crgen.pipeline.reader import StackReader
-from crgen.pipeline.runner import Computed, Run
-from crgen.pipeline.stack import build_stack
-from crgen.pipeline.tally import Tally
-from crgen.pipeline.windows import Box, Chunk, ChunkGrid, lattice_box
+from crgen.pipeline.box import Box, lattice_box
+from crgen.pipeline.run.plan import measure
+from crgen.pipeline.source.demo import open_demo
+from crgen.pipeline.source.stack import build_stack
+from crgen.pipeline.tiling.chunk import Computed, Run
+from crgen.pipeline.tiling.composite import Composite
+from crgen.pipeline.tiling.counts import Tally
+from crgen.pipeline.tiling.predict import Predictor
+from crgen.pipeline.tiling.quality import Quality
+from crgen.pipeline.tiling.reader import StackReader
+from crgen.pipeline.tiling.windows import Chunk, ChunkGrid
 
 PLACE = GeoBox((420, 400), Affine(10, 0, 735_000, 0, -10, 3_846_000), "EPSG:32649")
 DAYS = (datetime.date(2021, 7, 10), datetime.date(2021, 7, 22))

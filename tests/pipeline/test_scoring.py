@@ -10,11 +10,12 @@ import torch
 from PIL import Image
 
 from crgen.errors import CrgenError, OutputError, RequestError, TrainingError
+from crgen.model.build import build_generator
 from crgen.model.config import preset
-from crgen.model.data import Sample
-from crgen.model.evaluate import Condition
-from crgen.model.generator import Generator, build_generator
-from crgen.pipeline.scoring import Scoring
+from crgen.model.generator import Generator
+from crgen.training.data.dataset import Sample
+from crgen.training.score.evaluate import Condition
+from crgen.training.score.scoring import Scoring
 
 from ..model.patches import Patches
 
@@ -25,7 +26,7 @@ PLAIN = (Condition("as it is"), Condition("half seen", seen=0.5))
 def quick() -> object:
     """The speed is measured for a moment only."""
     patch = pytest.MonkeyPatch()
-    patch.setattr("crgen.pipeline.scoring.windows_per_second", lambda generator: 12.34)
+    patch.setattr("crgen.training.score.scoring.windows_per_second", lambda generator: 12.34)
     yield
     patch.undo()
 

@@ -24,10 +24,10 @@ from pystac.stac_object import STACObjectType
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
 from shapely.geometry import MultiPolygon, Polygon, box
 
-from crgen.pipeline.cog import RasterProfile, band_statistics
-from crgen.pipeline.files import file_sha256, publish
-from crgen.pipeline.quality import COLOURS, Quality
-from crgen.pipeline.stac import ProductFile, build_item, to_lonlat, write_item
+from crgen.files import file_sha256, publish
+from crgen.pipeline.cog.profile import RasterProfile, band_statistics
+from crgen.pipeline.product.stac import ProductFile, build_item, to_lonlat, write_item
+from crgen.pipeline.tiling.quality import COLOURS, Quality
 from tests.pipeline.rasters import write_cog
 
 GEOBOX = GeoBox((60, 80), Affine(10, 0, 709_280, 0, -10, 3_850_000), "EPSG:32649")

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
-from crgen.pipeline.cog import RasterProfile
-from crgen.pipeline.quality import COLOURS, Quality
-from crgen.pipeline.thumbnail import Thumbnail, cog_thumbnail
+from crgen.pipeline.cog.profile import RasterProfile
+from crgen.pipeline.picture.thumbnail import Thumbnail, cog_thumbnail
+from crgen.pipeline.tiling.quality import COLOURS, Quality
 from tests.pipeline.rasters import write_cog
 
 

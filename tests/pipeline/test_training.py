@@ -8,7 +8,7 @@ from PIL import Image
 
 from crgen.errors import CrgenError, RequestError, WeightsError
 from crgen.model.weights import load_model, save_weights
-from crgen.pipeline.training import prepare, read_training_file
+from crgen.training.job import prepare, read_training_file
 
 from .noise import write_ombria
 

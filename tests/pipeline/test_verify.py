@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 import crgen
 from crgen.errors import OutputError
-from crgen.pipeline.product import RUN, Paths
-from crgen.pipeline.tiff import TILE_BYTE_COUNTS, read_directories, tile_table
+from crgen.pipeline.cog.tiff import TILE_BYTE_COUNTS, read_directories, tile_table
+from crgen.pipeline.product.outputs import RUN, Paths
 from crgen.pipeline.verify import verify
 
 AOI = "113.50,34.70,113.56,34.75"

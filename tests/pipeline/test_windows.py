@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
-from crgen.pipeline.windows import Box, ChunkGrid, Lattice, lattice_box
+from crgen.pipeline.box import Box, lattice_box
+from crgen.pipeline.tiling.windows import ChunkGrid, Lattice
 
 boxes = st.builds(
     lambda r, c, h, w: Box(r, r + h, c, c + w),

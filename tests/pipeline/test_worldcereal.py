@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from crgen.errors import TrainingError
-from crgen.pipeline.worldcereal import HAZY, WorldCereal
+from crgen.training.data.worldcereal import HAZY, WorldCereal
 
 from ..realdata import REAL_DATA, needs_real_data
 

@@ -1,0 +1,117 @@
+"""What would run now, and what it would cost: looks at everything, takes and writes nothing."""
+
+from __future__ import annotations
+
+import datetime
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from crgen.batch.jobs.job import Job, JobsFile
+from crgen.batch.schedule import leases
+from crgen.batch.schedule.due import NothingYet, find, frozen
+from crgen.batch.schedule.ledger import due, passed, urgency
+from crgen.batch.schedule.state import Row, State
+from crgen.errors import CrgenError
+from crgen.pipeline.request import FillRequest
+from crgen.pipeline.run.plan import Plan as Work
+from crgen.pipeline.run.plan import channels_of, estimated, lay_out
+from crgen.pipeline.source.earthengine import acquire
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What would become of one job."""
+
+    job: str
+    what: str
+    """``would run``, ``would resume``, or why nothing would."""
+    t1: datetime.date | None = None
+    t2: datetime.date | None = None
+    pixels: int = 0
+    windows: int = 0
+    seconds: float = 0.0
+    """For the windows, at the rate measured now."""
+    requests: int = 0
+    """Of pixels, to Earth Engine."""
+    download: float = 0.0
+    """Bytes, uncompressed."""
+    product: str = ""
+
+
+def plan_jobs(file: JobsFile) -> list[Planned]:
+    """Look for the acquisitions of every job, the most urgent first.
+
+    Raises:
+        OutputError: if the state cannot be used.
+    """
+    state = State(file.state.url)
+    try:
+        rows, runs = state.jobs(), state.runs()
+    finally:
+        state.close()
+    rates: dict[tuple[str, ...], float] = {}
+    ordered = sorted(file.job, key=lambda job: urgency(job, rows.get(job.name)))
+    return [_plan(job, rows.get(job.name), [r for r in runs if r["job"] == job.name], rates) for job in ordered]
+
+
+def _plan(job: Job, row: Row | None, runs: list[Row], rates: dict[tuple[str, ...], float]) -> Planned:
+    if row is not None and row["owner"]:
+        return Planned(job.name, f"held by {row['owner']}")
+    definition = job.definition
+    if not due(row, definition, False):
+        assert row is not None
+        wait = f" until {_clock(row['retry_at'])}" if row["status"] == "retry" else ""
+        return Planned(job.name, f"{row['status']}{wait}{': ' if row['reason'] else ''}{row['reason']}")
+    pending = next((r for r in runs if row and r["status"] == "pending" and r["identity"] == row["identity"]), None)
+    if late := passed(job, pending, leases.utc()):
+        if pending is None and row is not None and (row["definition"], row["status"]) == (definition, "done"):
+            return Planned(job.name, f"nothing new: {late}")
+        return Planned(job.name, f"late: {late}")
+    with tempfile.TemporaryDirectory(prefix="crgen-batch-") as name:
+        try:
+            if pending is not None and row is not None and row["definition"] == definition:
+                days = (datetime.date.fromisoformat(pending["t1"]), datetime.date.fromisoformat(pending["t2"]))
+                request = frozen(job, pending["manifest"], days, Path(pending["product"]), Path(name))
+                return _cost(job, "would resume", request, lay_out(request), rates)
+            found, request, work = find(
+                job, datetime.datetime.fromtimestamp(leases.utc(), datetime.UTC).date(), Path(name)
+            )
+            over = next(
+                (r for r in runs if r["identity"] == found.identity and r["status"] in ("done", "failed")), None
+            )
+            if over is not None:
+                return Planned(job.name, f"nothing new: {over['status']}", found.t1, found.t2, product=over["product"])
+            return _cost(job, "would run", request, work, rates)
+        except NothingYet as waits:
+            return Planned(job.name, f"waiting: {waits}")
+        except CrgenError as error:
+            return Planned(job.name, f"would fail: {error}")
+
+
+def _cost(job: Job, what: str, request: FillRequest, work: Work, rates: dict[tuple[str, ...], float]) -> Planned:
+    key = (work.model.sha256, work.device, request.precision)
+    if key not in rates:
+        rates[key] = estimated(request, work).windows_per_second
+    requests, download = 0, 0.0
+    if job.source == "gee":
+        pull = acquire(request.earth_engine, channels_of(job.weights), aoi=None, t1=None, t2=None, crs=None).pull
+        requests = len(pull) - pull.kept()
+        download = pull.bytes * requests / len(pull)
+    windows = work.grid.window_count
+    return Planned(
+        job.name,
+        what,
+        work.scene.t1,
+        work.scene.t2,
+        work.pixels,
+        windows,
+        windows / rates[key],
+        requests,
+        download,
+        str(work.paths.reflectance),
+    )
+
+
+def _clock(moment: float) -> str:
+    return f"{datetime.datetime.fromtimestamp(moment, datetime.UTC):%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,1 @@
+"""The jobs file: what is asked."""

@@ -1,0 +1,227 @@
+"""What a jobs file holds: what is asked of every area, and of all of them together."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from crgen.batch.jobs.dates import BEFORE_EVENT, LATEST, T1, T2, Day, DaysBefore, Deadline, Duration
+from crgen.batch.jobs.size import Size
+from crgen.files import files_identity, stack_files
+from crgen.pipeline.request import FillRequest
+from crgen.pipeline.source.earthengine import EarthEngine
+
+
+def _expanded(text: str) -> str:
+    """Put environment variables, written ``${NAME}``, into a value that may hold a secret."""
+
+    def value(found: re.Match[str]) -> str:
+        if found[1] not in os.environ:
+            raise ValueError(f"the environment variable {found[1]} is not set")
+        return os.environ[found[1]]
+
+    return re.sub(r"\$\{(\w+)\}", value, text)
+
+
+def _expanded_inside(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _expanded_inside(inner) for key, inner in value.items()}
+    return _expanded(value) if isinstance(value, str) else value
+
+
+Secret = Annotated[str, AfterValidator(_expanded)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Job(_Section):
+    """One area, watched. The options of ``crgen fill`` have its names and defaults."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+    aoi: str | None = None
+    t1: T1 | None = None
+    t2: T2 | None = None
+    event: Day | None = None
+    """The day of the event, for ``t1 = "before event"``."""
+    out: str = "products"
+    """Folder; each job has its own inside."""
+    source: str = "gee"
+    weights: str = "base"
+    device: str = "auto"
+    precision: str = "auto"
+    crs: str | None = None
+    clip: bool = False
+    generate_all: bool = False
+    dtype: Literal["uint16", "float32"] = "uint16"
+    clear_threshold: float = 0.6
+    s1_units: Literal["dB", "linear"] = "dB"
+    s2_scale: float = 1.0
+    chunk: int = 1024
+    workers: int | None = None
+    scheduler: str = "threads"
+    project: str | None = None
+    credentials: str | None = None
+    search_days: int = 6
+    observed_days: int = 0
+    min_coverage: float = 0.9
+    no_cache: bool = False
+    priority: int = 0
+    """Higher goes first."""
+    deadline: Deadline | None = None
+    """Nothing is begun after this moment, or so long after the acquisitions were found."""
+    retries: Annotated[int, Field(ge=0)] = 5
+    """Attempts after the first before a product is given up."""
+    retry_wait: Duration = datetime.timedelta(minutes=1)
+    """Before the first of them; every further one waits twice as long."""
+
+    @model_validator(mode="after")
+    def _dates_fit(self) -> Self:
+        if self.t1 == BEFORE_EVENT and self.event is None:
+            raise ValueError('t1 = "before event" needs the day: event = YYYY-MM-DD')
+        if self.t2 == LATEST and self.source != "gee":
+            raise ValueError('t2 = "latest" asks Earth Engine; for another source write the day')
+        if self.source in ("gee", "demo"):
+            for key in ("aoi", "t1", "t2"):
+                if getattr(self, key) is None:
+                    raise ValueError(f"source '{self.source}' needs {key}")
+        elif isinstance(self.t1, DaysBefore) and self.t2 is None:
+            raise ValueError("t1 counts from t2: write the day t2")
+        return self
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the days stand in the file."""
+        return self.t2 != LATEST
+
+    @property
+    def ee_project(self) -> str | None:
+        """Whose Earth Engine quota it uses; None if none."""
+        if self.source != "gee":
+            return None
+        return self.project or os.environ.get("EE_PROJECT_ID") or os.environ.get("GOOGLE_CLOUD_PROJECT") or "default"
+
+    def earth_engine(self, processes: int = 1) -> EarthEngine:
+        """Return how to ask Earth Engine."""
+        return EarthEngine(
+            project=self.project,
+            credentials=None if self.credentials is None else Path(self.credentials),
+            search_days=self.search_days,
+            observed_days=self.observed_days,
+            min_coverage=self.min_coverage,
+            keep_tiles=not self.no_cache,
+            processes=processes,
+        )
+
+    def request(self, t1: datetime.date | None, t2: datetime.date | None, out: Path | None, **more: Any) -> FillRequest:
+        """Return what to ask of :func:`~crgen.pipeline.fill.run`; ``more`` are fields of it that go first."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(FillRequest) if f.name in Job.model_fields}
+        return FillRequest(**{**fields, "t1": t1, "t2": t2, "out": out, "earth_engine": self.earth_engine(), **more})
+
+    @property
+    def definition(self) -> str:
+        """A digest of all that is asked and of the files it names: once it changes, what failed is tried again."""
+        area = _content(self.aoi) if self.aoi else b""
+        weights = files_identity(Path(self.weights)) if Path(self.weights).is_file() else []
+        asked = [dict(self), hashlib.sha256(area).hexdigest(), stack_files(self.source), weights]
+        return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()
+
+
+class Limits(_Section):
+    """How much runs at once."""
+
+    total: Annotated[int, Field(ge=1)] = 1
+    """Jobs of one scheduler."""
+    per_project: Annotated[int, Field(ge=1)] = 1
+    """Jobs of all schedulers that use the quota of one Earth Engine project."""
+    per_device: Annotated[int, Field(ge=1)] = 1
+    """Jobs on one device of one machine, as ``device`` names it."""
+
+
+class State(_Section):
+    """Where schedulers keep what they know."""
+
+    url: Secret = ""
+    """SQLAlchemy URL of SQLite or PostgreSQL; a SQLite file beside the jobs file if empty."""
+    lease: Duration = datetime.timedelta(seconds=60)
+    """How long a scheduler may be silent before others take it for dead."""
+
+
+class Deliver(_Section):
+    """Where finished products are copied to."""
+
+    to: Secret
+    """A folder, or the URL of one in an object store."""
+    storage_options: Annotated[dict[str, Any], AfterValidator(_expanded_inside)] = {}
+
+
+class Notify(_Section):
+    """Who is told of what."""
+
+    urls: list[Secret]
+    """As apprise writes them."""
+    on: list[Literal["done", "failed", "late"]] = ["done", "failed", "late"]
+
+
+class Retention(_Section):
+    """Which products are taken away at the end, as ``crgen batch prune`` does, from the folders of the jobs."""
+
+    older_than: Duration | None = None
+    max_size: Size | None = None
+    """Of all products in one folder, bytes."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.older_than is None and self.max_size is None:
+            raise ValueError("says nothing: write older_than, max_size or both")
+        return self
+
+
+class Metrics(_Section):
+    """What Prometheus is told."""
+
+    textfile: str
+    """In the folder of node_exporter's textfile collector."""
+
+
+class Log(_Section):
+    """The log for machines."""
+
+    file: str
+    """Lines of JSON are added to it; ``-`` for standard error."""
+
+
+class JobsFile(_Section):
+    """A whole jobs file."""
+
+    job: Annotated[list[Job], Field(min_length=1)]
+    limits: Limits = Limits()
+    state: State = State()
+    deliver: Deliver | None = None
+    notify: Notify | None = None
+    retention: Retention | None = None
+    metrics: Metrics | None = None
+    log: Log | None = None
+
+    @model_validator(mode="after")
+    def _named_once(self) -> Self:
+        names = [job.name for job in self.job]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two jobs are named '{twice[0]}'")
+        return self
+
+
+def _content(aoi: str) -> bytes:
+    try:
+        return Path(aoi).read_bytes()
+    except OSError:
+        return b""

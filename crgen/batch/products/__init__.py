@@ -1,0 +1,1 @@
+"""Products in folders and stores: list, page, deliver, prune."""

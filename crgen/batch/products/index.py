@@ -1,0 +1,112 @@
+"""A page of a folder's products for people: one file that a browser opens from a disk, an object store or a phone."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections.abc import Iterator, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+import jinja2
+
+from crgen.batch.products.collection import COLLECTION
+from crgen.batch.products.listing import Product, listing, read_product
+from crgen.errors import OutputError
+from crgen.files import publish, size_text, write_partial
+from crgen.pipeline.tiling.quality import COLOURS, LABELS, Quality
+
+INDEX = "index.html"
+NAMES = {"reflectance": "Reflectance", "quality": "Quality classes", "quicklook": "Picture"}
+
+
+def write_index(folder: Path) -> Path:
+    """Write ``index.html`` from the STAC Collection of ``folder``: its products, newest first, with their pictures.
+
+    Returns:
+        The file.
+
+    Raises:
+        OutputError: if there is no collection, or the page cannot be written.
+    """
+    path = folder / INDEX
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    with listing(folder):
+        cards = [_card(href, product) for href, product in _listed(folder)]
+        page = environment.get_template("index.html.j2").render(
+            cards=cards,
+            collection=COLLECTION,
+            legend=[(LABELS[quality], _colour(quality)) for quality in Quality if quality != Quality.NODATA],
+        )
+        publish([(write_partial(path, page.encode()), path)])
+    return path
+
+
+def _listed(folder: Path) -> Iterator[tuple[str, Product]]:
+    """Yield the products that the collection lists, with the hrefs of their items."""
+    path = folder / COLLECTION
+    try:
+        links = json.loads(path.read_bytes())["links"]
+        hrefs = [link["href"] for link in links if link["rel"] == "item"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OutputError(f"cannot read the collection {path}: {error}; make it first") from None
+    for href in hrefs:
+        product = read_product(folder / unquote(href))
+        if product is not None:
+            yield href, product
+
+
+def _card(href: str, product: Product) -> dict[str, Any]:
+    properties, assets = product.item["properties"], product.item["assets"]
+    west, south, east, north = product.item["bbox"]
+    lat, lon = (south + north) / 2, (west + east) / 2
+    counts: Mapping[str, int] = properties["crgen:counts"]
+    return {
+        "name": product.item["id"],
+        "t1": _day(properties["crgen:t1"]),
+        "t2": _day(properties["crgen:t2"]),
+        "created": properties["created"][:16].replace("T", " "),
+        "weights": properties["crgen:model"]["name"],
+        "picture": _beside(href, assets["quicklook"]["href"]),
+        "geo": f"geo:{lat:.4f},{lon:.4f}",
+        "place": f"{abs(lat):.2f}° {'N' if lat >= 0 else 'S'}, {abs(lon):.2f}° {'E' if lon >= 0 else 'W'}",
+        "shares": _shares(counts),
+        "missing": 100 * counts["nodata"] / (sum(counts.values()) or 1),
+        "error": properties.get("crgen:error"),
+        "files": [
+            (NAMES.get(key, key), _beside(href, asset["href"]), size_text(asset["file:size"]))
+            for key, asset in assets.items()
+        ],
+        "item": href,
+    }
+
+
+def _shares(counts: Mapping[str, int]) -> list[tuple[str, float, str]]:
+    """Return label, percent of the pixels that have a value, and colour of every class that occurs."""
+    classes = [quality for quality in Quality if quality != Quality.NODATA]
+    valid = sum(counts[quality.name.lower()] for quality in classes) or 1
+    shares = ((quality, 100 * counts[quality.name.lower()] / valid) for quality in classes)
+    return [(LABELS[quality], share, _colour(quality)) for quality, share in shares if share]
+
+
+def _colour(quality: Quality) -> str:
+    red, green, blue, _ = COLOURS[quality]
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def _beside(item: str, href: str) -> str:
+    """Return where a file of an item is, seen from the page."""
+    return quote(posixpath.normpath(posixpath.join(posixpath.dirname(unquote(item)), unquote(href))))
+
+
+def _day(text: str) -> str:
+    day = date.fromisoformat(text)
+    return f"{day.day} {day:%B %Y}"

@@ -1,0 +1,83 @@
+"""What a scheduler and the processes of its jobs say to each other."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crgen.batch.jobs.job import Deliver, Job
+from crgen.batch.schedule.failures import Failure
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a process is to do."""
+
+    job: Job
+    unfinished: Mapping[str, Any] | None
+    """A run to go on with, as the state holds it; None to look for acquisitions."""
+    finished: frozenset[str]
+    """Identities that were made, or given up."""
+    today: datetime.date
+    log: Path
+    threads: int
+    """Cores to use."""
+    deliver: Deliver | None
+    """Where to copy the product."""
+    processes: int
+    """Processes that share the quota of the Earth Engine project."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A product is due, and is being made now."""
+
+    identity: str
+    t1: datetime.date
+    t2: datetime.date
+    product: str
+    """The reflectance COG."""
+    manifest: dict[str, Any] | None
+    """The frozen scenes, of source ``gee``."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """The product stands."""
+
+    identity: str
+    seconds: float
+    windows: int
+    """Windows computed now; not those of a stopped run, or of a product that stood already."""
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """The acquisitions are those of a run that is over."""
+
+    identity: str
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Acquisitions are missing that may still come."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """It failed."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """It was asked to stop; finished parts are kept."""
+
+
+Outcome = Done | Nothing | Waiting | Failed | Stopped

@@ -1,0 +1,1 @@
+"""Telling people, Prometheus and a JSON log."""

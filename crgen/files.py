@@ -1,0 +1,172 @@
+"""Files that appear whole or not at all: room for them, other names while they are made, one rename; digests."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from crgen.errors import OutputError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a name beside ``path`` to write under; what stands there replaces ``path`` by atomic rename at the end.
+
+    Whatever stops the writing, an interrupt too, leaves an earlier file as it was and nothing half-written.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        yield part
+        part.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise
+
+
+def partial_name(path: Path) -> Path:
+    """Return the hidden name beside ``path`` under which it is made."""
+    return path.with_name(f".{path.name}.partial")
+
+
+def write_partial(path: Path, content: bytes) -> Path:
+    """Write a small file whole under its hidden name and bring it to the disk.
+
+    Returns:
+        The hidden file, for :func:`publish`.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    partial = partial_name(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content)
+        sync(partial)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OutputError(
+            f"cannot write {path}: {error.strerror} ({size_text(len(content))} needed, "
+            f"{size_text(free_space(path.parent))} free); free some space there or choose another folder"
+        ) from error
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    return partial
+
+
+def publish(finished: Iterable[tuple[Path, Path]]) -> None:
+    """Rename finished files to their targets, in the order given, after checking that all can be.
+
+    Args:
+        finished: pairs of a finished file and its target in the same folder; the file that names the others
+            comes last, and an older one of its name goes first.
+
+    Raises:
+        OutputError: if a target cannot be replaced.
+    """
+    pairs = list(finished)
+    for _, target in pairs:
+        if target.is_dir():
+            raise OutputError(
+                f"cannot write {target}: a folder of that name is in the way; move it or choose another name"
+            )
+    for source, target in pairs:
+        try:
+            if len(pairs) > 1:
+                pairs[-1][1].unlink(missing_ok=True)
+            source.replace(target)
+            sync(target.parent)
+        except OSError as error:
+            raise OutputError(f"cannot write {target}: {error.strerror}; choose another folder") from error
+
+
+def discard(targets: Iterable[Path]) -> None:
+    """Remove what stands under the hidden names of ``targets``, also where GDAL appended ``.ovr.tmp``."""
+    for target in targets:
+        partial = partial_name(target)
+        for leftover in partial.parent.glob(f"{glob.escape(partial.name)}*"):
+            leftover.unlink()
+
+
+def sync(path: Path) -> None:
+    """Bring a file, or a folder's names, from memory to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder that cannot be written, or made, before any work is done; makes nothing.
+
+    Raises:
+        OutputError: naming the folder and the reason.
+    """
+    existing = _nearest_existing(folder)
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise OutputError(f"cannot write into {folder}: {existing}: {error.strerror}; choose another folder") from error
+
+
+def require_space(folder: Path, nbytes: int, what: Path) -> None:
+    """Refuse to write ``nbytes`` for the file ``what`` into a folder whose disk has fewer left.
+
+    Raises:
+        OutputError: saying how much is needed and free.
+    """
+    free = free_space(folder)
+    if free < nbytes:
+        raise OutputError(
+            f"cannot write {what}: the disk of {folder} is full ({size_text(nbytes)} more needed, "
+            f"{size_text(free)} free); free some space there or choose another folder",
+            transient=True,
+        )
+
+
+def free_space(folder: Path) -> int:
+    """Return the bytes free on the disk of ``folder``, which need not exist yet."""
+    return shutil.disk_usage(_nearest_existing(folder)).free
+
+
+def size_text(nbytes: float) -> str:
+    """Return a size for people: ``"1.4 GB"``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if nbytes < 1000:
+            return f"{nbytes:.3g} {unit}"
+        nbytes /= 1000
+    return f"{nbytes:.3g} TB"
+
+
+def file_sha256(path: Path) -> str:
+    """Return a file's SHA-256 as the hexadecimal multihash of STAC's ``file:checksum``: ``1220`` + digest."""
+    with path.open("rb") as file:
+        return "1220" + hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _nearest_existing(folder: Path) -> Path:
+    return next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+
+
+def files_identity(path: Path) -> list[tuple[str, int, int]]:
+    """Return name, size and time of change of a file, or of every file below a folder; nothing if there is none."""
+    if path.is_file():
+        files = [path]
+    else:
+        files = sorted(Path(folder, name) for folder, _, names in os.walk(path) for name in names)
+    found = ((file, file.stat()) for file in files)
+    return [(file.relative_to(path).as_posix(), stat.st_size, stat.st_mtime_ns) for file, stat in found]
+
+
+def stack_files(source: str) -> list[tuple[str, int, int]]:
+    """Return :func:`files_identity` of a local stack; nothing for the sources ``gee`` and ``demo``."""
+    return [] if source in ("gee", "demo") else files_identity(Path(source))

@@ -1,0 +1,1 @@
+"""Which acquisitions serve an area and its dates."""

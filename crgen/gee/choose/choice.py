@@ -1,0 +1,293 @@
+"""Which acquisitions serve which variable: chosen here, from what the catalogue tells, and frozen into a manifest.
+
+Days are UTC. A pass is all scenes of one absolute orbit of one satellite over the area. A pass serves the date it is
+nearest to, at most ``search_days`` away; one midway between two dates serves neither.
+
+**Radar.** Geometry must not masquerade as change, so every date gets the same ordered list of relative orbits (and
+directions): of each orbit the pass nearest to each date. Orbits come in order of days apart, summed over the dates,
+then of coverage; one is taken while it adds at least ``WORTHWHILE`` of the area at every date, then whatever closes
+gaps. The first lies on top. A pass with VV alone comes after all others, and only for weights that need no more.
+
+**Optical, t1.** Passes come in order of cost: days apart, plus a day for every 10 % of cloud over the area, or in the
+whole scenes where no more is known. They are taken alike, and the cheapest lies on top: the generator bears cloud, but
+a near, clear look is worth most.
+
+**Optical, the date to map.** What it shows is reported as observed, so only passes of that very day count
+(``observed_days`` = 0; more on request, and then said in a note).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from crgen.gee.choose.catalogue import Asset, Catalogue, as_geojson
+from crgen.gee.choose.passes import Pass, passes_over
+from crgen.gee.manifest import ASSETS, CLOUD_SCORE, Grid, Manifest, Scene
+
+WORTHWHILE = 0.01
+"""Share of the area that one more pass must add."""
+SLIVER = 0.0001
+"""Share of the area below which a gap is not worth another pass."""
+CLOUD_DAYS = 10.0
+"""Days apart that a fully clouded pass counts as."""
+UNKNOWN_CLOUD = 0.5
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What makes an acquisition eligible."""
+
+    search_days: int = 6
+    """Days from a date within which passes serve it. A satellite comes back after 12 days: 6 reach every orbit."""
+    observed_days: int = 0
+    """Days from the date to map within which an optical pass counts as observed on it."""
+    min_coverage: float = 0.9
+    """Share of the area that radar, and the optical image of t1, must cover."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One date, and what is wanted of it."""
+
+    name: str
+    """``t1``, ``t2``, …"""
+    day: date
+    mapped: bool
+    """Whether this is a date to map: its optical image is optional, and counts as observed."""
+
+    def days_from(self, day: date) -> int:
+        """Return whole days between."""
+        return abs((day - self.day).days)
+
+
+@dataclass
+class Candidate:
+    """A pass that was looked at for a variable, and what became of it."""
+
+    variable: str
+    overpass: Pass
+    days_apart: int
+    fits: bool
+    """Whether it could serve the date, looked at alone."""
+    taken: bool = False
+    why: str = ""
+    """Why it was not taken."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The manifest, and all passes that were looked at."""
+
+    manifest: Manifest
+    wanted: tuple[Wanted, ...]
+    candidates: tuple[Candidate, ...]
+
+
+def choose(
+    catalogue: Catalogue,
+    area: Grid,
+    wanted: Sequence[Wanted],
+    *,
+    pols: Sequence[str],
+    bands: Sequence[str],
+    rules: Rules,
+    margin: float = 0.0,
+) -> Choice:
+    """Choose the acquisitions for all dates; reads nothing.
+
+    Args:
+        catalogue: what was acquired.
+        area: the area of interest, without margin.
+        wanted: the dates.
+        pols: polarisations needed.
+        bands: Sentinel-2 bands needed.
+        rules: what makes an acquisition eligible.
+        margin: how far around the area's box pixels are wanted too, in metres: scenes of a pass that reach only
+            there are used, but not counted.
+
+    Returns:
+        A choice whose coverage may fall short: see :func:`~crgen.gee.choose.shortfall.require_coverage`.
+    """
+    outline = area.polygon
+    candidates: list[Candidate] = []
+    taken: dict[str, list[Candidate]] = {}
+    west, south, east, north = outline.bounds
+    reach = shapely.box(west - margin, south - margin, east + margin, north + margin)
+    radar = passes_over(catalogue.radar, outline, area.crs, pols, reach)
+    optical = passes_over(catalogue.optical, outline, area.crs, bands, reach)
+    by_date = {w.name: _near(radar, f"s1_{w.name}", w, wanted, rules.search_days) for w in wanted}
+    candidates += [c for found in by_date.values() for c in found]
+    taken |= _take_orbits(by_date, outline)
+    for w in wanted:
+        found = _near(optical, f"s2_{w.name}", w, wanted, rules.search_days)
+        candidates += found
+        if w.mapped:
+            for candidate in found:
+                if not candidate.why and candidate.days_apart > rules.observed_days:
+                    candidate.why = f"not on the day itself (--observed-days {candidate.days_apart} would count it)"
+        usable = [c for c in found if not c.why]
+        _take(sorted(usable, key=cost), outline)
+        taken[f"s2_{w.name}"] = sorted((c for c in usable if c.taken), key=cost)
+    manifest = Manifest(
+        dates={w.name: w.day for w in wanted},
+        area=area,
+        pols=tuple(pols),
+        bands=tuple(bands),
+        scenes={name: _frozen(chosen, catalogue.scored) for name, chosen in taken.items() if chosen},
+        coverage={name: _share([c.overpass.shape for c in chosen], outline) for name, chosen in taken.items()},
+        notes=(*catalogue.notes, *_notes(taken, wanted, catalogue.scored)),
+        rules=asdict(rules),
+    )
+    return Choice(manifest, tuple(wanted), tuple(candidates))
+
+
+def could_serve(
+    catalogue: Catalogue, area: Grid, wanted: Sequence[Wanted], bands: Sequence[str], rules: Rules
+) -> list[Asset]:
+    """Return the optical images over the area that are near enough to a date, of whatever day within the search."""
+    passes = passes_over(catalogue.optical, area.polygon, area.crs, bands)
+    near = [c for w in wanted for c in _near(passes, f"s2_{w.name}", w, wanted, rules.search_days)]
+    return [asset for candidate in near if candidate.fits for asset in candidate.overpass.scenes]
+
+
+def nearness(candidate: Candidate) -> tuple[int, int, float]:
+    """Return what radar passes are ordered by: both polarisations before one, then days apart, then coverage."""
+    single = int(not {"VV", "VH"} <= set(candidate.overpass.first.bands))
+    return single, candidate.days_apart, -candidate.overpass.coverage
+
+
+def cost(candidate: Candidate) -> tuple[float, int, float, str]:
+    """Return what optical passes are ordered by: days apart and cloud, then days apart alone, then coverage."""
+    clear = candidate.overpass.clear
+    cloud = UNKNOWN_CLOUD if clear is None else 1 - clear
+    apart, overpass = candidate.days_apart, candidate.overpass
+    return apart + CLOUD_DAYS * cloud, apart, -overpass.coverage, overpass.first.id
+
+
+def stretches(wanted: Iterable[Wanted], days: int) -> list[tuple[date, date]]:
+    """Return the days within ``days`` of each date."""
+    return [(w.day - timedelta(days), w.day + timedelta(days)) for w in wanted]
+
+
+def _near(passes: Iterable[Pass], variable: str, w: Wanted, wanted: Sequence[Wanted], days: int) -> list[Candidate]:
+    """Return the passes near one date as candidates; those that cannot serve it say why."""
+    found = []
+    for overpass in passes:
+        apart = w.days_from(overpass.first.day)
+        if apart > days:
+            continue
+        nearer = [o.name for o in wanted if o is not w and o.days_from(overpass.first.day) <= apart]
+        why = overpass.first.unfit or (f"as near to {nearer[0]}, or nearer" if nearer else "")
+        found.append(Candidate(variable, overpass, apart, fits=not why, why=why))
+    return found
+
+
+def _take_orbits(by_date: Mapping[str, list[Candidate]], outline: BaseGeometry) -> dict[str, list[Candidate]]:
+    """Take the same relative orbits for every date; return the passes of each variable, the first on top."""
+    nearest: dict[tuple[int, str], dict[str, Candidate]] = {}
+    for name, found in by_date.items():
+        for c in sorted((c for c in found if not c.why), key=nearness):
+            held = nearest.setdefault(c.overpass.orbit, {}).setdefault(name, c)
+            if held is not c:
+                alone = nearness(c)[0] > nearness(held)[0]
+                c.why = "VV alone; another pass of its orbit has both" if alone else "a pass of its orbit is nearer"
+    complete = []
+    for passes in nearest.values():
+        if absent := [name for name in by_date if name not in passes]:
+            for c in passes.values():
+                c.why = f"its orbit has no pass near {', '.join(absent)}"
+        else:
+            complete.append([passes[name] for name in by_date])
+    complete.sort(key=lambda row: [sum(parts) for parts in zip(*(nearness(c) for c in row), strict=True)])
+    order = _worthwhile([[c.overpass.shape for c in row] for row in complete], outline)
+    for i, row in enumerate(complete):
+        for c in row:
+            c.taken = i in order
+            c.why = "" if c.taken else "adds nothing to nearer orbits"
+    return {f"s1_{name}": [complete[i][at] for i in order] for at, name in enumerate(by_date)}
+
+
+def _take(ordered: Sequence[Candidate], outline: BaseGeometry) -> None:
+    """Take optical passes in the order given."""
+    order = _worthwhile([[c.overpass.shape] for c in ordered], outline)
+    for i, c in enumerate(ordered):
+        c.taken = i in order
+        c.why = "" if c.taken else "adds nothing to better passes"
+
+
+def _worthwhile(rows: Sequence[Sequence[BaseGeometry]], outline: BaseGeometry) -> list[int]:
+    """Return the rows to take, in order.
+
+    A row has one shape per date, and counts by what it adds at the date where it adds least.
+    """
+    covered: list[BaseGeometry] = [shapely.Polygon() for _ in rows[0]] if rows else []
+    order: list[int] = []
+
+    def gain(i: int) -> float:
+        return min(s.difference(c).area for s, c in zip(rows[i], covered, strict=True)) / outline.area
+
+    def take(i: int) -> None:
+        order.append(i)
+        covered[:] = [shapely.union(c, s) for c, s in zip(covered, rows[i], strict=True)]
+
+    for i in range(len(rows)):
+        if gain(i) >= WORTHWHILE:
+            take(i)
+    while rest := [i for i in range(len(rows)) if i not in order]:
+        best = max(rest, key=gain)
+        if gain(best) <= SLIVER:
+            break
+        take(best)
+    return order
+
+
+def _frozen(chosen: Iterable[Candidate], scored: frozenset[str]) -> tuple[Scene, ...]:
+    return tuple(
+        Scene(
+            id=asset.id,
+            href=ASSETS + asset.id,
+            platform=asset.platform,
+            time=asset.time,
+            days_apart=candidate.days_apart,
+            relative_orbit=asset.relative_orbit,
+            orbit=asset.orbit,
+            direction=asset.direction,
+            coverage=round(candidate.overpass.coverage, 4),
+            clear=None if asset.cloudy is None else round(1 - asset.cloudy, 4),
+            clear_over_area=asset.clear_over_area,
+            score=f"{CLOUD_SCORE}/{asset.index}" if asset.index in scored else None,
+            tile=asset.tile,
+            footprint=as_geojson(asset.footprint),
+        )
+        for candidate in chosen
+        for asset in candidate.overpass.scenes
+    )
+
+
+def _share(shapes: Sequence[BaseGeometry], outline: BaseGeometry) -> float:
+    return round(min(1.0, shapely.union_all(list(shapes)).area / outline.area), 4) if shapes else 0.0
+
+
+def _notes(taken: Mapping[str, Sequence[Candidate]], wanted: Sequence[Wanted], scored: frozenset[str]) -> list[str]:
+    notes = []
+    for w in wanted:
+        radar, optical = taken.get(f"s1_{w.name}", []), taken.get(f"s2_{w.name}", [])
+        for mission, chosen in (("radar", radar), ("optical image", optical)):
+            days = sorted({(c.days_apart, c.overpass.first.day.isoformat()) for c in chosen if c.days_apart})
+            if days:
+                claim = ", and counts as observed then" if w.mapped and chosen is optical else ""
+                notes.append(f"the {mission} of {w.name} ({w.day}) is of {', '.join(d for _, d in days)}{claim}")
+        if w.mapped and not optical:
+            notes.append(f"there is no optical image of {w.name} ({w.day}): nothing of it can be observed")
+        unscored = [a.index for c in optical for a in c.overpass.scenes if a.index not in scored]
+        if unscored:
+            consequence = "so nothing of them counts as clear" if w.mapped else "so their clouds are not marked"
+            notes.append(
+                f"no Cloud Score+ for {len(unscored)} scenes of s2_{w.name} (e.g. {unscored[0]}), {consequence}"
+            )
+    return notes

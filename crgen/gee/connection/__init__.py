@@ -1,0 +1,1 @@
+"""The connection to Earth Engine: session, credentials, limit of concurrency, retry."""

@@ -1,0 +1,200 @@
+"""A connection to Earth Engine, made when a process first needs it.
+
+The ``ee`` client keeps one global state per process. :func:`connect` sets it up with crgen's own transport, so that
+dask threads share one pool, and dask worker processes and spawned ones connect by themselves.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from crgen.errors import CrgenError, RequestError
+from crgen.gee.connection.credentials import find_account, find_project
+from crgen.gee.connection.faults import Fault, explain
+from crgen.gee.connection.limit import Gate
+from crgen.gee.connection.retry import persist
+from crgen.gee.connection.transport import Transport
+
+T = TypeVar("T")
+
+FIRST_PATIENCE = 20.0
+"""Seconds until a person hears that the service cannot be reached at all."""
+HIGH_VOLUME = "https://earthengine-highvolume.googleapis.com"
+STANDARD = "https://earthengine.googleapis.com"
+"""For exports and maps: the high-volume endpoint is made for many small requests of programs."""
+WORKLOAD = "crgen"
+"""Workload tag of every request: what crgen used can be told apart in the project's monitoring."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to reach Earth Engine; small and picklable, so that it travels to worker processes."""
+
+    project: str | None = None
+    """Cloud project; None to find it as :mod:`~crgen.gee.connection.credentials` says."""
+    credentials: str | None = None
+    """Path of a credentials file; None alike."""
+    url: str = HIGH_VOLUME
+    concurrency: int = 32
+    """Requests under way at once in this process, at most; a project may have 40."""
+    connect_timeout: float = 10.0
+    read_timeout: float = 330.0
+    """Seconds; Earth Engine computes for up to 300."""
+    patience: float = 900.0
+    """Seconds of fruitless asking after which a request is given up."""
+
+    @classmethod
+    def from_environment(cls, *, project: str | None = None, credentials: str | None = None) -> Settings:
+        """Return the settings of this machine.
+
+        ``$CRGEN_EE_URL`` names another endpoint, ``$CRGEN_EE_CONCURRENCY``, ``$CRGEN_EE_READ_TIMEOUT`` and
+        ``$CRGEN_EE_PATIENCE`` other limits.
+
+        Raises:
+            RequestError: if a limit is not a positive number.
+        """
+        limits: dict[str, Any] = {}
+        for name in ("concurrency", "read_timeout", "patience"):
+            variable = f"CRGEN_EE_{name.upper()}"
+            if text := os.environ.get(variable):
+                limits[name] = _positive(variable, text)
+        if "concurrency" in limits:
+            limits["concurrency"] = max(1, int(limits["concurrency"]))
+        url = os.environ.get("CRGEN_EE_URL") or HIGH_VOLUME
+        return cls(project=project, credentials=credentials, url=url.rstrip("/"), **limits)
+
+    @property
+    def is_google(self) -> bool:
+        """Whether requests go to Google."""
+        return self.url in (HIGH_VOLUME, STANDARD)
+
+    @property
+    def standard(self) -> Settings:
+        """The same at Google's standard endpoint, which serves exports and maps."""
+        return replace(self, url=STANDARD) if self.is_google else self
+
+
+class Session:
+    """Earth Engine, ready to be asked; from any thread.
+
+    Raises:
+        SourceError: if credentials or project are missing or refused, or the service cannot be reached.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        account = find_account(settings.credentials, google=settings.is_google)
+        self.origin = account.origin
+        self.project = find_project(settings.project, account)
+        self.gate = Gate(settings.concurrency)
+        self.transport = Transport(self.gate, settings.connect_timeout, settings.read_timeout)
+        self.retries: Counter[str] = Counter()
+        """Failures that were asked again, by HTTP status (``"429"``) or ``"connection"``."""
+        self._retry_lock = threading.Lock()
+        self.call(
+            "its list of functions",
+            lambda: self._initialise(account.credentials),
+            patience=FIRST_PATIENCE,
+            advice=f"can {urlsplit(settings.url).netloc} be reached from here? 'crgen doctor' checks what is needed",
+        )
+
+    def call(
+        self,
+        what: str,
+        action: Callable[[], T],
+        *,
+        patience: float | None = None,
+        advice: str = "what was fetched is kept: run the same command again later",
+        stopped: threading.Event | None = None,
+    ) -> T:
+        """Do one request with crgen's patience; the ``ee`` client's own retries are off.
+
+        Args:
+            what: what is asked for, for messages.
+            action: calls the ``ee`` client.
+            patience: seconds of fruitless asking after which to give up; by default the settings'.
+            advice: what to do then, for the message.
+            stopped: set to end the waiting.
+
+        Raises:
+            TooMuch: if the request must be split.
+            SourceError: if it fails for good.
+        """
+        return persist(
+            action,
+            what=what,
+            gate=self.gate,
+            patience=min(self.settings.patience, patience or math.inf),
+            refuse=self.refuse,
+            stopped=stopped or threading.Event(),
+            advice=advice,
+            on_retry=self._count_retry,
+        )
+
+    def refuse(self, fault: Fault) -> CrgenError:
+        """Return the error for people that a fault stands for in this session."""
+        return explain(fault, self.project, self.origin)
+
+    @property
+    def in_charge(self) -> bool:
+        """Whether the client still sends through this session: another library may have initialised it anew."""
+        import ee
+
+        return ee.data._get_state().http_transport is self.transport  # there is no public way to ask
+
+    def _count_retry(self, fault: Fault) -> None:
+        with self._retry_lock:
+            self.retries[str(fault.status or "connection")] += 1
+
+    def _initialise(self, credentials: Any) -> None:
+        import ee
+
+        # Initialize would fetch a catalogue of deprecated assets, without a timeout.
+        ee.deprecation.deprecated_assets.setdefault("", ee.deprecation.DeprecatedAsset("", None, None, None))
+        ee.data.setMaxRetries(0)
+        ee.Initialize(credentials, url=self.settings.url, project=self.project, http_transport=self.transport)
+        ee.data.setDefaultWorkloadTag(WORKLOAD)
+
+
+_current: tuple[int, Settings, Session] | None = None
+_lock = threading.Lock()
+
+
+def connect(settings: Settings) -> Session:
+    """Return this process's session, made when first asked for.
+
+    The client's state is global: other ``settings`` than before take it over, as does a call after somebody else
+    initialised the client. A forked process makes its own.
+
+    Raises:
+        SourceError: if Earth Engine cannot be used, with the fix.
+    """
+    global _current
+    with _lock:
+        if _current is None or _current[:2] != (os.getpid(), settings) or not _current[2].in_charge:
+            _current = (os.getpid(), settings, Session(settings))
+        return _current[2]
+
+
+def disconnect() -> None:
+    """Forget this process's session, with its counters and what it learned; the next call connects anew."""
+    global _current
+    with _lock:
+        _current = None
+
+
+def _positive(variable: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise RequestError(f"${variable} is '{text}'; give a positive number")
+    return value

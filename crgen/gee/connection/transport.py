@@ -1,0 +1,136 @@
+"""HTTP for the Earth Engine client: one pool of connections, a limit of requests at once, timeouts, and counters.
+
+The client's own transport has no timeout and a pool of ten connections. This one takes its place through
+``ee.Initialize(http_transport=…)`` and raises what googleapiclient and the retry policy understand:
+``ConnectionError`` and ``TimeoutError``. It holds a place at the gate only while a request is on the line: while a
+thread prepares its request or reads the pixels that came, another asks.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import httplib2
+import requests
+from googleapiclient.errors import HttpError
+from requests.adapters import HTTPAdapter
+
+from crgen.gee.connection.faults import Remedy, understand
+from crgen.gee.connection.limit import Gate, TurnedAway
+
+BLOCK = 1 << 20
+"""Bytes read from a connection at a time."""
+
+
+class Transport:
+    """What googleapiclient sends requests through, in the manner of ``httplib2.Http``; safe from any thread.
+
+    Args:
+        gate: lets requests pass; as many connections are kept open as it does at most.
+        connect_timeout: seconds to wait for a connection.
+        read_timeout: seconds to wait for the answer to begin or go on, and for all of it once it has begun.
+    """
+
+    def __init__(self, gate: Gate, connect_timeout: float, read_timeout: float) -> None:
+        self._gate = gate
+        self._session = requests.Session()
+        adapter = HTTPAdapter(pool_connections=4, pool_maxsize=gate.most, max_retries=0, pool_block=False)
+        self._session.mount("https://", adapter)
+        self._session.mount("http://", adapter)
+        self._timeout = (connect_timeout, read_timeout)
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+
+    def request(
+        self,
+        uri: str,
+        method: str = "GET",
+        body: bytes | str | None = None,
+        headers: Mapping[str, str] | None = None,
+        redirections: int | None = None,
+        connection_type: Any = None,
+    ) -> tuple[httplib2.Response, bytes]:
+        """Send a request when the gate lets it pass, and return the response's headers and its whole body.
+
+        Raises:
+            ConnectionError: if the host cannot be reached, or the connection breaks before the body is whole.
+            TimeoutError: if the answer does not come in time.
+        """
+        try:
+            with self._gate.slot() as ticket:
+                response, content = self._send(uri, method, body, headers)
+                if response.status < 400:
+                    self._gate.answered()
+                    return response, content
+                fault = understand(HttpError(response, content))
+                if response.status == 429:
+                    self._gate.refused(ticket, fault.retry_after or 0.0)
+                if fault.remedy is Remedy.STOP and response.status != 401:  # the client renews a token that expired
+                    self._gate.turn_away((response, content))
+                return response, content
+        except TurnedAway as away:
+            refused: tuple[httplib2.Response, bytes] = away.answer
+            return refused
+
+    def _send(
+        self, uri: str, method: str, body: bytes | str | None, headers: Mapping[str, str] | None
+    ) -> tuple[httplib2.Response, bytes]:
+        self._count(requests=1, **{_method_of(uri): 1})
+        try:
+            with self._session.request(
+                method, uri, data=body, headers=dict(headers or {}), timeout=self._timeout, stream=True
+            ) as response:
+                content = self._read(response)
+                status = response.status_code
+                fields = {**response.headers, "status": str(status)}
+        except requests.exceptions.Timeout as error:
+            self._count(timeouts=1)
+            raise TimeoutError("no answer in time") from error
+        except requests.exceptions.RequestException as error:
+            self._count(broken=1)
+            raise ConnectionError(_reason(error)) from error
+        self._count(bytes=len(content), **{f"status_{status}": 1})
+        # httplib2 would take these for the body it is given, which is decoded already.
+        for field in ("content-encoding", "Content-Encoding", "transfer-encoding", "Transfer-Encoding"):
+            fields.pop(field, None)
+        return httplib2.Response(fields), content
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._session.close()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Requests in all and by method (``computePixels``), bytes, ``status_…``, ``timeouts``, ``broken``."""
+        with self._lock:
+            return dict(self._counts)
+
+    def _read(self, response: requests.Response) -> bytes:
+        until = time.monotonic() + self._timeout[1]
+        parts = []
+        for part in response.iter_content(BLOCK):
+            parts.append(part)
+            if time.monotonic() > until:
+                raise requests.exceptions.ReadTimeout("the answer trickles")
+        return b"".join(parts)
+
+    def _count(self, **by: int) -> None:
+        with self._lock:
+            self._counts.update(by)
+
+
+def _method_of(uri: str) -> str:
+    """Return the API method of a request: ``computePixels`` for ``…/projects/p/image:computePixels?alt=json``."""
+    return urlsplit(uri).path.rsplit("/", 1)[-1].rsplit(":", 1)[-1]
+
+
+def _reason(error: BaseException) -> str:
+    """Return the innermost cause of a failed request in a few words, without the address."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return getattr(error, "strerror", None) or type(error).__name__

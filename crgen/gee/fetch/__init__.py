@@ -1,0 +1,1 @@
+"""Pixels of chosen acquisitions as lazy arrays."""

@@ -1,0 +1,168 @@
+"""Lazy arrays of a manifest's pixels on a grid: nothing is fetched until dask computes a block."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from crgen.gee.connection.session import Settings, connect
+from crgen.gee.fetch.fetcher import HOME, Fetcher, Job, fetcher
+from crgen.gee.fetch.images import Layer, layers
+from crgen.gee.fetch.tile import LARGEST, Tile, edges, tile_side
+from crgen.gee.manifest import Manifest
+
+map_blocks: Callable[..., da.Array] = da.map_blocks
+
+AHEAD = 2
+"""Tiles fetched ahead in either direction, in multiples of the concurrency."""
+
+
+@dataclass(frozen=True)
+class Pull:
+    """All tiles of some layers on a grid; small, and picklable to dask workers.
+
+    Tiles are numbered row by row, and of each place layer by layer: the order that readers ask in.
+    """
+
+    layers: tuple[Layer, ...]
+    geobox: GeoBox
+    side: int
+    settings: Settings
+    folder: Path
+    home: str = HOME
+    opened: float = field(default_factory=time.monotonic, compare=False)
+    """When it was laid out, by the monotonic clock of the process ``home``."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Tiles down and across."""
+        rows, cols = (len(edges(n, self.side)) for n in self.geobox.shape)
+        return rows, cols
+
+    def __len__(self) -> int:
+        rows, cols = self.shape
+        return rows * cols * len(self.layers)
+
+    def job(self, number: int) -> Job:
+        """Return a tile by its number."""
+        place, layer = divmod(number, len(self.layers))
+        row, col = (n * self.side for n in divmod(place, self.shape[1]))
+        height, width = self.geobox.shape
+        tile = Tile(row, col, min(self.side, height - row), min(self.side, width - col))
+        return Job(self.layers[layer], self.geobox, tile)
+
+    def read(self, layer: int, row: int, col: int) -> NDArray[np.float32]:
+        """Return a tile in the Stack's units, ``(channel, y, x)``; its neighbours are fetched meanwhile.
+
+        Neighbours in both directions: dask reads a line of tiles from the last to the first.
+        """
+        number = (row * self.shape[1] + col) * len(self.layers) + layer
+        # Elsewhere only the other layers of the same place: whoever reads one needs them all.
+        here = self.home == HOME
+        alone = here and not _in_dask_worker()
+        window = AHEAD * self.settings.concurrency if alone else None
+        first, last = number - layer, number - layer + len(self.layers) - 1
+        if window is not None:
+            first, last = max(0, number - window), min(len(self) - 1, number + window)
+        pairs = zip_longest(range(number + 1, last + 1), range(number - 1, first - 1, -1))
+        ahead = [self.job(n) for pair in pairs for n in pair if n is not None]
+        job = self.job(number)
+        return job.layer.decode(self.fetcher.get(job, ahead, self.opened if here else None))
+
+    def begin(self) -> None:
+        """Start to fetch the first tiles, while their reader is still being set up."""
+        some = min(len(self), AHEAD * self.settings.concurrency)
+        self.fetcher.begin((self.job(n) for n in range(some)), self.opened)
+
+    @property
+    def fetcher(self) -> Fetcher:
+        """What fetches them in this process, with its counters."""
+        return fetcher(self.settings, self.folder)
+
+    @property
+    def bytes(self) -> int:
+        """Of all tiles as they arrive, uncompressed."""
+        return int(np.prod(self.geobox.shape)) * sum(layer.dtype.itemsize for layer in self.layers)
+
+    def kept(self) -> int:
+        """Return how many tiles are on disk already."""
+        cache = self.fetcher.cache
+        return sum(self.job(n).key in cache for n in range(len(self)))
+
+    def arrays(self) -> dict[str, da.Array]:
+        """Return the Stack's variables: ``s1_…``, ``s2_…`` ``(channel, y, x)`` and ``clear_…`` ``(y, x)``, float32."""
+        token = hashlib.sha256(repr((self.side, self.geobox, [layer.digest for layer in self.layers])).encode())
+        made = {}
+        for number, layer in enumerate(self.layers):
+            chunks = ((layer.channels,), *(edges(n, self.side) for n in self.geobox.shape))
+            pixels = map_blocks(
+                partial(_block, self, number),
+                name=f"gee-{layer.name}-{token.hexdigest()[:16]}",
+                chunks=chunks,
+                dtype=np.float32,
+                meta=np.empty((0, 0, 0), np.float32),
+            )
+            if layer.name.startswith("s2"):
+                made[layer.name], made[layer.name.replace("s2", "clear")] = pixels[:-1], pixels[-1]
+            else:
+                made[layer.name] = pixels
+        return made
+
+
+def open_pull(
+    manifest: Manifest, geobox: GeoBox, settings: Settings, folder: Path, *, largest: int = LARGEST
+) -> tuple[Pull, Manifest]:
+    """Lay out the tiles of a manifest's scenes on a grid; fetches nothing.
+
+    Args:
+        manifest: the scenes.
+        geobox: the grid, north-up; it may reach beyond the manifest's area.
+        settings: how to reach Earth Engine.
+        folder: where tiles are kept.
+        largest: side of a tile in pixels, at most.
+
+    Returns:
+        The pull, and the manifest with the digests of its expressions. If it held digests that differ now, a note
+        says that this version of crgen computes these variables in another way.
+
+    Raises:
+        SourceError: if Earth Engine cannot be used.
+    """
+    connect(settings)
+    made = tuple(layers(manifest))
+    digests = {layer.name: layer.digest for layer in made}
+    changed = [name for name, digest in manifest.expressions.items() if digests.get(name) != digest]
+    notes = manifest.notes
+    if changed:
+        notes += (f"{', '.join(changed)} is computed in another way than when the manifest was made",)
+    pull = Pull(made, geobox, tile_side(made, largest), settings, folder)
+    return pull, manifest.model_copy(update={"expressions": digests, "notes": notes})
+
+
+def _in_dask_worker() -> bool:
+    """Say whether this thread works for a dask.distributed worker, which has neighbours."""
+    distributed = sys.modules.get("distributed")
+    if distributed is None:
+        return False
+    try:
+        distributed.get_worker()
+    except ValueError:
+        return False
+    return True
+
+
+def _block(pull: Pull, layer: int, block_info: Any = None) -> NDArray[np.float32]:
+    _, row, col = block_info[None]["chunk-location"]
+    return pull.read(layer, row, col)

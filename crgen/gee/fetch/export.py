@@ -1,0 +1,175 @@
+"""Batch exports: the way out for areas beyond the interactive quota.
+
+Earth Engine runs about two exports of a person at once, and leaves GeoTIFFs in Google Drive or Cloud Storage. What was
+started is remembered in a state file beside the output, with the manifest, so that looking again, or going on after a
+crash, starts nothing twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from crgen.errors import OutputError, SourceError
+from crgen.gee.connection.session import Session, connect
+from crgen.gee.fetch.arrays import Pull
+from crgen.gee.fetch.images import Layer
+from crgen.gee.manifest import Manifest
+
+MAX_PIXELS = 10**13
+AGAIN = ("FAILED", "CANCELLED", "GONE")
+"""States from which an export is started anew."""
+
+
+class Destination(BaseModel):
+    """Where exports go."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["drive", "gcs"]
+    place: str
+    """A folder of Google Drive, or ``bucket`` or ``bucket/path`` of Cloud Storage."""
+
+
+class Export(BaseModel):
+    """One variable's export."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    variable: str
+    files: str
+    """What the names of its GeoTIFFs begin with."""
+    attempt: int = 1
+    operation: str | None = None
+    state: str = "NOT STARTED"
+    message: str = ""
+
+
+class ExportState(BaseModel):
+    """What the state file holds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    destination: Destination
+    manifest: Manifest
+    exports: list[Export]
+
+    @classmethod
+    def read(cls, path: Path) -> ExportState:
+        """Read a state file.
+
+        Raises:
+            SourceError: if it is not one.
+        """
+        try:
+            return cls.model_validate_json(path.read_text())
+        except OSError as error:
+            raise SourceError(f"cannot read {path}: {error.strerror}") from None
+        except ValidationError:
+            raise SourceError(f"{path} does not hold the state of exports; move it away to start anew") from None
+
+    def write(self, path: Path) -> None:
+        """Write a state file whole or not at all.
+
+        Raises:
+            OutputError: if the disk does not take it.
+        """
+        try:
+            with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".partial", delete=False) as file:
+                file.write(json.dumps(self.model_dump(mode="json"), indent=2))
+                file.flush()
+                os.fsync(file.fileno())
+            Path(file.name).replace(path)
+        except OSError as error:
+            raise OutputError(f"cannot write {path}: {error.strerror}; choose another --out") from error
+
+
+def run_exports(pull: Pull, manifest: Manifest, destination: Destination, path: Path, *, stem: str) -> list[Export]:
+    """Start the exports of all layers that are not under way or done, and return how each is doing.
+
+    Args:
+        pull: the layers and the grid.
+        manifest: their scenes, kept in the state file.
+        destination: where to; must be that of the state file if there is one.
+        path: the state file.
+        stem: what file names begin with.
+
+    Raises:
+        SourceError: if Earth Engine refuses.
+        OutputError: if the state cannot be kept; what it does not remember is not started twice all the same.
+    """
+    session = connect(pull.settings.standard)
+    if path.exists():
+        state = ExportState.read(path)
+        if state.destination != destination:
+            raise SourceError(
+                f"{path} is of exports to {state.destination.kind} '{state.destination.place}'; name the same "
+                "destination, or move the file away to start anew"
+            )
+    else:
+        exports = [Export(variable=layer.name, files=f"{stem}_{layer.name}") for layer in pull.layers]
+        state = ExportState(destination=destination, manifest=manifest, exports=exports)
+    layers = {layer.name: layer for layer in pull.layers}
+    for export in state.exports:
+        if export.operation is not None:
+            _look(session, export)
+        if export.operation is None or export.state in AGAIN:
+            if export.operation is not None:
+                export.attempt += 1
+            _start(session, export, layers[export.variable], pull, destination)
+        state.write(path)
+    return state.exports
+
+
+def _look(session: Session, export: Export) -> None:
+    import ee
+
+    name = export.operation or ""
+    try:
+        operation = session.call(f"the state of {name}", lambda: ee.data.getOperation(name))
+    except SourceError as error:
+        if "does not know" not in str(error):
+            raise
+        export.state = "GONE"
+        return
+    export.state = operation.get("metadata", {}).get("state", "UNKNOWN")
+    export.message = operation.get("error", {}).get("message", "")
+
+
+def _start(session: Session, export: Export, layer: Layer, pull: Pull, destination: Destination) -> None:
+    import ee
+
+    image = ee.deserializer.fromJSON(layer.expression).toFloat()  # a GeoTIFF has one data type
+    a, (rows, columns) = pull.geobox.affine, pull.geobox.shape
+    common: dict[str, Any] = {
+        "description": export.files[:100],
+        "crs": str(pull.geobox.crs),
+        "crsTransform": [float(v) for v in a[:6]],
+        "dimensions": f"{columns}x{rows}",
+        "maxPixels": MAX_PIXELS,
+        "fileFormat": "GeoTIFF",
+    }
+    make: Callable[..., Any]
+    if destination.kind == "drive":
+        make = ee.batch.Export.image.toDrive
+        common |= {"folder": destination.place, "fileNamePrefix": export.files}
+    else:
+        bucket, _, prefix = destination.place.partition("/")
+        make = ee.batch.Export.image.toCloudStorage
+        common |= {"bucket": bucket, "fileNamePrefix": "/".join(filter(None, (prefix.strip("/"), export.files)))}
+    task = make(image, **common)
+    request = dict(task.config or {})
+    # The service starts a request of the same name once, also if its answer, or this process, was lost.
+    asked = json.dumps([layer.digest, common, export.attempt], sort_keys=True)
+    name = hashlib.sha256(asked.encode()).hexdigest()[:24].upper()
+    operation = session.call(f"the export of {export.variable}", lambda: ee.data.exportImage(name, request))
+    export.operation = operation["name"]
+    export.state = operation.get("metadata", {}).get("state", "PENDING")
+    export.message = ""

@@ -1,0 +1,130 @@
+"""One tile of pixels: what to ask ``computePixels`` for, and whether the answer is it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from crgen.gee.connection.faults import Corrupt
+from crgen.gee.fetch.images import VALID, Layer
+
+REQUEST_BYTES = 48 * 1024 * 1024
+"""What ``computePixels`` gives at most, uncompressed, counted as :attr:`Layer.request_bytes`."""
+LARGEST = 1024
+"""Side of a tile in pixels: larger ones run into memory and time limits more often than they save requests."""
+STEP = 64
+FLOOR = 64
+"""Side below which a tile is not split further."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A rectangle of a grid, in pixels from its upper left corner."""
+
+    row: int
+    col: int
+    height: int
+    width: int
+
+    def halves(self) -> Iterator[Tile]:
+        """Yield the tile's quarters; a side no longer than the floor stays whole."""
+        down = self.height if self.height <= FLOOR else math.ceil(self.height / 2)
+        across = self.width if self.width <= FLOOR else math.ceil(self.width / 2)
+        for row in range(0, self.height, down):
+            for col in range(0, self.width, across):
+                yield Tile(self.row + row, self.col + col, min(down, self.height - row), min(across, self.width - col))
+
+    @property
+    def smallest(self) -> bool:
+        """Whether the tile cannot be split."""
+        return max(self.height, self.width) <= FLOOR
+
+
+def tile_side(layers: Sequence[Layer], largest: int = LARGEST) -> int:
+    """Return the side of tiles that every layer's request has room for, a multiple of 64 px."""
+    heaviest = max(layer.request_bytes for layer in layers)
+    side = math.isqrt(REQUEST_BYTES // heaviest)
+    return max(FLOOR, min(largest, side) // STEP * STEP)
+
+
+def edges(length: int, side: int) -> tuple[int, ...]:
+    """Cut ``length`` pixels into runs of ``side``, the last one shorter."""
+    return tuple(min(side, length - start) for start in range(0, length, side))
+
+
+def grid_of(geobox: GeoBox, tile: Tile) -> dict[str, Any]:
+    """Return a tile's grid as ``computePixels`` takes it: affine of the upper left pixel's corner, explicit CRS."""
+    a, crs = geobox.affine, geobox.crs
+    assert crs is not None
+    code = crs.to_epsg()
+    return {
+        "dimensions": {"width": tile.width, "height": tile.height},
+        "affineTransform": {
+            "scaleX": a.a,
+            "shearX": 0,
+            "translateX": a.c + tile.col * a.a,
+            "shearY": 0,
+            "scaleY": a.e,
+            "translateY": a.f + tile.row * a.e,
+        },
+        **({"crsCode": f"EPSG:{code}"} if code else {"crsWkt": crs.to_wkt()}),
+    }
+
+
+def tile_key(layer: Layer, grid: dict[str, Any]) -> str:
+    """Return the digest of all that decides a tile's pixels."""
+    asked = json.dumps([layer.digest, layer.bands, grid], sort_keys=True)
+    return hashlib.sha256(asked.encode()).hexdigest()
+
+
+def read_tile(content: bytes, layer: Layer, tile: Tile) -> NDArray[Any]:
+    """Read the NPY that ``computePixels`` answered with.
+
+    Returns:
+        ``(height, width)`` of the layer's dtype.
+
+    Raises:
+        Corrupt: if it is truncated, of another size, lacks a band, or holds what such pixels cannot be.
+    """
+    try:
+        stream = io.BytesIO(content)
+        array = np.load(stream, allow_pickle=False)
+        rest = len(content) - stream.tell()
+    except (ValueError, EOFError, OSError) as error:
+        raise Corrupt(f"{len(content)} bytes arrived that are not a whole NPY array ({error})") from None
+    if rest:
+        raise Corrupt(f"{rest} bytes arrived beyond the end of the array")
+    if not isinstance(array, np.ndarray) or array.shape != (tile.height, tile.width):
+        shape = getattr(array, "shape", None)
+        raise Corrupt(f"an array of shape {shape} arrived, not {(tile.height, tile.width)}")
+    if array.dtype.names != layer.dtype.names:
+        raise Corrupt(f"the bands {array.dtype.names} arrived, not {layer.dtype.names}")
+    if array.dtype != layer.dtype:
+        array = _narrowed(array, layer.dtype)
+    if not (array[VALID] <= 1).all():
+        raise Corrupt("the validity band holds other values than 0 and 1")
+    for name, dtype in layer.bands:
+        if dtype == "f4" and not np.isfinite(array[name]).all():
+            raise Corrupt(f"band {name} holds values that are not finite")
+    return np.asarray(array)
+
+
+def _narrowed(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return the array in the dtype asked for, if no value changes by it beyond float32's rounding."""
+    narrow = np.empty(array.shape, dtype)
+    for name in dtype.names or ():
+        with np.errstate(invalid="ignore", over="ignore"):
+            narrow[name] = array[name]
+        same = np.allclose(narrow[name], array[name], rtol=1e-6) if dtype[name].kind == "f" else None
+        if not (np.array_equal(narrow[name], array[name]) if same is None else same):
+            raise Corrupt(f"band {name} arrived as {array.dtype[name]} and does not fit {dtype[name]}")
+    return narrow

@@ -1,0 +1,1 @@
+"""CRGenNet's generator as published."""

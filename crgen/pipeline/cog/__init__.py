@@ -1,0 +1,1 @@
+"""One raster as a Cloud-Optimized GeoTIFF."""

@@ -1,0 +1,154 @@
+"""Small pictures of large rasters, in bounded memory."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.enums import Resampling
+
+from crgen.pipeline.cog.profile import display_bands
+
+LONGEST = 700
+
+SHOWN_INPUTS = ("s2_t1", "s1_t1", "s1_t2", "truth_t2")
+
+Reduced = Mapping[str, tuple[NDArray[np.float32], NDArray[np.uint32]]]
+"""Sums and numbers of valid pixels over a thumbnail's blocks, by variable of the Stack."""
+
+
+class Thumbnail:
+    """Mean over square blocks of pixels, fed chunk by chunk; missing pixels (NaN) do not count.
+
+    Args:
+        shape: ``(channel, y, x)`` of the raster.
+        decibel: average as power, for backscatter in dB.
+        longest: limit of the thumbnail's longer side in pixels.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], *, decibel: bool = False, longest: int = LONGEST) -> None:
+        count, height, width = shape
+        self.step = -(-max(height, width) // longest)
+        small = (count, -(-height // self.step), -(-width // self.step))
+        self._decibel = decibel
+        self._sums = np.zeros(small)
+        self._counts = np.zeros(small, "int64")
+        self._lock = threading.Lock()
+
+    def add(self, row: int, col: int, chunk: NDArray[np.floating[Any]]) -> None:
+        """Add a chunk ``(channel, y, x)`` whose upper left pixel is ``(row, col)``; safe from any thread."""
+        self.put(row, col, *self.reduce(row, col, chunk))
+
+    def reduce(
+        self, row: int, col: int, chunk: NDArray[np.floating[Any]]
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint32]]:
+        """Return a chunk's sums over the thumbnail's blocks and the numbers of valid pixels, to :meth:`put` later."""
+        if self._decibel:
+            chunk = 10 ** (chunk / 10)
+        valid = np.isfinite(chunk)
+        rows = _block_starts(row, chunk.shape[1], self.step)
+        cols = _block_starts(col, chunk.shape[2], self.step)
+
+        def blocked(array: NDArray[Any]) -> NDArray[Any]:
+            return np.add.reduceat(np.add.reduceat(array, rows, axis=1), cols, axis=2)
+
+        sums = blocked(np.where(valid, chunk, 0.0).astype("float64"))
+        return sums.astype("float32"), blocked(valid.astype("uint32")).astype("uint32")
+
+    def put(self, row: int, col: int, sums: NDArray[np.float32], counts: NDArray[np.uint32]) -> None:
+        """Add what :meth:`reduce` returned for the chunk at ``(row, col)``; safe from any thread."""
+        y, x = row // self.step, col // self.step
+        window = np.s_[:, y : y + sums.shape[1], x : x + sums.shape[2]]
+        with self._lock:
+            self._sums[window] += sums
+            self._counts[window] += counts
+
+    def mean(self) -> NDArray[np.float32]:
+        """Return the thumbnail ``(channel, y, x)``, NaN where no pixel was valid."""
+        filled = np.maximum(self._counts, 1)
+        mean = np.where(self._counts > 0, self._sums / filled, np.nan)
+        return (10 * np.log10(mean) if self._decibel else mean).astype("float32")
+
+
+def cog_thumbnail(path: Path, bands: Sequence[str] | None = None, *, longest: int = LONGEST) -> NDArray[np.float32]:
+    """Return a thumbnail of a COG, read from its overviews.
+
+    Args:
+        path: the file; a palette marks it as categorical, and classes are picked, not averaged.
+        bands: descriptions of the bands to read, in order; all if not given.
+        longest: limit of the longer side in pixels.
+
+    Returns:
+        ``(band, y, x)`` with scale and offset applied, NaN where there is no data.
+    """
+    with rasterio.open(path) as cog:
+        indexes = [cog.descriptions.index(band) + 1 for band in bands] if bands else list(cog.indexes)
+        step = max(1.0, max(cog.shape) / longest)
+        categorical = "palette" in {interpretation.name for interpretation in cog.colorinterp}
+        stored = cog.read(
+            indexes,
+            out_shape=(len(indexes), *(max(1, round(n / step)) for n in cog.shape)),
+            resampling=Resampling.nearest if categorical else Resampling.average,
+            masked=True,
+        )
+        scales = np.array([cog.scales[i - 1] for i in indexes])[:, None, None]
+        offsets = np.array([cog.offsets[i - 1] for i in indexes])[:, None, None]
+    values: NDArray[np.float32] = (stored * scales + offsets).filled(np.nan).astype("float32")
+    return values
+
+
+def _block_starts(start: int, length: int, step: int) -> NDArray[np.int64]:
+    first = -start % step
+    starts = np.arange(first, length, step)
+    return starts if first == 0 else np.concatenate(([0], starts))
+
+
+class InputThumbnails:
+    """Small pictures of a Stack's variables, fed by the runner so that the inputs are read once.
+
+    Whoever reads a chunk reduces it; the small sums are put together when all chunks are done.
+
+    Args:
+        shape: ``(y, x)`` of the product.
+        bands: the bands of its images; those that :func:`~crgen.pipeline.cog.profile.display_bands` shows are kept.
+        pol: the first polarisation of its radar, the one that is kept.
+    """
+
+    def __init__(self, shape: tuple[int, int], bands: Sequence[str], pol: str) -> None:
+        self.pol = pol
+        shown = [list(bands).index(band) for band in display_bands(bands)]
+        self._channels = {name: [0] if name.startswith("s1") else shown for name in SHOWN_INPUTS}
+        self._thumbnails = {
+            name: Thumbnail((len(channels), *shape), decibel=name.startswith("s1"))
+            for name, channels in self._channels.items()
+        }
+        self._fed: set[str] = set()
+
+    def add(self, row: int, col: int, data: Mapping[str, NDArray[np.float32]]) -> None:
+        """Add the pixels ``(channel, y, x)`` of a chunk by variable; others are ignored. Safe from any thread."""
+        self.put(row, col, self.reduce(row, col, data))
+
+    def reduce(self, row: int, col: int, data: Mapping[str, NDArray[np.float32]]) -> Reduced:
+        """Return a chunk in small, by variable, to :meth:`put` later."""
+        return {
+            name: self._thumbnails[name].reduce(row, col, data[name][self._channels[name]])
+            for name in SHOWN_INPUTS
+            if name in data
+        }
+
+    def put(self, row: int, col: int, reduced: Reduced) -> None:
+        """Add what :meth:`reduce` returned for the chunk at ``(row, col)``; safe from any thread."""
+        for name, (sums, counts) in reduced.items():
+            self._thumbnails[name].put(row, col, sums, counts)
+            self._fed.add(name)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._fed
+
+    def __getitem__(self, name: str) -> NDArray[np.float32]:
+        return self._thumbnails[name].mean()

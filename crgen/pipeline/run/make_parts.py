@@ -1,0 +1,262 @@
+"""What one process needs to take chunks from the imagery to parts on the disk.
+
+A chunk leaves ``ROW_COL.evidence``, what it tells others of t2. Once all have, it leaves ``ROW_COL.spills``, what its
+windows add to its neighbours, and then ``ROW_COL.part``, its tiles and counts. Where the last stands, the others do. A
+neighbour that is taken up later, by another process or after a kill, finds there what was computed, so that no window
+is computed twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crgen.errors import OutputError
+from crgen.files import require_space
+from crgen.pipeline.cog.profile import RasterProfile
+from crgen.pipeline.cog.splice import WRITE_ERRORS, write_failure
+from crgen.pipeline.cog.tiles import encode
+from crgen.pipeline.picture.thumbnail import InputThumbnails, Reduced
+from crgen.pipeline.product.outputs import profiles
+from crgen.pipeline.request import FillRequest
+from crgen.pipeline.run.parts import (
+    Part,
+    PartStore,
+    StoredBlock,
+    block_members,
+    block_summary,
+    pack_arrays,
+    stored_block,
+    unpack_arrays,
+)
+from crgen.pipeline.run.plan import Plan
+from crgen.pipeline.tiling.chunk import NEIGHBOURS, Computed, Run, Sums
+from crgen.pipeline.tiling.counts import Tally
+from crgen.pipeline.tiling.lending import Lent, Origin
+from crgen.pipeline.tiling.predict import MAX_DN, REFLECTANCE_SCALE, Predictor
+from crgen.pipeline.tiling.reader import StackReader
+from crgen.pipeline.tiling.windows import At, Chunk, ChunkGrid
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """A run, the rasters it makes, and the store its parts go to.
+
+    Args:
+        run: reads, computes and composes.
+        out: the product's first file, for messages.
+        rasters: profiles by name; ``reflectance`` and ``quality``.
+        thumbnails: the inputs in small, put together by :func:`gather`.
+        store: where parts go.
+    """
+
+    run: Run
+    out: Path
+    rasters: dict[str, RasterProfile]
+    thumbnails: InputThumbnails
+    store: PartStore
+
+    def finished(self) -> frozenset[At]:
+        """Return the chunks whose parts are there and whole."""
+        return frozenset(chunk.at for chunk in self.run.grid if self.is_finished(chunk.at))
+
+    def is_finished(self, at: At) -> bool:
+        """Return whether a chunk's part is there and whole."""
+        return self.store.check(part_name(at)) and self.store.check(spills_name(at))
+
+    def fill(self, done: frozenset[At], workers: int) -> None:
+        """Make the parts of all chunks but those ``done``, with ``workers`` threads beside this one, which computes.
+
+        Raises:
+            CrgenError: of the kind that fits what went wrong.
+        """
+
+        def finish(chunk: Chunk, computed: Computed, incoming: list[Sums | None]) -> None:
+            self.keep_spills(chunk, computed)
+            self.finish(chunk, computed, incoming)
+
+        self.run.fill(finish, workers, done, self.spilled)
+
+    def unlooked(self) -> list[Chunk]:
+        """Return the chunks of which it is not known yet what they tell others of t2."""
+        if not self.run.lends:
+            return []
+        return [chunk for chunk in self.run.grid if not self.store.check(evidence_name(chunk.at))]
+
+    def look(self, chunks: Iterable[Chunk], workers: int) -> None:
+        """Write what chunks tell others of t2, with ``workers`` threads beside this one, which computes.
+
+        Raises:
+            CrgenError: of the kind that fits what went wrong.
+        """
+        self.run.look(chunks, self.keep_evidence, workers)
+
+    def keep_evidence(self, chunk: Chunk, told: Mapping[Origin, NDArray[np.float64]]) -> None:
+        """Write what a chunk tells others.
+
+        Raises:
+            OutputError: if the disk is full or fails.
+        """
+        with self._writing():
+            content = pack_arrays([np.array([*told.values()])])
+            self.store.write(evidence_name(chunk.at), {"cells": [*told]}, {"evidence": content})
+
+    def keep_spills(self, chunk: Chunk, computed: Computed) -> None:
+        """Write what a chunk spills into its neighbours.
+
+        Raises:
+            OutputError: if the disk is full or fails.
+        """
+        with self._writing():
+            content = pack_arrays(_smallest(spill) for spill in computed.spills)
+            self.store.write(spills_name(chunk.at), {}, {"spills": content})
+
+    def spilled(self, at: At, which: int) -> Sums | None:
+        """Return what a finished chunk spilled into one of its neighbours.
+
+        Raises:
+            OutputError: if that cannot be read.
+        """
+        with self._writing():
+            return unpack_arrays(self.store.open(spills_name(at)).read("spills"), len(NEIGHBOURS))[which]
+
+    def finish(self, chunk: Chunk, computed: Computed, incoming: list[Sums | None]) -> None:
+        """Compose a chunk, encode it and write its part.
+
+        Args:
+            chunk: the chunk.
+            computed: its windows.
+            incoming: what the chunks of :func:`~crgen.pipeline.tiling.chunk.before` spilled into it.
+
+        Raises:
+            OutputError: if the disk is full or fails.
+        """
+        result, tally = self.run.compose(computed, incoming)
+        row, col = self.run.grid.corner(chunk)
+        pixels = {
+            "reflectance": stored(result.reflectance, self.rasters["reflectance"]),
+            "quality": result.quality[None],
+        }
+        members = {f"shown/{name}": pack_arrays(pair) for name, pair in computed.shown.items()}
+        summary: dict[str, Any] = {"row": row, "col": col, "tally": tally.to_json(), "shown": list(computed.shown)}
+        with self._writing():
+            for name, profile in self.rasters.items():
+                block = encode(profile, row, col, pixels[name])
+                members |= block_members(name, block)
+                summary[name] = block_summary(block)
+            require_space(self.store.folder, sum(map(len, members.values())), self.out)
+            self.store.write(part_name(chunk.at), summary, members)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except WRITE_ERRORS as error:
+            raise write_failure(self.out, self.rasters["reflectance"], error) from error
+
+
+def open_workshop(request: FillRequest, work: Plan, store: PartStore) -> Workshop:
+    """Return a process's workshop for a request that was laid out."""
+    card, scene = work.model.card, work.scene
+    thumbnails = InputThumbnails(work.grid.output.shape, card.config.bands, card.config.pols[0])
+    reflectance, quality = profiles(scene, card, request.dtype)
+    predictor = Predictor(work.model, work.device, precision=work.precision.name)
+    run = Run(
+        reader=StackReader(scene.stack, card.config.pols, card.config.bands),
+        output=scene.area.geobox,
+        polygon=scene.area.polygon if request.clip else None,
+        predictor=predictor,
+        grid=work.grid,
+        generate_all=request.generate_all,
+        clear_threshold=request.clear_threshold,
+        on_inputs=lambda chunk, inputs: thumbnails.reduce(*work.grid.corner(chunk), inputs),
+        lent=cache(lambda: lent_by(work.grid, store, predictor.evidence_size)),
+    )
+    return Workshop(run, work.paths.reflectance, {"reflectance": reflectance, "quality": quality}, thumbnails, store)
+
+
+class Gathered(NamedTuple):
+    """What the parts of a finished run say, put together in the grid's order."""
+
+    tally: Tally
+    inputs: InputThumbnails
+    blocks: dict[str, list[StoredBlock]]
+    """By raster."""
+
+
+def gather(workshop: Workshop) -> Gathered:
+    """Put all parts together; pixels stay on the disk.
+
+    Raises:
+        OutputError: if a part cannot be read.
+    """
+    gathered = Gathered(
+        Tally(bands=workshop.run.predictor.planes), workshop.thumbnails, {n: [] for n in workshop.rasters}
+    )
+    try:
+        for chunk in workshop.run.grid:
+            part = workshop.store.open(part_name(chunk.at))
+            summary = part.summary
+            gathered.tally.add(Tally.from_json(summary["tally"]))
+            gathered.inputs.put(summary["row"], summary["col"], _shown(part, summary["shown"]))
+            for name, blocks in gathered.blocks.items():
+                blocks.append(stored_block(part, name, summary[name]))
+    except OSError as error:
+        raise OutputError(f"cannot write {workshop.out}: {error}") from error
+    return gathered
+
+
+def lent_by(grid: ChunkGrid, store: PartStore, size: int) -> Lent:
+    """Return what all chunks tell, put together.
+
+    Raises:
+        OSError: if what one of them tells cannot be read.
+    """
+
+    def told() -> Iterator[tuple[Origin, NDArray[np.float64]]]:
+        for chunk in grid:
+            part = store.open(evidence_name(chunk.at))
+            (numbers,) = unpack_arrays(part.read("evidence"), 1)
+            yield from zip(map(tuple, part.summary["cells"]), [] if numbers is None else numbers, strict=True)
+
+    return Lent(grid.output, grid.lattice, told(), size)
+
+
+def evidence_name(at: At) -> str:
+    """Return the file name of what a chunk tells others of t2."""
+    return f"{at[0]}_{at[1]}.evidence"
+
+
+def part_name(at: At) -> str:
+    """Return the file name of a chunk's part."""
+    return f"{at[0]}_{at[1]}.part"
+
+
+def spills_name(at: At) -> str:
+    """Return the file name of what a chunk spills into its neighbours."""
+    return f"{at[0]}_{at[1]}.spills"
+
+
+def stored(reflectance: NDArray[np.float64], profile: RasterProfile) -> NDArray[Any]:
+    """Return reflectance as the product stores it."""
+    if profile.dtype == "float32":
+        return reflectance.astype(np.float32)
+    dn = np.round(reflectance * REFLECTANCE_SCALE).clip(1, MAX_DN)
+    return np.where(np.isnan(dn), profile.nodata, dn).astype(np.uint16)
+
+
+def _smallest(sums: Sums | None) -> Sums | None:
+    """Return sums in half the bytes where they fit."""
+    return sums.astype(np.uint32) if sums is not None and sums.max(initial=0) < 2**32 else sums
+
+
+def _shown(part: Part, names: Iterable[str]) -> Reduced:
+    pairs = {name: unpack_arrays(part.read(f"shown/{name}"), 2) for name in names}
+    return {name: (sums, counts) for name, (sums, counts) in pairs.items() if sums is not None and counts is not None}

@@ -1,0 +1,1 @@
+"""Area and dates → Stack."""

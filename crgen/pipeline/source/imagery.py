@@ -1,0 +1,56 @@
+"""What a run works on: imagery of an area and two dates."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+
+import xarray as xr
+
+from crgen.errors import RequestError
+from crgen.gee.fetch.arrays import Pull
+from crgen.gee.manifest import manifest_in
+from crgen.pipeline.source.area import Area
+from crgen.pipeline.source.stack import manifest_of
+
+SENTINEL1_START = datetime.date(2014, 10, 3)
+"""First acquisitions in Earth Engine's ``COPERNICUS/S1_GRD``."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Imagery of an area, with the grid of the result."""
+
+    stack: xr.Dataset
+    """The Stack; may reach beyond ``area`` so that windows at its edge see real surroundings."""
+    area: Area
+    t1: datetime.date
+    t2: datetime.date
+    notes: tuple[str, ...]
+    pull: Pull | None = None
+    """The tiles to fetch, where the Stack is of Earth Engine."""
+
+    @property
+    def days(self) -> dict[str, list[datetime.date]]:
+        """Days of acquisition (UTC) by variable, in order, as far as the Stack says them."""
+        scenes = manifest_in(manifest_of(self.stack)).get("scenes", {})
+        return {
+            name: sorted({datetime.date.fromisoformat(scene["time"][:10]) for scene in chosen})
+            for name, chosen in scenes.items()
+        }
+
+
+def check_dates(t1: datetime.date, t2: datetime.date) -> None:
+    """Refuse dates that make no sense.
+
+    Raises:
+        RequestError: if t2 is not after t1, or a date lies before Sentinel-1 or in the future.
+    """
+    if t2 <= t1:
+        hint = "swap them" if t2 < t1 else "t1 is the earlier, clearer date"
+        raise RequestError(f"t2 ({t2}) must be after t1 ({t1}): {hint}")
+    if t1 < SENTINEL1_START:
+        raise RequestError(f"t1 ({t1}) lies before Sentinel-1, whose archive starts on {SENTINEL1_START}")
+    today = datetime.datetime.now(datetime.UTC).date()
+    if t2 > today:
+        raise RequestError(f"t2 ({t2}) lies in the future; today is {today} (UTC)")

@@ -1,0 +1,191 @@
+"""Write a Stack to disk: a Zarr store, a NetCDF file, or a folder of GeoTIFFs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+import rasterio
+import xarray as xr
+from numpy.typing import NDArray
+from rasterio.errors import RasterioError
+from rasterio.windows import Window
+
+from crgen.errors import OutputError
+from crgen.files import free_space, partial_name, size_text
+from crgen.pipeline.source.local.read import MANIFEST
+from crgen.pipeline.source.stack import CHANNEL_DIM, stack_geobox, validate
+
+BLOCK = 512
+CHUNK = 2 * BLOCK
+
+
+def write_stack(stack: xr.Dataset, path: str | Path) -> Path:
+    """Write a Stack so that ``open_stack`` returns the same pixels, grid and manifest.
+
+    Pixels flow chunk by chunk, so memory is bounded. The result is written beside its place under a
+    temporary name and renamed when complete.
+
+    Args:
+        stack: a Stack, lazy or not.
+        path: ends in ``.zarr`` or ``.nc``, or else names the folder to fill with GeoTIFFs; must not exist.
+
+    Returns:
+        The path written.
+
+    Raises:
+        OutputError: if something is in the way or the disk does not take it.
+        StackError: if ``stack`` is not a Stack.
+    """
+    path = Path(path)
+    if path.exists():
+        raise OutputError(f"'{path}' exists already; remove it or choose another name")
+    write = {".zarr": _write_zarr, ".nc": _write_netcdf}.get(path.suffix.lower(), _write_folder)
+    part = partial_name(path)
+    _remove(part)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(_plain(stack), part)
+        part.replace(path)
+    except (OSError, RasterioError) as exc:
+        reason = getattr(exc, "strerror", None) or "the write failed"
+        free = size_text(free_space(path.parent))
+        raise OutputError(
+            f"cannot write '{path}': {reason} ({free} free there); free some space or choose another place"
+        ) from exc
+    finally:
+        _remove(part)
+    return path
+
+
+def _remove(part: Path) -> None:
+    if part.is_dir():
+        shutil.rmtree(part, ignore_errors=True)
+    else:
+        part.unlink(missing_ok=True)
+
+
+def _plain(stack: xr.Dataset) -> xr.Dataset:
+    """Return the Stack in even chunks, without encodings left over from where it was read."""
+    chunks = {dim: CHUNK if dim in ("y", "x") else -1 for dim in stack.dims}
+    return validate(stack).drop_encoding().chunk(chunks)
+
+
+@contextmanager
+def _own_threads() -> Iterator[None]:
+    """Run dask on threads that have all come to rest when the block is left.
+
+    After an error dask's shared threads go on with their blocks, into files closed or removed by then.
+    """
+    with ThreadPoolExecutor(os.cpu_count()) as pool, dask.config.set(scheduler="threads", pool=pool):
+        yield
+
+
+def _write_zarr(stack: xr.Dataset, part: Path) -> None:
+    # One stored chunk per block, so that no write outlives its block; format 2, because version 3 has no
+    # settled data type yet for the coordinates' short strings.
+    encoding = {str(n): {"chunks": a.data.chunksize} for n, a in stack.data_vars.items()}
+    stack.to_zarr(part, mode="w-", zarr_format=2, consolidated=True, encoding=encoding, compute=False)
+    pixels = stack.drop_vars(name for name, variable in stack.variables.items() if variable.dims[-2:] != ("y", "x"))
+    with _own_threads():
+        for rows in _bands(stack.sizes["y"]):
+            pixels.isel(y=rows).to_zarr(part, region={"y": rows})
+
+
+def _bands(height: int) -> Iterator[slice]:
+    """Yield the rows of one line of chunks after the other.
+
+    Left to itself, dask takes one variable after the other over the whole area: the last would wait, read and ready,
+    for the first to be written.
+    """
+    for first in range(0, height, CHUNK):
+        yield slice(first, min(first + CHUNK, height))
+
+
+def _write_netcdf(stack: xr.Dataset, part: Path) -> None:
+    encoding = {
+        str(n): {"chunksizes": a.data.chunksize, "zlib": True, "complevel": 1} for n, a in stack.data_vars.items()
+    }
+    try:
+        with _own_threads():
+            stack.to_netcdf(part, engine="netcdf4", encoding=encoding)
+    except RuntimeError as exc:
+        if str(exc).startswith("NetCDF:"):
+            raise OSError(str(exc)) from exc
+        raise
+
+
+def _write_folder(stack: xr.Dataset, part: Path) -> None:
+    part.mkdir()
+    arrays = [stack[name] for name in CHANNEL_DIM if name in stack]
+    sources = [array.data if array.ndim == 3 else array.data[None] for array in arrays]
+    with ExitStack() as files:
+        targets: list[Any] = [_TiffTarget(files.enter_context(_create(part, array))) for array in arrays]
+        with _own_threads():
+            for rows in _bands(stack.sizes["y"]):
+                regions = [(slice(0, len(source)), rows, slice(0, source.shape[2])) for source in sources]
+                # One lock, because open GeoTIFFs share GDAL's block cache.
+                da.store([source[:, rows] for source in sources], targets, regions=regions, lock=True)
+    for array in arrays:
+        _check_complete(part / f"{array.name}.tif")
+    (part / MANIFEST).write_text(str(stack.attrs.get("manifest", "{}")) + "\n")
+
+
+def _create(folder: Path, array: xr.DataArray) -> Any:
+    geobox = stack_geobox(array.to_dataset())
+    labels = [str(v) for v in array[array.dims[0]].values] if array.ndim == 3 else [str(array.name)]
+    file = rasterio.open(
+        folder / f"{array.name}.tif",
+        "w",
+        driver="GTiff",
+        dtype="float32",
+        count=len(labels),
+        height=geobox.shape.y,
+        width=geobox.shape.x,
+        crs=str(geobox.crs),
+        transform=geobox.affine,
+        nodata=np.nan,
+        tiled=True,
+        blockxsize=BLOCK,
+        blockysize=BLOCK,
+        interleave="band",
+        compress="deflate",
+        predictor=3,
+        bigtiff="if_safer",
+    )
+    file.descriptions = labels
+    return file
+
+
+class _TiffTarget:
+    """What ``dask.array.store`` writes blocks into."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def __setitem__(self, key: tuple[slice, slice, slice], block: NDArray[np.float32]) -> None:
+        _, rows, columns = key
+        window = Window(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
+        self._file.write(block, window=window)
+
+
+def _check_complete(path: Path) -> None:
+    """Refuse a GeoTIFF with blocks beyond its end: GDAL may not say that the disk filled while it closed."""
+    with rasterio.open(path) as file:
+        size = path.stat().st_size
+        for band in file.indexes:
+            for (row, column), _ in file.block_windows(band):
+                offset, length = (
+                    int(file.get_tag_item(f"BLOCK_{what}_{column}_{row}", "TIFF", bidx=band) or 0)
+                    for what in ("OFFSET", "SIZE")
+                )
+                if not offset or offset + length > size:
+                    raise OSError(f"{path.name} is incomplete")

@@ -1,0 +1,135 @@
+"""Open the imagery of an area and two dates: the demo scene, a local stack, or Earth Engine."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from odc.geo.geobox import GeoBox
+from odc.geo.geom import Geometry
+from shapely.geometry import box
+from shapely.geometry.base import BaseGeometry
+
+from crgen.errors import AreaError, RequestError
+from crgen.gee.manifest import Manifest, manifest_in
+from crgen.model.card import ModelCard
+from crgen.pipeline.source.area import Area, read_area
+from crgen.pipeline.source.demo import open_demo
+from crgen.pipeline.source.earthengine import EarthEngine, area_of, open_earth_engine
+from crgen.pipeline.source.imagery import Scene, check_dates
+from crgen.pipeline.source.local.read import open_stack
+from crgen.pipeline.source.stack import FEATHER, manifest_of, require_channels, stack_geobox
+
+
+def open_scene(
+    source: str,
+    *,
+    aoi: str | None,
+    t1: datetime.date | None,
+    t2: datetime.date | None,
+    crs: str | None,
+    s1_units: Literal["dB", "linear"],
+    s2_scale: float,
+    card: ModelCard,
+    earth_engine: EarthEngine,
+) -> Scene:
+    """Open the imagery a model asks for.
+
+    Args:
+        source: ``demo``, ``gee``, or the path of a local stack.
+        aoi: the area, as :func:`~crgen.pipeline.source.area.read_area` takes it; None for the whole of a local stack.
+        t1: date of the first pair; None to take it from a local stack's manifest.
+        t2: date of the second radar image, alike.
+        crs: grid of the result; None for the area's UTM zone, or for a local stack's own grid.
+        s1_units: units of a local stack's Sentinel-1, ``dB`` or ``linear``.
+        s2_scale: what to multiply a local stack's Sentinel-2 with to get reflectance.
+        card: says which polarisations, bands and pixel size to open.
+        earth_engine: how to ask Earth Engine, for source ``gee``.
+
+    Raises:
+        CrgenError: of the kind that fits what is wrong.
+    """
+    if source == "gee":
+        return open_earth_engine(earth_engine, aoi=aoi, t1=t1, t2=t2, crs=crs, card=card)
+    if source != "demo":
+        return _open_local(Path(source), aoi, t1, t2, crs, s1_units, s2_scale, card)
+    if aoi is None:
+        raise RequestError("source 'demo' needs an area: give --aoi with a GeoJSON file or west,south,east,north")
+    if t1 is None or t2 is None:
+        raise RequestError("source 'demo' needs both dates: give --t1 and --t2 as YYYY-MM-DD")
+    check_dates(t1, t2)
+    area = read_area(aoi, crs=crs, resolution=card.resolution)
+    stack = open_demo(area.geobox.pad(card.window + FEATHER), t1, t2, pols=card.config.pols, bands=card.config.bands)
+    return Scene(stack, area, t1, t2, area.notes)
+
+
+def _open_local(
+    path: Path,
+    aoi: str | None,
+    t1: datetime.date | None,
+    t2: datetime.date | None,
+    crs: str | None,
+    s1_units: Literal["dB", "linear"],
+    s2_scale: float,
+    card: ModelCard,
+) -> Scene:
+    stack = open_stack(path, s1_units=s1_units, s2_scale=s2_scale)
+    if aoi is None and crs is not None:
+        raise RequestError("--crs with a local stack needs --aoi too: it says what to warp")
+    if crs is not None and aoi is not None:
+        wanted = read_area(aoi, crs=crs, resolution=card.resolution)
+        grid = wanted.geobox.pad(card.window + FEATHER)
+        stack = open_stack(path, s1_units=s1_units, s2_scale=s2_scale, geobox=grid)
+        area = wanted
+        notes: tuple[str, ...] = (f"the stack was warped to {crs}, bilinear",)
+    else:
+        area, notes = _area_on(stack_geobox(stack), path, aoi, manifest_of(stack))
+    require_channels(stack, pols=card.config.pols, bands=card.config.bands)
+    if abs(area.geobox.resolution.x - card.resolution) > 0.01 * card.resolution:
+        notes += (
+            f"the stack's pixels are {area.geobox.resolution.x:g} m, the weights were trained at {card.resolution:g} m",
+        )
+    if "s2_t2" in stack and "clear_t2" not in stack:
+        notes += ("s2_t2 has no clear-sky score (clear_t2), so nothing of it is taken as observed",)
+    manifest = manifest_of(stack)
+    if (pulled := manifest_in(manifest)).get("source") == "gee":
+        notes += tuple(map(str, pulled.get("notes", ())))
+    dates = []
+    for name, date in (("t1", t1), ("t2", t2)):
+        if date is None and name not in manifest:
+            raise RequestError(f"the stack {path} does not say its {name}: give --{name} as YYYY-MM-DD")
+        dates.append(date or datetime.date.fromisoformat(manifest[name]))
+    check_dates(*dates)
+    return Scene(stack, area, dates[0], dates[1], notes)
+
+
+def _area_on(grid: GeoBox, path: Path, aoi: str | None, manifest: Mapping[str, Any]) -> tuple[Area, tuple[str, ...]]:
+    """Return the area on a stack's own grid, and what was left out of it.
+
+    Without ``aoi``, it is what the stack was pulled for, without the margin; or all of it.
+    """
+    outline = box(*grid.extent.boundingbox.bbox)
+    if aoi is None and (pulled := manifest_in(manifest)).get("source") == "gee":
+        area = area_of(Manifest.parse(pulled, f"the manifest in {path}"))
+        if (grid & area.geobox) == area.geobox:
+            return area, ()
+    if aoi is None:
+        return Area(path.stem, grid, outline), ()
+    area = read_area(aoi, crs=str(grid.crs), resolution=abs(grid.resolution.x))
+    common: BaseGeometry = area.polygon.intersection(outline)
+    if common.area == 0:
+        raise AreaError(f"the area '{aoi}' lies outside the stack {path}, which covers {_lonlat(grid)}")
+    covering = grid.enclosing(Geometry(common, grid.crs)) & grid
+    notes = area.notes
+    share = common.area / area.polygon.area
+    if share < 0.9999:
+        notes += (f"the stack covers {100 * share:.1f} % of the area; the rest is left out",)
+    return replace(area, geobox=covering), notes
+
+
+def _lonlat(grid: GeoBox) -> str:
+    west, south, east, north = grid.geographic_extent.boundingbox.bbox
+    return f"{west:.3f},{south:.3f},{east:.3f},{north:.3f} (west,south,east,north)"

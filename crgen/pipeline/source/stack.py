@@ -1,0 +1,159 @@
+"""The Stack: the one contract between sources of imagery and the pipeline.
+
+A Stack is an :class:`xarray.Dataset`, dask-backed, with nothing read yet:
+
+========================  ==================  ==================================================  =======
+variable                  dims                dtype and unit                                      missing
+========================  ==================  ==================================================  =======
+``s1_t1``, ``s1_t2``      ``(pol, y, x)``     float32, Sentinel-1 backscatter in dB               NaN
+``s2_t1``, ``s2_t2``      ``(band, y, x)``    float32, Sentinel-2 surface reflectance, 0 to 1     NaN
+``clear_t1``, ``clear_t2``  ``(y, x)``        float32, clear-sky score, 0 (cloud) to 1 (clear)    NaN
+``truth_t2``              ``(band, y, x)``    float32, the true cloud-free reflectance, if known  NaN
+========================  ==================  ==================================================  =======
+
+``s2_t2``, ``clear_t1``, ``clear_t2`` and ``truth_t2`` are optional. Coordinate ``pol`` holds ``"VV"``/``"VH"``,
+``band`` holds Earth Engine's Sentinel-2 names (``"B2"`` … ``"B8A"`` … ``"B12"``). The grid is north-up with square
+pixels, its CRS and transform written as odc-geo and rioxarray write them (``spatial_ref``). ``attrs["manifest"]``
+holds, as a JSON string, where the pixels come from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from odc.geo.geobox import GeoBox
+from odc.geo.xr import xr_coords
+
+from crgen.errors import StackError
+
+POLARISATIONS = ("VV", "VH")
+S2_BANDS = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B11", "B12")
+
+FEATHER = 8
+"""Pixels over which an observation fades into the generated image, inward from a cloud's edge."""
+
+REQUIRED = ("s1_t1", "s2_t1", "s1_t2")
+OPTIONAL = ("s2_t2", "clear_t1", "clear_t2", "truth_t2")
+CHANNEL_DIM = {
+    "s1_t1": "pol",
+    "s1_t2": "pol",
+    "s2_t1": "band",
+    "s2_t2": "band",
+    "truth_t2": "band",
+    "clear_t1": None,
+    "clear_t2": None,
+}
+
+
+def build_stack(
+    geobox: GeoBox,
+    variables: Mapping[str, Any],
+    *,
+    pols: Sequence[str],
+    bands: Sequence[str],
+    manifest: Mapping[str, Any],
+) -> xr.Dataset:
+    """Put arrays on a grid together into a Stack.
+
+    Args:
+        geobox: the grid of every array.
+        variables: arrays by variable name; ``(channel, y, x)`` or ``(y, x)`` float32, numpy or dask.
+        pols: polarisations along the channel axis of the Sentinel-1 arrays.
+        bands: band names along the channel axis of the Sentinel-2 arrays.
+        manifest: where the pixels come from; must serialise to JSON.
+
+    Returns:
+        A validated Stack.
+
+    Raises:
+        StackError: if the result is not a Stack.
+    """
+    coords = xr_coords(geobox, dims=("y", "x"))
+    labels = {"pol": list(pols), "band": list(bands)}
+    data = {}
+    for name, array in variables.items():
+        channel = CHANNEL_DIM[name]
+        dims = ("y", "x") if channel is None else (channel, "y", "x")
+        extra = {} if channel is None else {channel: labels[channel]}
+        data[name] = xr.DataArray(array, dims=dims, coords={**coords, **extra}, attrs={"grid_mapping": "spatial_ref"})
+    stack = xr.Dataset(data, attrs={"manifest": json.dumps(manifest, sort_keys=True)})
+    return validate(stack)
+
+
+def validate(stack: xr.Dataset) -> xr.Dataset:
+    """Return ``stack`` if it keeps the contract; reads no pixels.
+
+    Raises:
+        StackError: naming the first thing that does not fit.
+    """
+    for name in REQUIRED:
+        if name not in stack:
+            raise StackError(f"the stack has no variable '{name}'; it needs {', '.join(REQUIRED)}")
+    geobox = stack_geobox(stack)
+    for name in (n for n in (*REQUIRED, *OPTIONAL) if n in stack):
+        array = stack[name]
+        channel = CHANNEL_DIM[name]
+        dims = ("y", "x") if channel is None else (channel, "y", "x")
+        if array.dims != dims:
+            raise StackError(f"'{name}' has dimensions {array.dims}, expected {dims}")
+        if array.dtype != np.float32:
+            raise StackError(f"'{name}' is {array.dtype}, expected float32 with NaN where data is missing")
+        if channel is None:
+            continue
+        known = POLARISATIONS if channel == "pol" else S2_BANDS
+        labels = [str(v) for v in array[channel].values]
+        unknown = [v for v in labels if v not in known]
+        if unknown:
+            raise StackError(f"'{name}' names the {channel} '{unknown[0]}'; known are {', '.join(known)}")
+        if len(set(labels)) != len(labels):
+            raise StackError(f"'{name}' names a {channel} twice: {', '.join(labels)}")
+    if 0 in geobox.shape:
+        raise StackError(f"the stack's grid is empty: {geobox.shape[1]} × {geobox.shape[0]} pixels")
+    return stack
+
+
+def stack_geobox(stack: xr.Dataset) -> GeoBox:
+    """Return the grid of ``stack``.
+
+    Raises:
+        StackError: if there is none, it is rotated, or its pixels are not square and north-up.
+    """
+    geobox: GeoBox | None = stack.odc.geobox
+    if geobox is None or geobox.crs is None:
+        raise StackError("the stack has no CRS and transform; write them with rioxarray (spatial_ref) first")
+    a = geobox.affine
+    if a.b or a.d or a.a <= 0 or a.e >= 0 or abs(a.a + a.e) > 1e-6 * a.a:
+        raise StackError(
+            f"the stack's grid is not north-up with square pixels (transform {tuple(a)[:6]}); "
+            "warp it first, e.g. with gdalwarp -tr 10 10"
+        )
+    return geobox
+
+
+def manifest_of(stack: xr.Dataset) -> dict[str, Any]:
+    """Return where the pixels of ``stack`` come from (empty if it does not say)."""
+    manifest: dict[str, Any] = json.loads(stack.attrs.get("manifest", "{}"))
+    return manifest
+
+
+def require_channels(stack: xr.Dataset, *, pols: Sequence[str], bands: Sequence[str]) -> None:
+    """Check that every variable of ``stack`` holds the channels a model asks for.
+
+    Raises:
+        StackError: naming the variable and the missing channels.
+    """
+    for name in (n for n in CHANNEL_DIM if n in stack):
+        channel = CHANNEL_DIM[name]
+        if channel is None:
+            continue
+        wanted = pols if channel == "pol" else bands
+        held = [str(v) for v in stack[name][channel].values]
+        missing = [c for c in wanted if c not in held]
+        if missing:
+            raise StackError(
+                f"'{name}' lacks {', '.join(missing)}: it holds {', '.join(held)}, the model needs {', '.join(wanted)}"
+            )

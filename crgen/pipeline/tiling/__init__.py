@@ -1,0 +1,1 @@
+"""Stack → blended chunks of a map."""

@@ -1,0 +1,301 @@
+"""Turn a Stack into the blended image, chunk by chunk.
+
+Each chunk reads its footprint, computes the windows it owns, and hands the sums that spill over its right and lower
+edge to its neighbours, so that no window is computed twice. The sums are integers: they add up alike in any order.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from shapely.geometry.base import BaseGeometry
+
+from crgen.pipeline.box import Box
+from crgen.pipeline.source.area import clip_mask
+from crgen.pipeline.source.stack import FEATHER
+from crgen.pipeline.tiling.composite import Composite, compose, observed_share, present, seen_clear
+from crgen.pipeline.tiling.counts import Tally
+from crgen.pipeline.tiling.lending import Lent, Origin, cells
+from crgen.pipeline.tiling.predict import REFLECTANCE_SCALE, Predictor, Staged, WindowInputs
+from crgen.pipeline.tiling.quality import Quality
+from crgen.pipeline.tiling.reader import StackReader
+from crgen.pipeline.tiling.stages import overlapped
+from crgen.pipeline.tiling.windows import At, Chunk, ChunkGrid
+
+Array = NDArray[np.float32]
+Sums = NDArray[np.integer]
+Spills = tuple[Sums | None, Sums | None, Sums | None]
+
+NEIGHBOURS = ((0, 1), (1, 0), (1, 1))
+"""Steps down and across to the chunks that a chunk spills into."""
+
+
+def before(chunk: Chunk) -> list[tuple[int, At]]:
+    """Return the chunks that spill into ``chunk``, each with which of its spills that is."""
+    steps = enumerate(NEIGHBOURS)
+    return [(i, (chunk.row - d, chunk.col - a)) for i, (d, a) in steps if chunk.row >= d and chunk.col >= a]
+
+
+GENERATED_CLASSES = (Quality.GENERATED, Quality.GENERATED_RADAR_ONLY)
+
+
+class Own(NamedTuple):
+    """What is known of a chunk's own pixels before its windows are computed."""
+
+    observed: Array
+    share: Array
+    radar_t2: NDArray[np.bool_]
+    optical_t1: NDArray[np.bool_]
+    inside: NDArray[np.bool_]
+    truth: Array | None
+    copy: Array | None
+    """S2 at t1, to compare with the truth, if that is known."""
+    tally: Tally
+
+
+class Prepared(NamedTuple):
+    """A chunk that was read."""
+
+    staged: Staged
+    own: Own
+    shown: Any
+    """What :attr:`Run.on_inputs` made of its own pixels."""
+
+
+class Computed(NamedTuple):
+    """A chunk whose windows were computed."""
+
+    own: Own
+    sums: Sums
+    """The weighted sums of its own windows over its own pixels."""
+    spills: Spills
+    """The same beyond its right edge, its lower edge and the corner between them, for its neighbours."""
+    shown: Any
+
+
+@dataclass(frozen=True)
+class Run:
+    """One area's work, in three stages a chunk: read, compute, compose.
+
+    Args:
+        reader: the Stack.
+        output: grid of the result; inside the Stack's.
+        polygon: if given, pixels whose centre lies outside become nodata.
+        predictor: the generator.
+        grid: the output cut into chunks.
+        generate_all: leave observations of t2 out of the result (the generator still sees them).
+        clear_threshold: clear-sky score from which a pixel counts as clear.
+        on_inputs: called with each chunk read and its own pixels of every variable of the Stack.
+        lent: returns what windows are lent, once every chunk has been through :meth:`look`.
+    """
+
+    reader: StackReader
+    output: GeoBox
+    polygon: BaseGeometry | None
+    predictor: Predictor
+    grid: ChunkGrid
+    generate_all: bool
+    clear_threshold: float
+    on_inputs: Callable[[Chunk, dict[str, Array]], Any] = lambda chunk, inputs: None
+    lent: Callable[[], Lent | None] = lambda: None
+
+    @property
+    def lends(self) -> bool:
+        """Whether windows tell each other what they saw of t2."""
+        return self.predictor.evidence_size > 0 and "s2_t2" in self.reader and "clear_t2" in self.reader
+
+    def look(
+        self, chunks: Iterable[Chunk], finish: Callable[[Chunk, dict[Origin, NDArray[np.float64]]], None], workers: int
+    ) -> None:
+        """Find what the cells of chunks tell of t2, before any window is computed.
+
+        Args:
+            chunks: where.
+            finish: called from another thread with a chunk and the evidence of those of its cells that saw something.
+            workers: threads beside this one, which computes.
+
+        Raises:
+            CrgenError: the first that a stage raised; the rest is left.
+        """
+        self.reader.stopped.clear()
+        overlapped(
+            chunks,
+            self.prepare_look,
+            lambda chunk, staged: self.predictor.evidence(staged),
+            finish,
+            self.reader.stopped.set,
+            readers=max(1, workers - 1),
+            finishers=1,
+        )
+
+    def prepare_look(self, chunk: Chunk) -> Staged:
+        """Stage those of a chunk's cells that see t2; only what shows that is read where none does."""
+        footprint = self.grid.footprint(chunk)
+        margin = footprint.grow(FEATHER)
+        at = footprint.slices(margin)
+        data = self.reader.read(margin, ("s2_t2", "clear_t2"))
+        share = observed_share(seen_clear(data["s2_t2"], data["clear_t2"], self.clear_threshold))
+        if (share == 1).any():
+            data |= self.reader.read(margin, ("s1_t1", "s2_t1", "s1_t2"))
+        else:
+            data |= dict.fromkeys(("s1_t1", "s2_t1", "s1_t2"), data["s2_t2"])
+        inputs = self._inputs(footprint, at, data, share, share == 1)
+        return self.predictor.stage(inputs, cells(chunk, self.grid.lattice.window))
+
+    def _inputs(
+        self, footprint: Box, at: tuple[slice, slice], data: dict[str, Array], share: Array, wanted: NDArray[np.bool_]
+    ) -> WindowInputs:
+        """Return what the generator sees; of t2 what counts as observed whole, as a cloud's edge is hazy."""
+        s2_t2 = (
+            np.where(share == 1, data["s2_t2"], np.float32(np.nan))
+            if "s2_t2" in data
+            else np.full_like(data["s2_t1"], np.nan)
+        )
+        return WindowInputs(
+            box=footprint,
+            s1_t1=data["s1_t1"][..., *at],
+            s2_t1=data["s2_t1"][..., *at],
+            s1_t2=data["s1_t2"][..., *at],
+            s2_t2=s2_t2[..., *at],
+            wanted=wanted[at],
+        )
+
+    def fill(
+        self,
+        finish: Callable[[Chunk, Computed, list[Sums | None]], None],
+        workers: int,
+        done: frozenset[At] = frozenset(),
+        spilled: Callable[[At, int], Sums | None] = lambda at, which: None,
+    ) -> None:
+        """Take all chunks through the stages; beside what is at work, one row's spills are held.
+
+        Args:
+            finish: called from worker threads with a chunk, its windows, and what spilled into it, for
+                :meth:`compose`.
+            workers: threads beside this one, which computes.
+            done: chunks to leave out.
+            spilled: returns what one of these spilled, by its place in :data:`NEIGHBOURS`.
+
+        Raises:
+            CrgenError: the first that a stage raised; the rest is left.
+        """
+        carried: dict[tuple[At, int], Sums] = {}
+
+        def compute(chunk: Chunk, prepared: Prepared) -> tuple[Computed, list[Sums | None]]:
+            computed = self.compute(chunk, prepared)
+            incoming = [spilled(at, i) if at in done else carried.pop((at, i), None) for i, at in before(chunk)]
+            for i, (down, across) in enumerate(NEIGHBOURS):
+                spill = computed.spills[i]
+                if spill is not None and (chunk.row + down, chunk.col + across) not in done:
+                    carried[chunk.at, i] = spill
+            return computed, incoming
+
+        readers = max(1, workers // 2)
+        self.reader.stopped.clear()
+        overlapped(
+            (chunk for chunk in self.grid if chunk.at not in done),
+            self.prepare,
+            compute,
+            lambda chunk, outcome: finish(chunk, *outcome),
+            self.reader.stopped.set,
+            readers=readers,
+            finishers=max(1, workers - readers),
+        )
+
+    def prepare(self, chunk: Chunk) -> Prepared:
+        """Read a chunk's footprint, find what is missing and what was seen, and stage its windows."""
+        footprint = self.grid.footprint(chunk)
+        margin = footprint.grow(FEATHER)
+        data = self.reader.read(margin)
+        s1_t1, s2_t1, s1_t2 = data["s1_t1"], data["s2_t1"], data["s1_t2"]
+        radar_t2, optical_t1 = present(s1_t2), present(s2_t1)
+        inside = self._inside(margin)
+        if "s2_t2" in data and "clear_t2" in data:
+            observed = data["s2_t2"]
+            seen = seen_clear(observed, data["clear_t2"], self.clear_threshold)
+        else:
+            observed, seen = np.full_like(s2_t1, np.nan), np.zeros(radar_t2.shape, bool)
+        observed_part = observed_share(seen)
+        share = np.zeros_like(observed_part) if self.generate_all else observed_part
+
+        wanted = radar_t2 & (share < 1) & inside
+        inputs = self._inputs(footprint, footprint.slices(margin), data, observed_part, wanted)
+        staged = self.predictor.stage(inputs, chunk.windows, self.lent() if self.lends else None)
+        own = chunk.box.slices(margin)
+        tally = Tally(windows=len(staged.places), inside=int(inside[own].sum()), bands=len(s2_t1))
+        for name, array in (("s1_t1", s1_t1), ("s2_t1", s2_t1), ("s1_t2", s1_t2)):
+            tally.missing[name] = int((inside & ~present(array))[own].sum())
+        known = Own(
+            observed=observed[..., *own],
+            share=share[own],
+            radar_t2=radar_t2[own],
+            optical_t1=optical_t1[own],
+            inside=inside[own],
+            truth=data["truth_t2"][..., *own] if "truth_t2" in data else None,
+            copy=s2_t1[..., *own] if "truth_t2" in data else None,
+            tally=tally,
+        )
+        return Prepared(staged, known, self.on_inputs(chunk, {n: array[..., *own] for n, array in data.items()}))
+
+    def compute(self, chunk: Chunk, prepared: Prepared) -> Computed:
+        """Compute a chunk's windows."""
+        footprint = prepared.staged.box
+        sums = self.predictor.predict(prepared.staged)
+        right, below, corner = (self._spill(chunk, footprint, sums, *step) for step in NEIGHBOURS)
+        own = sums[..., *chunk.box.slices(footprint)].copy()
+        return Computed(prepared.own, own, (right, below, corner), prepared.shown)
+
+    def compose(self, computed: Computed, spills: Sequence[Sums | None]) -> tuple[Composite, Tally]:
+        """Add what neighbours spilled into a chunk, and join it with what was observed.
+
+        Args:
+            computed: the chunk; its sums are added to.
+            spills: what the chunks of :func:`before` spilled into this one.
+        """
+        own, sums = computed.own, computed.sums
+        for spill in spills:
+            if spill is not None:
+                sums[:, : spill.shape[1], : spill.shape[2]] += spill
+        generated = sums / (self.predictor.lattice.total * REFLECTANCE_SCALE)
+        result = compose(
+            generated,
+            own.observed,
+            own.share,
+            radar_t2=own.radar_t2,
+            optical_t1=own.optical_t1,
+            inside=own.inside,
+        )
+        tally = own.tally
+        tally.pixels = Counter(dict(enumerate(np.bincount(result.quality.ravel(), minlength=len(Quality)).tolist())))
+        if own.truth is not None and own.copy is not None:
+            compared = np.isin(result.quality, GENERATED_CLASSES) & own.optical_t1 & present(own.truth)
+            truth = own.truth[:, compared]
+            errors = [
+                result.reflectance[:, compared] - truth,
+                own.copy[:, compared].astype(np.float64) - truth,
+            ]
+            tally.compared = int(compared.sum())
+            tally.absolute = np.array([np.abs(e).sum() for e in errors])
+            tally.squared = np.array([np.square(e).sum() for e in errors])
+        return result, tally
+
+    def _inside(self, box: Box) -> NDArray[np.bool_]:
+        """Return which pixels of ``box`` belong to the area."""
+        if self.polygon is None:
+            return np.ones(box.shape, bool)
+        corner = self.output.translate_pix(box.c0 - self.grid.output.c0, box.r0 - self.grid.output.r0)
+        return clip_mask(self.polygon, corner.expand(box.shape))
+
+    def _spill(self, chunk: Chunk, footprint: Box, sums: Sums, down: int, across: int) -> Sums | None:
+        """Return what the footprint of ``chunk`` covers of a neighbour's pixels."""
+        row, col = chunk.row + down, chunk.col + across
+        if row >= self.grid.shape[0] or col >= self.grid.shape[1]:
+            return None
+        shared = footprint.intersect(self.grid[row, col].box)
+        return None if shared is None else sums[..., *shared.slices(footprint)].copy()

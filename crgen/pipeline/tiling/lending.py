@@ -1,0 +1,64 @@
+"""What t2 shows in one place, lent to others: so that a window that sees little of t2, or nothing, is not left alone.
+
+The lattice's cells, windows side by side, each say what their seen pixels tell of others (the generator's evidence). A
+window gets the sum around it, weighted by distance. So a pixel is decided by its place and by what was seen up to
+about ``4 · REACH`` windows from it within the run's area, not by how the area is cut into chunks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from crgen.pipeline.box import Box
+from crgen.pipeline.tiling.windows import Chunk, Lattice
+
+Numbers = NDArray[np.float64]
+Origin = tuple[int, int]
+"""First row and column of a window."""
+
+REACH = 8.0
+"""Deviation of the Gaussian weight, in windows."""
+
+
+def cells(chunk: Chunk, window: int) -> list[Origin]:
+    """Return those of a chunk's windows that lie side by side over the whole lattice."""
+    return [(r, c) for r, c in chunk.windows if r % window == 0 and c % window == 0]
+
+
+class Lent:
+    """What every window of an area is lent.
+
+    Args:
+        output: the area.
+        lattice: its windows.
+        told: the evidence of cells, by their origin; others saw nothing.
+        size: numbers in the evidence of one.
+    """
+
+    def __init__(self, output: Box, lattice: Lattice, told: Iterable[tuple[Origin, Numbers]], size: int) -> None:
+        self._window = lattice.window
+        spans = (lattice.starts(output.r0, output.r1), lattice.starts(output.c0, output.c1))
+        self._first = [self._cell(starts[0]) for starts in spans]
+        shape = [self._cell(starts[-1]) - first + 1 for starts, first in zip(spans, self._first, strict=True)]
+        field = np.zeros([*shape, size])
+        for origin, numbers in told:
+            field[self._index(origin)] = numbers
+        reach = int(4 * REACH)  # where scipy cuts the Gaussian off
+        peak = ndimage.gaussian_filter1d(np.eye(1, 2 * reach + 1, reach)[0], REACH).max()
+        self._field = ndimage.gaussian_filter(field, REACH, mode="constant", axes=(0, 1)) / peak**2
+
+    def at(self, windows: Sequence[Origin]) -> NDArray[np.float32]:
+        """Return what windows are lent, ``(window, size)``."""
+        return np.stack([self._field[self._index(origin)] for origin in windows]).astype(np.float32)
+
+    def _index(self, origin: Origin) -> tuple[int, int]:
+        row, col = (self._cell(start) - first for start, first in zip(origin, self._first, strict=True))
+        return row, col
+
+    def _cell(self, start: int) -> int:
+        """Return the cell that holds the middle of a window, along one axis."""
+        return (start + self._window // 2) // self._window

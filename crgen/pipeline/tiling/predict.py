@@ -1,0 +1,194 @@
+"""Run a generator over the windows of a chunk, and add the windows up.
+
+A window's result depends on its place and its pixels alone: windows are computed in batches of one fixed size, the
+last batch padded with copies, because a convolution's rounding may change with the batch size.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from crgen.model.device import computing_in
+from crgen.model.weights import LoadedModel
+from crgen.pipeline.box import Box
+from crgen.pipeline.tiling.lending import Lent, Origin
+from crgen.pipeline.tiling.windows import Lattice
+
+Array = NDArray[np.float32]
+REFLECTANCE_SCALE = 10_000
+MAX_DN = 65_535
+
+
+def batch_on(device: str, side: int) -> int:
+    """Return how many windows of ``side`` a device computes at once; part of what decides the last bit of a result.
+
+    On a CPU one of 256 px: each core computes its own, and more would not stay in its cache. Small ones are not worth
+    the calls of one.
+    """
+    return max(1, min(4, 256**2 // side**2)) if device == "cpu" else 16
+
+
+@dataclass(frozen=True)
+class WindowInputs:
+    """What the generator sees of a rectangle, NaN where missing; arrays are ``(channel, y, x)`` over ``box``."""
+
+    box: Box
+    s1_t1: Array
+    s2_t1: Array
+    s1_t2: Array
+    s2_t2: Array
+    """Reflectance at t2 where it was seen clear, NaN elsewhere."""
+    wanted: NDArray[np.bool_]
+    """Pixels that need a generated value, ``(y, x)``: windows without any are skipped."""
+
+
+Places = list[tuple[slice, slice]]
+
+
+class Staged(NamedTuple):
+    """Inputs ready for the device, and where windows have to be computed."""
+
+    box: Box
+    tensors: tuple[torch.Tensor, ...]
+    """``s1_t1``, ``s2_t1``, ``s1_t2``, ``s2_t2`` over ``box``; in pinned memory where the device is a GPU."""
+    places: Places
+    """Windows with a wanted pixel."""
+    skipped: int
+    """Windows without."""
+    lent: torch.Tensor | None
+    """What each of :attr:`places` is lent by other windows, ``(place, number)``."""
+
+
+class Predictor:
+    """A loaded model with the lattice its card asks for; threads that share it take turns on the device.
+
+    Args:
+        model: the generator and its card.
+        device: where the generator is.
+        batch: windows computed at once, :func:`batch_on` if not given.
+        precision: what to compute in, see :mod:`crgen.model.device`; decides the result too.
+        on_windows: called with the number of windows just computed or found to need no work.
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        device: str,
+        batch: int | None = None,
+        precision: str = "float32",
+        on_windows: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        self.model, self.device, self.precision, self.on_windows = model, device, precision, on_windows
+        self.batch = batch or batch_on(device, model.card.window)
+        self.lattice = Lattice(model.card.window)
+        self._weights = torch.from_numpy(self.lattice.weights).to(device)
+        self._turn = threading.Lock()
+
+    @property
+    def planes(self) -> int:
+        """Integers summed at each pixel."""
+        return len(self.model.card.config.bands)
+
+    @property
+    def evidence_size(self) -> int:
+        """Numbers in the evidence of a window; 0 where the generator has none."""
+        return self.model.generator.evidence_size
+
+    def stage(self, inputs: WindowInputs, windows: list[Origin], lent: Lent | None = None) -> Staged:
+        """Do what needs no device, so that it can be done ahead."""
+        side = self.lattice.window
+        places = {(r, c): Box(r, r + side, c, c + side).slices(inputs.box) for r, c in windows}
+        wanted = {origin: place for origin, place in places.items() if inputs.wanted[place].any()}
+        borrowed = torch.from_numpy(lent.at(list(wanted))) if lent is not None and wanted else None
+        arrays = (inputs.s1_t1, inputs.s2_t1, inputs.s1_t2, inputs.s2_t2) if wanted else ()
+        tensors = (torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
+        if self.device.startswith("cuda"):
+            tensors = (tensor.pin_memory() for tensor in tensors)
+        return Staged(inputs.box, tuple(tensors), list(wanted.values()), len(places) - len(wanted), borrowed)
+
+    def predict(self, staged: Staged) -> NDArray[np.int64]:
+        """Return the weighted sum of the windows' digital numbers over the staged box, ``(plane, y, x)``.
+
+        Where all windows of the lattice are added, dividing it by ``lattice.total · REFLECTANCE_SCALE`` gives
+        reflectance.
+        """
+        self.on_windows(staged.skipped)
+        if not staged.places:
+            return np.zeros((self.planes, *staged.box.shape), np.int64)
+        with self._turn:
+            sums = torch.zeros((self.planes, *staged.box.shape), dtype=torch.int64, device=self.device)
+            for some, made in self._all(staged, self._digital_numbers):
+                for place, dn in zip(some, made, strict=False):
+                    sums[..., *place] += dn * self._weights
+                self.on_windows(len(some))
+            return np.asarray(sums.cpu().numpy())
+
+    def evidence(self, staged: Staged) -> dict[Origin, NDArray[np.float64]]:
+        """Return what each window of :attr:`Staged.places` tells of others, by its origin."""
+        self.on_windows(staged.skipped)
+        told: dict[Origin, NDArray[np.float64]] = {}
+        if not staged.places:
+            return told
+        with self._turn:
+            for some, made in self._all(staged, self.model.generator.evidence):
+                for (rows, cols), numbers in zip(some, made.cpu().double().numpy(), strict=False):
+                    told[rows.start + staged.box.r0, cols.start + staged.box.c0] = numbers
+                self.on_windows(len(some))
+        return told
+
+    def _all(self, staged: Staged, function: Callable[..., torch.Tensor]) -> Iterator[tuple[Places, torch.Tensor]]:
+        """Yield the batches of places in order with what ``function`` makes of their windows.
+
+        On a CPU, each core computes its own batch. PyTorch's threads share the sums of one batch, so its last bit
+        depends on their number; a batch computed by one thread does not depend on how many others there are.
+        """
+        places = staged.places
+        inputs = [tensor.to(self.device, non_blocking=True) for tensor in staged.tensors]
+        lent = None if staged.lent is None else staged.lent.to(self.device)
+
+        def compute(some: range) -> torch.Tensor:
+            padded = [*some] + [some[-1]] * (self.batch - len(some))
+            windows = [torch.stack([x[..., *places[i]] for i in padded]) for x in inputs]
+            with torch.inference_mode(), computing_in(self.precision, self.device):
+                return function(*windows) if lent is None else function(*windows, lent[padded])
+
+        def compute_alone(some: range) -> torch.Tensor:
+            torch.set_num_threads(1)
+            return compute(some)
+
+        batches = [range(i, min(i + self.batch, len(places))) for i in range(0, len(places), self.batch)]
+        if self.device != "cpu":
+            for some in batches:
+                yield places[some.start : some.stop], compute(some)
+            return
+        cores = torch.get_num_threads()
+        try:
+            with ThreadPoolExecutor(cores) as lanes:
+                ahead: deque[tuple[range, Future[torch.Tensor]]] = deque()
+                waiting = iter(batches)
+                while True:
+                    ahead.extend(
+                        (some, lanes.submit(compute_alone, some)) for some in islice(waiting, cores + 1 - len(ahead))
+                    )
+                    if not ahead:
+                        return
+                    some, future = ahead.popleft()
+                    yield places[some.start : some.stop], future.result()
+        finally:
+            torch.set_num_threads(cores)
+
+    def _digital_numbers(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """Return a batch of windows as integers, ``(batch, plane, y, x)``."""
+        reflectance = self.model.generator(*inputs).reflectance.float()
+        dn: torch.Tensor = (reflectance * REFLECTANCE_SCALE).round().clamp(1, MAX_DN)
+        return dn.to(torch.int64)

@@ -1,0 +1,244 @@
+"""Losses of the generator and the discriminator.
+
+A term of the generator's loss takes the prediction, the true reflectance ``(batch, band, y, x)`` in [0, 1] and the
+pixels that count, or how much each does, ``(batch, 1, y, x)``, and returns one value per sample, ``(batch,)``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from crgen.errors import RequestError
+from crgen.model.generator import Prediction
+from crgen.training.contact_sheet import rgb_positions
+from crgen.training.metrics import masked_mean, ms_ssim, ssim
+
+Term = Callable[[Prediction, Tensor, Tensor], Tensor]
+
+
+def l1(made: Prediction, truth: Tensor, counts: Tensor) -> Tensor:
+    """Mean absolute error."""
+    return masked_mean((made.reflectance - truth).abs(), counts)
+
+
+def charbonnier(made: Prediction, truth: Tensor, counts: Tensor) -> Tensor:
+    """Mean of ``√(error² + 0.001²) - 0.001``: L1 with a round bottom."""
+    return masked_mean(((made.reflectance - truth).square() + 1e-6).sqrt() - 1e-3, counts)
+
+
+def cosine(made: Prediction, truth: Tensor, counts: Tensor) -> Tensor:
+    """One minus the cosine between the spectra of a pixel."""
+    return masked_mean(1 - F.cosine_similarity(made.reflectance, truth, dim=1, eps=1e-4)[:, None], counts)
+
+
+def structure(made: Prediction, truth: Tensor, counts: Tensor) -> Tensor:
+    """One minus SSIM."""
+    return 1 - ssim(made.reflectance, truth, counts)
+
+
+def multi_scale_structure(made: Prediction, truth: Tensor, counts: Tensor) -> Tensor:
+    """One minus MS-SSIM."""
+    return 1 - ms_ssim(made.reflectance, truth, counts)
+
+
+def prior(made: Prediction, truth: Tensor, counts: Tensor) -> Tensor:
+    """Charbonnier of the image before it is regressed on seen pixels: so that it also stands alone."""
+    if made.prior is None:
+        raise RequestError("the loss 'prior' needs a generator that adapts to the scene")
+    return charbonnier(made._replace(reflectance=made.prior), truth, counts)
+
+
+def log_error(made: Prediction, truth: Tensor, counts: Tensor) -> Tensor:
+    """Logarithm of the mean squared error over 10⁻⁵: PSNR but for a factor, so that no scene outweighs another."""
+    return (masked_mean((made.reflectance - truth).square(), counts) / 1e-5 + 1).log()
+
+
+def gaussian(made: Prediction, truth: Tensor, counts: Tensor) -> Tensor:
+    """Negative log-likelihood of the truth under the predicted mean and variance, up to a constant.
+
+    The mean itself is not moved towards the truth by it: that is left to the other terms. What the two share is.
+    """
+    if made.variance is None:
+        raise RequestError("the loss 'gaussian' needs a generator that predicts a variance")
+    variance = made.variance.clamp(min=1e-6)
+    return masked_mean(0.5 * (variance.log() + (made.reflectance.detach() - truth).square() / variance), counts)
+
+
+def auxiliary(made: Prediction, truth: Tensor, counts: Tensor) -> Tensor:
+    """L1 of the auxiliary image; nothing where the generator has none."""
+    if made.auxiliary is None:
+        return truth.new_zeros(truth.shape[0])
+    return masked_mean((made.auxiliary - truth).abs(), counts)
+
+
+def reliability_error(reliability: Tensor, clear_t1: Tensor, s2_t1: Tensor) -> Tensor:
+    """Return the cross-entropy between a reliability and how much of the ground S2 at t1 shows, a scalar.
+
+    Args:
+        reliability: ``(batch, 1, y, x)``.
+        clear_t1: see :class:`~crgen.training.data.dataset.Batch`; pixels where it is NaN do not count.
+        s2_t1: reflectance at t1; pixels where it is missing do not count.
+    """
+    counts = torch.isfinite(clear_t1) & torch.isfinite(s2_t1).all(1, keepdim=True)
+    share = reliability.float().clamp(1e-6, 1 - 1e-6)
+    truth = torch.nan_to_num(clear_t1)
+    error = -(truth * share.log() + (1 - truth) * (1 - share).log())
+    return torch.where(counts, error, 0.0).sum() / counts.sum().clamp(min=1)
+
+
+TERMS: dict[str, Term] = {
+    "l1": l1,
+    "charbonnier": charbonnier,
+    "ssim": structure,
+    "ms_ssim": multi_scale_structure,
+    "cosine": cosine,
+    "log_error": log_error,
+    "prior": prior,
+    "gaussian": gaussian,
+    "auxiliary": auxiliary,
+}
+"""The terms a recipe may weigh; ``perceptual`` comes beside them, as it needs weights of its own."""
+
+VGG19 = (64, 64, 0, 128, 128, 0, 256, 256, 256, 256, 0, 512, 512, 512, 512, 0, 512, 512, 512, 512, 0)
+"""Channels of VGG-19's convolutions 3 × 3, 0 for a pooling (Simonyan & Zisserman 2015, configuration E)."""
+VGG_WEIGHTS = "vgg19-dcbb9e9d.pth"
+"""The name torchvision gives its weights."""
+
+
+class Perceptual(nn.Module):
+    """Mean absolute difference of VGG-19's features at relu1_2, 2_2, 3_4, 4_4 (weights of torchvision, ImageNet).
+
+    Pixels that do not count take the truth's value. VGG sees three bands: red, green and blue where the generator
+    makes them, else its first three (a band is repeated where there are fewer).
+
+    Args:
+        bands: the generated bands.
+        weights: torchvision's state of VGG-19, a ``.pth`` file; None asks torchvision for it (it downloads once).
+
+    Raises:
+        RequestError: if the weights cannot be had. There is no stand-in.
+    """
+
+    TAPS = (3, 8, 17, 26)
+
+    def __init__(self, bands: tuple[str, ...], weights: Path | None = None) -> None:
+        super().__init__()
+        self.picks = rgb_positions(bands)
+        self.features = _vgg_features(_vgg_state(weights))
+        self.requires_grad_(False)
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1), persistent=False)
+
+    mean: Tensor
+    deviation: Tensor
+
+    def forward(self, made: Prediction, truth: Tensor, counts: Tensor) -> Tensor:
+        """Return the loss of each sample; see the module."""
+        x = torch.where(counts.bool(), made.reflectance, truth)[:, self.picks]
+        x, y = ((image.clamp(0, 1) - self.mean) / self.deviation for image in (x, truth[:, self.picks]))
+        total = x.new_zeros(x.shape[0])
+        for i, layer in enumerate(self.features):
+            x, y = layer(x), layer(y)
+            if i in self.TAPS:
+                total = total + (x - y).abs().mean((1, 2, 3))
+        return total / len(self.TAPS)
+
+
+def _vgg_features(state: dict[str, Tensor]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    cin = 3
+    for width in VGG19:
+        if width:
+            layers += [nn.Conv2d(cin, width, 3, padding=1), nn.ReLU()]
+            cin = width
+        else:
+            layers.append(nn.MaxPool2d(2))
+    features = nn.Sequential(*layers)
+    try:
+        features.load_state_dict(
+            {name.removeprefix("features."): t for name, t in state.items() if name.startswith("features.")}
+        )
+    except RuntimeError:
+        raise RequestError(f"the perceptual loss needs torchvision's VGG-19 ({VGG_WEIGHTS}); this is not it") from None
+    return nn.Sequential(*layers[: Perceptual.TAPS[-1] + 1])
+
+
+def _vgg_state(weights: Path | None) -> dict[str, Tensor]:
+    way_out = f"give the file {VGG_WEIGHTS} (--perceptual FILE) or train without it (--perceptual none)"
+    try:
+        if weights is not None:
+            state: dict[str, Tensor] = torch.load(weights, map_location="cpu", weights_only=True)
+            return state
+        from torchvision.models import VGG19_Weights
+
+        state = VGG19_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
+        return state
+    except Exception as error:  # whatever keeps torchvision from importing or downloading: there is no stand-in
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise RequestError(f"the perceptual loss has no VGG-19 weights ({reason}); {way_out}") from None
+
+
+class Adversarial(NamedTuple):
+    """A pair of losses on score maps."""
+
+    discriminator: Callable[[Tensor, Tensor], Tensor]
+    """Scores of real and of generated images → what the discriminator minimises."""
+    generator: Callable[[Tensor], Tensor]
+    """Scores of generated images → what the generator minimises."""
+    between: bool
+    """Whether the gradient penalty is taken between real and generated images (else R1, at the real ones)."""
+
+
+def _critic(real: Tensor, fake: Tensor) -> Tensor:
+    return fake.mean() - real.mean()
+
+
+ADVERSARIAL: dict[str, Adversarial] = {
+    "hinge": Adversarial(
+        lambda real, fake: F.relu(1 - real).mean() + F.relu(1 + fake).mean(), lambda fake: -fake.mean(), False
+    ),
+    "least squares": Adversarial(
+        lambda real, fake: (real - 1).square().mean() + fake.square().mean(),
+        lambda fake: (fake - 1).square().mean(),
+        False,
+    ),
+    "wasserstein": Adversarial(_critic, lambda fake: -fake.mean(), True),
+    "paper": Adversarial(_critic, lambda fake: (fake - 1).square().mean(), True),
+}
+"""``paper`` joins a critic's loss with a least-squares generator, on scores between 0 and 1."""
+
+
+def score_losses(pairs: list[tuple[Tensor, Tensor]], name: str) -> Tensor:
+    """Return the discriminator's loss: the mean over scales of ``(real, fake)`` score maps."""
+    loss = ADVERSARIAL[name].discriminator
+    return torch.stack([loss(real.float(), fake.float()) for real, fake in pairs]).mean()
+
+
+def gradient_penalty(
+    discriminator: Callable[[Tensor, Tensor], list[Tensor]],
+    real: Tensor,
+    fake: Tensor,
+    condition: Tensor,
+    name: str,
+) -> Tensor:
+    """Return R1, half the squared gradient at real images, or ``(‖gradient‖ - 1)²`` at images between.
+
+    R1: Mescheder, Geiger & Nowozin 2018; between: Gulrajani et al. 2017. The gradient is that of the sum over scales
+    of the mean score, scaled by the number of pixels, so its size does not depend on the image's.
+    """
+    between = ADVERSARIAL[name].between
+    if between:
+        share = torch.rand(real.shape[0], 1, 1, 1, device=real.device)
+        real = real + share * (fake - real)
+    image = real.detach().requires_grad_()
+    scores = torch.stack([s.float().mean((1, 2, 3)) for s in discriminator(image, condition)]).mean(0)
+    (slope,) = torch.autograd.grad(scores.sum(), image, create_graph=True)
+    size = slope.float().square().sum((1, 2, 3)) * math.prod(image.shape[-2:])
+    return ((size + 1e-12).sqrt() - 1).square().mean() if between else 0.5 * size.mean()
