@@ -21,28 +21,31 @@ class GeneratorConfig:
         RequestError: if the fields contradict each other.
     """
 
-    pols: tuple[str, ...] = ("VV",)
-    """Sentinel-1 polarisations, in channel order."""
-    bands: tuple[str, ...] = ("B11", "B8", "B3")
-    """Sentinel-2 bands, in channel order; also the bands generated."""
-    db_range: tuple[tuple[float, float], ...] = ((-25.0, 0.0),)
+    pols: tuple[str, ...] = ("VV", "VH")
+    """Sentinel-1 polarisations, in channel order. ``adaptive``: all but the first may be missing."""
+    bands: tuple[str, ...] = ("B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B11", "B12")
+    """Sentinel-2 bands, in channel order; also the bands generated. ``adaptive``: B3, B8 and B11 must be among them,
+    and others may be missing at t1."""
+    db_range: tuple[tuple[float, float], ...] = ((-35.0, 0.0), (-40.0, -5.0))
     """Backscatter in dB mapped to [-1, 1], one pair per polarisation; values beyond are clipped."""
     reflectance_range: tuple[float, float] = (0.0, 1.0)
     """Reflectance mapped to [-1, 1]; values beyond are clipped."""
 
     form: Literal["adaptive", "paper"] = "adaptive"
     """``paper``: instance-normalised stems, an image as the bottleneck, tanh output.
-    ``adaptive``: optical paths keep absolute radiometry, S2 at t1 passes a learned reliability gate, missing pixels are
-    marked, and the last layer is solved on the clear pixels of t2."""
-    stem: int = 24
+    ``adaptive``: water has an output of its own, optical paths keep absolute radiometry, S2 at t1 is trusted as far as
+    it shows the ground, missing pixels are marked, and the scene is regressed on the clear pixels of t2."""
+    stem: int = 32
     """Channels of the stems, at full resolution (``adaptive``: at half)."""
-    width: int = 48
+    down_up: tuple[int, ...] = (48, 64, 96)
+    """``adaptive``: channels of DownUp at a quarter of the resolution and coarser."""
+    width: int = 64
     """Channels of FusionAttention and what surrounds it, at full resolution (``adaptive``: at a quarter)."""
     down_kernel: int = 7
     """``paper``: kernel of DownUpBlock's strided convolutions."""
     attention_axis: Literal["channel", "space"] = "channel"
     """Axis of the L2 norm of queries and keys in FusionAttention."""
-    embed: tuple[int, ...] = (64, 96, 128)
+    embed: tuple[int, ...] = (96, 128, 160)
     """Channels of the Swin tower's scales, from a quarter of the resolution (``adaptive``: an eighth) downward."""
     depths: tuple[int, ...] = (2, 2, 2)
     """Blocks of the Swin tower's scales."""
@@ -50,20 +53,14 @@ class GeneratorConfig:
     """Channels of one attention head."""
     window: int = 8
     """Side of the Swin tower's attention windows, in tokens."""
-    decoder: tuple[int, ...] = (64, 48, 32)
+    decoder: tuple[int, ...] = (96, 64, 32)
     """Channels of the decoder, coarsest scale first."""
-    features: int = 16
-    """``adaptive``: features that are regressed on the seen pixels of t2."""
-    waves: int = 512
-    """``adaptive``: waves of the inputs that are regressed on the seen pixels of t2 for a first estimate."""
-    gate: int = 20
-    """``adaptive``: channels, at half resolution, of the network that tells how far S2 at t1 can be relied on."""
     dropout: float = 0.0
     """``paper``: dropout probability in DownUpBlock and before the output (training only)."""
 
     def __post_init__(self) -> None:
         ranges = (*self.db_range, self.reflectance_range)
-        sizes = (self.stem, self.width, self.features, self.waves, self.gate, self.head_dim, self.window)
+        sizes = (self.stem, self.width, *self.down_up, self.head_dim, self.window)
         scales = 3 if self.form == "adaptive" else 4
         if not self.pols or len(set(self.pols)) < len(self.pols) or len(self.db_range) != len(self.pols):
             raise RequestError("a generator needs polarisations, each named once and with its own db_range")
@@ -78,6 +75,10 @@ class GeneratorConfig:
             or not 0 <= self.dropout < 1
         ):
             raise RequestError("widths must be at least 1, down_kernel odd, and dropout from 0 to below 1")
+        if self.form == "adaptive" and not {"B3", "B8", "B11"} <= set(self.bands):
+            raise RequestError(
+                "a generator of form adaptive makes B3, B8 and B11 first: give these bands, and any others"
+            )
         if {len(self.embed), len(self.depths), len(self.decoder)} != {scales}:
             raise RequestError(
                 f"a generator of form {self.form} has {scales} scales: give embed, depths, decoder alike"
@@ -96,9 +97,7 @@ PRESETS: dict[str, GeneratorConfig] = {
     "paper": replace(
         _BASE,
         form="paper",
-        pols=("VV", "VH"),
         bands=("B4", "B3", "B2"),
-        db_range=((-25.0, 0.0), (-32.5, 0.0)),
         stem=64,
         width=64,
         down_kernel=7,
@@ -116,13 +115,11 @@ PRESETS: dict[str, GeneratorConfig] = {
         depths=(1, 1, 1),
         head_dim=8,
         decoder=(24, 16, 16),
-        features=6,
-        waves=12,
-        gate=8,
+        down_up=(16, 24),
     ),
 }
 
-DEFAULT_DB_RANGE = {"VV": (-25.0, 0.0), "VH": (-32.5, 0.0)}
+DEFAULT_DB_RANGE = {"VV": (-35.0, 0.0), "VH": (-40.0, -5.0)}
 
 
 def preset(name: str, *, pols: tuple[str, ...] | None = None, bands: tuple[str, ...] | None = None) -> GeneratorConfig:

@@ -9,8 +9,6 @@ Inputs are in physical units with NaN where data is missing, as in the Stack; th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -30,8 +28,10 @@ class Prediction(NamedTuple):
     """``adaptive``: how far S2 at t1 is relied on, 0 to 1, ``(batch, 1, y, x)``."""
     variance: Tensor | None = None
     """Variance of the reflectance, of its shape, where the generator predicts one."""
-    prior: Tensor | None = None
-    """``adaptive``: the reflectance before it is regressed on the seen pixels, supervised too."""
+    water: Tensor | None = None
+    """Probability of water at t1 and at t2, ``(batch, 2, y, x)``."""
+    clean_t1: Tensor | None = None
+    """``adaptive``: the three bands it makes itself as t1 would show them without cloud, ``(batch, 3, y, x)``."""
     auxiliary: Tensor | None = None
     """``paper``: the bottleneck image as reflectance, supervised like the output."""
 
@@ -50,6 +50,8 @@ def fill_missing(x: Tensor, here: Tensor) -> Tensor:
 
 def standardise(x: Tensor, here: Tensor) -> Tensor:
     """Scale each channel to zero mean and unit deviation over the window's valid pixels; missing pixels become 0.
+
+    ``here`` is 1 where a pixel is valid, else 0, of one channel or as many as ``x`` has.
 
     Makes what follows blind to a gain and offset in dB (calibration, stretch).
     """
@@ -73,8 +75,6 @@ class Generator(nn.Module):
 
     db_low: Tensor
     db_span: Tensor
-    parts: Mapping[str, tuple[str, ...]] = MappingProxyType({})
-    """Parts that can be learned by themselves (:attr:`Recipe.part`): the modules and parameters of each."""
     evidence_size = 0
     """Numbers in :meth:`evidence`; 0 for a form that learns nothing from other windows."""
 
@@ -93,13 +93,22 @@ class Generator(nn.Module):
         low, high = self.config.reflectance_range
         return (x + 1) / 2 * (high - low) + low
 
+    @property
+    def core(self) -> list[int]:
+        """Places of the bands that are made from the inputs themselves; others follow from them."""
+        return list(range(len(self.config.bands)))
+
     def forward(
         self,
         s1_t1: Tensor,
         s2_t1: Tensor,
         s1_t2: Tensor,
         s2_t2: Tensor | None = None,
+        *,
+        clear_t1: Tensor | None = None,
+        calibrated: Tensor | None = None,
         lent: Tensor | None = None,
+        told: Tensor | None = None,
     ) -> Prediction:
         """Generate the optical image of t2.
 
@@ -108,8 +117,12 @@ class Generator(nn.Module):
             s2_t1: reflectance at t1, ``(batch, band, y, x)``; may be cloudy.
             s1_t2: backscatter at t2.
             s2_t2: reflectance at t2 where it was seen clear, NaN elsewhere; None where nothing was seen.
+            clear_t1: clear-sky score of S2 at t1, 0 to 1, ``(batch, 1, y, x)``; None, or NaN, where there is none.
+            calibrated: 1 where the radar is in true dB, 0 where its level means nothing, ``(batch,)``; None for 1.
             lent: what other windows saw of t2, the weighted sum of their :meth:`evidence`,
                 ``(batch, evidence_size)``; None for nothing.
+            told: 0 where the network is not told of a seen pixel, which then counts in the scene's regression alone,
+                as what other windows lend does, ``(batch, 1, 1, 1)``; for training.
 
         Returns:
             The prediction; height and width as the input's.
@@ -120,36 +133,34 @@ class Generator(nn.Module):
         height, width = s1_t2.shape[-2:]
         if height % SIZE_MULTIPLE or width % SIZE_MULTIPLE:
             raise ValueError(f"windows of {height} × {width} pixels: both sides must be multiples of {SIZE_MULTIPLE}")
-        inputs = s1_t1, s2_t1, s1_t2, torch.full_like(s2_t1, torch.nan) if s2_t2 is None else s2_t2
-        return self.generate(*inputs) if lent is None else self.generate(*inputs, lent)
+        seen = torch.full_like(s2_t1, torch.nan) if s2_t2 is None else s2_t2
+        return self.generate(s1_t1, s2_t1, s1_t2, seen, clear_t1=clear_t1, calibrated=calibrated, lent=lent, told=told)
 
     def generate(
-        self, s1_t1: Tensor, s2_t1: Tensor, s1_t2: Tensor, s2_t2: Tensor, lent: Tensor | None = None
+        self,
+        s1_t1: Tensor,
+        s2_t1: Tensor,
+        s1_t2: Tensor,
+        s2_t2: Tensor,
+        *,
+        clear_t1: Tensor | None,
+        calibrated: Tensor | None,
+        lent: Tensor | None,
+        told: Tensor | None,
     ) -> Prediction:
         """Do the work of :meth:`forward`."""
         raise NotImplementedError
 
-    def relied_on(self, s1_t1: Tensor, s2_t1: Tensor) -> Tensor:
-        """Return :attr:`Prediction.reliability` alone, ``(batch, 1, y, x)``, by the part ``reliability``.
-
-        Arguments as :meth:`forward`'s.
-
-        Raises:
-            NotImplementedError: for a form without such a part.
-        """
-        raise NotImplementedError
-
-    def estimated(self, s1_t1: Tensor, s2_t1: Tensor, s1_t2: Tensor, s2_t2: Tensor, every: int) -> Tensor:
-        """Return the reflectance by the part ``estimate`` alone, of one pixel of each ``every`` rows and columns.
-
-        Other arguments as :meth:`forward`'s.
-
-        Raises:
-            NotImplementedError: for a form without such a part.
-        """
-        raise NotImplementedError
-
-    def evidence(self, s1_t1: Tensor, s2_t1: Tensor, s1_t2: Tensor, s2_t2: Tensor) -> Tensor:
+    def evidence(
+        self,
+        s1_t1: Tensor,
+        s2_t1: Tensor,
+        s1_t2: Tensor,
+        s2_t2: Tensor,
+        *,
+        clear_t1: Tensor | None = None,
+        calibrated: Tensor | None = None,
+    ) -> Tensor:
         """Return what the seen pixels of each window tell of others, ``(batch, evidence_size)``; it adds up.
 
         Arguments as :meth:`forward`'s.

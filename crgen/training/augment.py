@@ -1,4 +1,4 @@
-"""Training-time variation: tinted ground, clouds and shadows, hidden targets, radar gain and speckle, dihedral flips.
+"""Training-time variation: events, tinted ground, clouds and haze, hidden targets, radar gain and speckle, flips.
 
 Every random draw comes from a :class:`torch.Generator`, so a training step can be repeated exactly.
 """
@@ -8,12 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from crgen.model.water import water_label
 from crgen.training.data.dataset import Batch
+from crgen.training.events import Pair, paint_events
+from crgen.training.noise import fractal_field, happens, uniform
 
 CLOUD_COLOUR = {"B11": 0.7, "B12": 0.55, "B9": 0.6}
 """Reflectance of a cloud relative to its visible bands, for bands where it differs from 1."""
@@ -24,24 +27,42 @@ LAND = 0.15
 
 
 HAZE = 0.05
-"""Opacity from which a painted cloud or shadow leaves a pixel unreliable: a little haze misleads more than a gap."""
+"""Opacity from which a painted cloud or shadow hides the ground: a little haze misleads more than a gap."""
 
 
-def uniform(shape: tuple[int, ...], low: float, high: float, rng: torch.Generator) -> Tensor:
-    """Return uniform samples in [low, high)."""
-    return torch.rand(shape, generator=rng) * (high - low) + low
+class Inputs(NamedTuple):
+    """What the generator is given, see :meth:`crgen.model.generator.Generator.forward`."""
+
+    s1_t1: Tensor
+    s2_t1: Tensor
+    s1_t2: Tensor
+    s2_t2: Tensor
+    clear_t1: Tensor
+    calibrated: Tensor
+    told: Tensor
 
 
-def fractal_field(n: int, height: int, width: int, rng: torch.Generator) -> Tensor:
-    """Return smooth noise with cloud-like detail at all scales, ``(n, 1, height, width)``, ranked to uniform [0, 1]."""
-    field = torch.zeros(n, 1, height, width)
-    cells, gain = 2, 1.0
-    while cells < min(height, width) // 2:
-        octave = torch.randn(n, 1, cells + 1, cells + 1, generator=rng)
-        field += gain * F.interpolate(octave, size=(height, width), mode="bicubic", align_corners=True)
-        cells, gain = cells * 2, gain * 0.55
-    rank = field.flatten(1).argsort(1).argsort(1)
-    return (rank.float() / (height * width - 1)).view_as(field)
+class Truth(NamedTuple):
+    """What its result is compared with, ``(batch, …, y, x)``."""
+
+    target: Tensor
+    """Reflectance at t2, NaN where missing."""
+    counts: Tensor
+    """Pixels that count: clear at t2 and not shown, boolean."""
+    clean_t1: Tensor
+    """Reflectance at t1 without the painted clouds, NaN where it is not known."""
+    shown_t1: Tensor
+    """1 where S2 at t1 shows the ground, 0 where a cloud or shadow hides it, NaN unknown."""
+    water_t1: Tensor
+    """1 water, 0 dry, NaN unknown."""
+    water_t2: Tensor
+    flooded: Tensor
+    """1 where t2 is flooded by a published mask, else 0; NaN unknown."""
+
+    @property
+    def new_water(self) -> Tensor:
+        """1 where t2 is under water or flooded and t1 is not under water, else 0."""
+        return ((self.water_t2 == 1) | (self.flooded == 1)) & ~(self.water_t1 == 1)
 
 
 def cloud_opacity(share: Tensor, height: int, width: int, rng: torch.Generator) -> Tensor:
@@ -64,9 +85,13 @@ def paint_clouds(s2: Tensor, bands: tuple[str, ...], share: Tensor, rng: torch.G
     Returns:
         The painted image, and the opacity of cloud or shadow, ``(n, 1, y, x)``.
     """
+    opacity = cloud_opacity(share, *s2.shape[-2:], rng) * (share > 0).float().view(-1, 1, 1, 1)
+    return paint_opacity(s2, bands, opacity, rng)
+
+
+def paint_opacity(s2: Tensor, bands: tuple[str, ...], opacity: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Paint clouds of an opacity ``(n, 1, y, x)`` and their shadows; as :func:`paint_clouds`."""
     n, _, height, width = s2.shape
-    some = (share > 0).float().view(n, 1, 1, 1)
-    opacity = cloud_opacity(share, height, width, rng) * some
     texture = 1 - 0.35 * fractal_field(n, height, width, rng)
     colour = torch.tensor([CLOUD_COLOUR.get(b, 1.0) for b in bands]).view(1, -1, 1, 1)
     colour = colour ** uniform((n, 1, 1, 1), 0.3, 1.6, rng)
@@ -77,6 +102,18 @@ def paint_clouds(s2: Tensor, bands: tuple[str, ...], share: Tensor, rng: torch.G
     return painted * (1 - opacity) + cloud * opacity, torch.maximum(opacity, shadow)
 
 
+def sky(n: int, height: int, width: int, rng: torch.Generator) -> Tensor:
+    """Return the opacity of the clouds over t1, ``(n, 1, y, x)``: none, in part, over all of it, thick or thin."""
+    kind = uniform((n, 1, 1, 1), 0, 1, rng)
+    part = cloud_opacity(uniform((n,), 0.05, 1, rng), height, width, rng)
+    part = part * torch.where(happens(n, 0.3, rng), uniform((n, 1, 1, 1), 0.15, 0.9, rng), torch.ones(()))
+    thin = 1 - 0.35 * fractal_field(n, height, width, rng) * uniform((n, 1, 1, 1), 0, 1, rng)
+    thick = uniform((n, 1, 1, 1), 0.85, 1.3, rng) * thin
+    veil = uniform((n, 1, 1, 1), 0.05, 0.8, rng) * thin
+    opacity = torch.where(kind < 0.42, part, torch.where(kind < 0.5, thick, veil)).clamp(0, 1)
+    return torch.where(kind < 0.62, opacity, torch.zeros(()))
+
+
 def jitter_backscatter(s1: Tensor, rng: torch.Generator, *, gain: float = 0.25, offset: float = 3.0) -> Tensor:
     """Vary gain, offset (dB) and speckle of ``s1`` in dB, ``(n, pol, y, x)``."""
     n, pols = s1.shape[:2]
@@ -85,29 +122,24 @@ def jitter_backscatter(s1: Tensor, rng: torch.Generator, *, gain: float = 0.25, 
     return (s1 + 12) * uniform(shape, 1 - gain, 1 + gain, rng) - 12 + uniform(shape, -offset, offset, rng) + speckle
 
 
-def tint(images: list[Tensor], rng: torch.Generator, share: float = 0.7) -> list[Tensor]:
+def tint(images: list[Tensor], strength: Tensor, rng: torch.Generator, share: float = 0.7) -> list[Tensor]:
     """Give a share of the samples another ground: one random gain per band, brightness and contrast for all images.
 
     What the network makes of a colour must then come from the sample itself, not from the land it was trained on.
 
     Args:
         images: reflectance ``(n, band, y, x)`` of the same samples; what is not finite stays as it is.
+        strength: how far gains vary in each sample, 1 as for OMBRIA, ``(n, 1, 1, 1)``.
         rng: source of randomness.
         share: of the samples, from 0 to 1.
     """
     n, bands = images[0].shape[:2]
-    some = (uniform((n, 1, 1, 1), 0, 1, rng) < share).float()
+    some = strength * happens(n, share, rng)
     contrast = torch.exp(0.4 * some * torch.randn(n, 1, 1, 1, generator=rng))
     brightness = 0.5 * torch.randn(n, 1, 1, 1, generator=rng)
     gain = torch.exp(some * (brightness + 0.7 * torch.randn(n, bands, 1, 1, generator=rng)))
     changed = [(LAND * (image.clamp(min=0) / LAND) ** contrast * gain).clamp(max=1) for image in images]
     return [torch.where((some > 0) & old.isfinite(), new, old) for new, old in zip(changed, images, strict=True)]
-
-
-def drop_images(images: list[Tensor], rng: torch.Generator, share: float = 0.04) -> list[Tensor]:
-    """Return ``images`` ``(n, channel, y, x)``, each wholly missing in a ``share`` of the samples."""
-    gone = [uniform((image.shape[0], 1, 1, 1), 0, 1, rng) < share for image in images]
-    return [torch.where(where, torch.nan, image) for where, image in zip(gone, images, strict=True)]
 
 
 def dihedral(arrays: list[Tensor], which: int) -> list[Tensor]:
@@ -116,37 +148,117 @@ def dihedral(arrays: list[Tensor], which: int) -> list[Tensor]:
     return [a.flip(-1) for a in turned] if which >= 4 else turned
 
 
-def vary(batch: Batch, bands: tuple[str, ...], rng: torch.Generator, tinted: float = 0.7) -> tuple[Batch, Tensor]:
-    """Tint the ground, cloud t1, jitter the radar, drop whole inputs, and choose which clear pixels of t2 are seen.
+def backward(batch: Batch, share: float, rng: torch.Generator) -> Batch:
+    """Give a share of the samples backward in time, of those whose clouds at t1 are known and few."""
+    n = len(batch.target)
+    enough = torch.nan_to_num(batch.clear_t1).mean((1, 2, 3), keepdim=True) > 0.3
+    turn = happens(n, share, rng) & enough
+
+    def swapped(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.where(turn, b, a), torch.where(turn, a, b)
+
+    s1_t1, s1_t2 = swapped(batch.s1_t1, batch.s1_t2)
+    s2_t1, target = swapped(batch.s2_t1, batch.target)
+    clear_t1 = torch.where(turn, batch.clear.float(), batch.clear_t1)
+    clear = torch.where(turn, batch.clear_t1 == 1, batch.clear)
+    flooded = torch.where(turn, torch.nan, batch.flooded)
+    return batch._replace(
+        s1_t1=s1_t1, s2_t1=s2_t1, s1_t2=s1_t2, target=target, clear_t1=clear_t1, clear=clear, flooded=flooded
+    )
+
+
+def vary_radar(s1_t1: Tensor, s1_t2: Tensor, calibrated: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Vary the radar of both dates, and say whose level means something.
+
+    Half of the calibrated samples come without the flag, and then with any gain and offset, as do those without level.
+    A quarter of the latter are given a level such as a sensor might have.
+
+    Args:
+        s1_t1: dB, ``(n, pol, y, x)``; ``s1_t2`` alike.
+        calibrated: whether the level means something, ``(n, 1, 1, 1)``.
+        rng: source of randomness.
 
     Returns:
-        The varied batch, and ``s2_t2``: the target where it is shown to the generator, NaN elsewhere. Three of ten
-        samples show nothing; the others a cloud-shaped share from 0.5 to 90 %, a tenth of them with a little cloud
-        left in it, as a clear-sky score may miss.
+        Radar of t1 and t2, and the flag.
     """
+    n, pols = s1_t1.shape[:2]
+    flag = torch.where(calibrated, happens(n, 0.5, rng), happens(n, 0.25, rng))
+    gain = torch.where(calibrated, torch.ones(()), uniform((n, 1, 1, 1), 0.7, 1.1, rng))
+    usual = torch.where(calibrated, uniform((n, 1, 1, 1), -1.5, 1.5, rng), uniform((n, 1, 1, 1), -5, 1, rng))
+    varied = []
+    for s1 in (s1_t1, s1_t2):
+        speckle = torch.randn(s1.shape, generator=rng) * uniform((n, 1, 1, 1), 0.0, 0.8, rng)
+        level = (s1 + 8) * gain - 8 + usual + uniform((n, pols, 1, 1), -0.7, 0.7, rng) + speckle
+        varied.append(torch.where(flag, level, jitter_backscatter(s1, rng)))
+    second = happens(n, 0.5, rng) | (torch.arange(pols) == 0).view(1, -1, 1, 1)  # VV alone in half of the samples
+    gone = happens(n, 0.04, rng)
+    return (
+        torch.where(second & ~gone, varied[0], torch.nan),
+        torch.where(second, varied[1], torch.nan),
+        flag.flatten().float(),
+    )
+
+
+def water_labels(batch: Batch, bands: tuple[str, ...]) -> list[Tensor]:
+    """Return the labels of water at t1 and t2; where snow may lie, what looks like water is unknown."""
+    snow = batch.snow[:, None, None, None]
+    pairs = (batch.s2_t1, torch.nan_to_num(batch.clear_t1, nan=1.0) == 1), (batch.target, batch.clear)
+    labels = [water_label(image, bands, clear) for image, clear in pairs]
+    return [torch.where(snow & (label == 1), torch.nan, label) for label in labels]
+
+
+def vary(
+    batch: Batch, pols: tuple[str, ...], bands: tuple[str, ...], rng: torch.Generator, tinted: float = 0.7
+) -> tuple[Inputs, Truth]:
+    """Paint events, tint the ground, cloud t1, vary the radar, drop inputs, and choose which clear pixels are seen.
+
+    Half of the samples show nothing of t2; the others a cloud-shaped share from 0.5 to 90 %, a tenth of them with a
+    little cloud left in it, as a clear-sky score may miss.
+    """
+    batch = backward(batch, 0.35, rng)
     n, _, height, width = batch.target.shape
-    painted_share = uniform((n,), 0.05, 0.7, rng) * (uniform((n,), 0, 1, rng) < 0.5)
-    ground_t1, target = tint([batch.s2_t1, batch.target], rng, tinted)
-    s2_t1, opacity = paint_clouds(ground_t1, bands, painted_share, rng)
-    s1_t1, s1_t2 = jitter_backscatter(batch.s1_t1, rng), jitter_backscatter(batch.s1_t2, rng)
-    s1_t1, s2_t1 = drop_images([s1_t1, s2_t1], rng)
+    clear_t1 = torch.nan_to_num(batch.clear_t1, nan=1.0)
+    pair = Pair(batch.s1_t1, batch.s2_t1, batch.s1_t2, batch.target, *water_labels(batch, bands))
+    pair = paint_events(pair, pols, bands, batch.calibrated, rng)
+    strength = torch.where(batch.calibrated, 0.4, 1.0)[:, None, None, None]
+    ground_t1, target = tint([pair.s2_t1, pair.target], strength, rng, tinted)
+    s2_t1, opacity = paint_opacity(ground_t1, bands, sky(n, height, width, rng), rng)
+    s2_t1 = torch.where(happens(n, 0.08, rng), torch.nan, s2_t1)
+    s1_t1, s1_t2, calibrated = vary_radar(pair.s1_t1, pair.s1_t2, batch.calibrated[:, None, None, None], rng)
+
+    score = clear_t1 * (1 - opacity) + 0.1 * torch.randn(n, 1, 1, 1, generator=rng)
+    scored = happens(n, 0.4, rng) & torch.isfinite(s2_t1).any(1, keepdim=True)
+    score = torch.where(scored, score.clamp(0, 1), torch.nan)
+
     share = torch.exp(uniform((n,), math.log(0.005), math.log(0.9), rng))
-    seen = (cloud_opacity(share, height, width, rng) > 0.5) & (uniform((n, 1, 1, 1), 0, 1, rng) < 0.7)
+    seen = (cloud_opacity(share, height, width, rng) > 0.5) & happens(n, 0.5, rng)
     missed = uniform((n,), 0.01, 0.1, rng) * (uniform((n,), 0, 1, rng) < 0.1)
     shown, _ = paint_clouds(target, bands, missed, rng)
-    s2_t2 = torch.where(seen & batch.clear, shown, torch.nan)
-    clear_t1 = batch.clear_t1 * (opacity < HAZE)
-    return batch._replace(s1_t1=s1_t1, s2_t1=s2_t1, s1_t2=s1_t2, target=target, clear_t1=clear_t1), s2_t2
+    seen = seen & batch.clear
+    s2_t2 = torch.where(seen, shown, torch.nan)
+    told = (~happens(n, 0.25, rng)).float()
+    truth = Truth(
+        target,
+        batch.clear & ~seen,
+        torch.where(batch.clear_t1 == 1, ground_t1, torch.nan),
+        batch.clear_t1 * (opacity < HAZE),
+        pair.water_t1,
+        pair.water_t2,
+        batch.flooded,
+    )
+    return Inputs(s1_t1, s2_t1, s1_t2, s2_t2, score, calibrated, told), truth
 
 
-def leave(batch: Batch, bands: tuple[str, ...], rng: torch.Generator) -> tuple[Batch, Tensor]:
+def leave(batch: Batch, pols: tuple[str, ...], bands: tuple[str, ...], rng: torch.Generator) -> tuple[Inputs, Truth]:
     """Leave the inputs as they are and show nothing of t2."""
-    return batch, torch.full_like(batch.target, torch.nan)
+    n, unknown = len(batch.target), torch.full_like(batch.clear_t1, torch.nan)
+    nothing = torch.full_like(batch.target, torch.nan)
+    flag = batch.calibrated.float()
+    inputs = Inputs(batch.s1_t1, batch.s2_t1, batch.s1_t2, nothing, unknown, flag, torch.ones(n, 1, 1, 1))
+    clean = torch.where(batch.clear_t1 == 1, batch.s2_t1, torch.nan)
+    return inputs, Truth(batch.target, batch.clear, clean, batch.clear_t1, *water_labels(batch, bands), batch.flooded)
 
 
-VARIATIONS: dict[str, Callable[[Batch, tuple[str, ...], torch.Generator], tuple[Batch, Tensor]]] = {
-    "full": vary,
-    "mild": partial(vary, tinted=0.3),
-    "none": leave,
-}
-"""What a recipe's ``variation`` names: functions of a batch, the bands' names and the source of randomness."""
+Variation = Callable[[Batch, tuple[str, ...], tuple[str, ...], torch.Generator], tuple[Inputs, Truth]]
+VARIATIONS: dict[str, Variation] = {"full": vary, "mild": partial(vary, tinted=0.3), "none": leave}
+"""What a recipe's ``variation`` names: functions of a batch, polarisations, bands and the source of randomness."""

@@ -13,13 +13,13 @@ import threading
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from crgen.errors import TrainingError
-from crgen.training.augment import VARIATIONS, dihedral
+from crgen.training.augment import VARIATIONS, Inputs, Truth, dihedral
 from crgen.training.data.dataset import Batch, DamagedPatch, Mixture, PatchDataset, collate
 from crgen.training.recipe import Recipe
 
@@ -32,9 +32,8 @@ TRIES = 50
 class Step(NamedTuple):
     """What one training step works on."""
 
-    batch: Batch
-    s2_t2: Tensor
-    """Reflectance of t2 where it is shown to the generator, NaN elsewhere."""
+    inputs: Inputs
+    truth: Truth
     names: list[str]
     """The samples' names."""
     skipped: list[str]
@@ -42,8 +41,9 @@ class Step(NamedTuple):
 
 
 def step_rng(seed: int, step: int) -> torch.Generator:
-    """Return the random generator of one step."""
-    return torch.Generator().manual_seed((seed << 32) + step)
+    """Return the random generator of one step: PyTorch's keeps 32 bits of its seed, so the two are mixed into them."""
+    mixed = np.random.SeedSequence([seed, step]).generate_state(1)
+    return torch.Generator().manual_seed(int(mixed[0]))
 
 
 class Steps(Dataset[Step | TrainingError]):
@@ -85,8 +85,8 @@ class Steps(Dataset[Step | TrainingError]):
             crops.append(crop)
             names.append(name)
         batch = Batch(*map(torch.cat, zip(*crops, strict=True)))
-        batch, s2_t2 = VARIATIONS[self.recipe.variation](batch, self.data.bands, rng)
-        return Step(batch, s2_t2, names, skipped)
+        inputs, truth = VARIATIONS[self.recipe.variation](batch, self.data.pols, self.data.bands, rng)
+        return Step(inputs, truth, names, skipped)
 
     def _draw_crop(self, rng: torch.Generator, skipped: list[str]) -> tuple[Batch, str]:
         tried = set()
@@ -111,12 +111,13 @@ def cut(sample: Batch, side: int, rng: torch.Generator) -> Batch:
     height, width = sample.target.shape[-2:]
     y = int(torch.randint(max(height - side, 0) + 1, (1,), generator=rng))
     x = int(torch.randint(max(width - side, 0) + 1, (1,), generator=rng))
-    window = [a[..., y : y + side, x : x + side] for a in sample]
+    *images, calibrated, snow = sample
+    window = [a[..., y : y + side, x : x + side] for a in images]
     beyond = (0, max(side - width, 0), 0, max(side - height, 0))
     if any(beyond):
         *values, clear = window
         window = [*(F.pad(v, beyond, value=torch.nan) for v in values), F.pad(clear, beyond, value=False)]
-    return Batch(*dihedral(window, int(torch.randint(8, (1,), generator=rng))))
+    return Batch(*dihedral(window, int(torch.randint(8, (1,), generator=rng))), calibrated, snow)
 
 
 def batches(steps: Steps, first: int, workers: int, *, pin: bool) -> Iterator[Step | TrainingError]:

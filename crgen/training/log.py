@@ -74,8 +74,9 @@ class TrainingLog:
         for sample in self.samples:
             batch = collate([sample])
             with torch.inference_mode():
-                inputs = (batch.s1_t1, batch.s2_t1, batch.s1_t2)
-                made = generator(*(t.to(device) for t in inputs)).reflectance[0].float().cpu().numpy()
+                inputs = (t.to(device) for t in (batch.s1_t1, batch.s2_t1, batch.s1_t2))
+                flag = batch.calibrated.float().to(device)
+                made = generator(*inputs, calibrated=flag).reflectance[0].float().cpu().numpy()
             rows.append(Row(sample.name, sample.s1_t1, sample.s2_t1, sample.s1_t2, {"made": made}, sample.target))
         save_sheet(self.folder / f"step-{step:06d}.png", rows, generator.config.bands)
 

@@ -1,13 +1,10 @@
-"""Losses of the generator and the discriminator.
-
-A term of the generator's loss takes the prediction, the true reflectance ``(batch, band, y, x)`` in [0, 1] and the
-pixels that count, or how much each does, ``(batch, 1, y, x)``, and returns one value per sample, ``(batch,)``.
-"""
+"""Losses of the generator and the discriminator."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,94 +14,164 @@ from torch import Tensor, nn
 
 from crgen.errors import RequestError
 from crgen.model.generator import Prediction
+from crgen.training.augment import Truth
+from crgen.training.batches import MIN_CLEAR
 from crgen.training.contact_sheet import rgb_positions
 from crgen.training.metrics import masked_mean, ms_ssim, ssim
 
-Term = Callable[[Prediction, Tensor, Tensor], Tensor]
+Term = Callable[[Prediction, Truth], Tensor]
+"""Of a prediction and what it is compared with: a scalar, over the pixels that count."""
 
 
-def l1(made: Prediction, truth: Tensor, counts: Tensor) -> Tensor:
+class Images:
+    """Terms that compare the reflectance of the bands that a generator makes itself, mean over usable samples.
+
+    Args:
+        core: places of these bands, see :attr:`Generator.core`.
+        new_water: how much a pixel newly under water counts; all others count 1.
+    """
+
+    def __init__(self, core: list[int], new_water: float = 1.0) -> None:
+        self.core, self.new_water = core, new_water
+
+    def __call__(self, name: str, made: Prediction, truth: Truth) -> Tensor:
+        """Return the term ``name`` of :data:`IMAGE_TERMS`; 0 where no sample has enough pixels that count."""
+        usable = truth.counts.float().mean((1, 2, 3)) > MIN_CLEAR
+        if not usable.any():
+            return made.reflectance.sum() * 0
+        weight = truth.counts * (1 + (self.new_water - 1) * truth.new_water)
+        images = made.reflectance.float()[:, self.core], torch.nan_to_num(truth.target)[:, self.core]
+        value: Tensor = IMAGE_TERMS[name](*(image[usable] for image in images), weight[usable]).mean()
+        return value
+
+
+def l1(made: Tensor, truth: Tensor, counts: Tensor) -> Tensor:
     """Mean absolute error."""
-    return masked_mean((made.reflectance - truth).abs(), counts)
+    return masked_mean((made - truth).abs(), counts)
 
 
-def charbonnier(made: Prediction, truth: Tensor, counts: Tensor) -> Tensor:
+def charbonnier(made: Tensor, truth: Tensor, counts: Tensor) -> Tensor:
     """Mean of ``√(error² + 0.001²) - 0.001``: L1 with a round bottom."""
-    return masked_mean(((made.reflectance - truth).square() + 1e-6).sqrt() - 1e-3, counts)
+    return masked_mean(((made - truth).square() + 1e-6).sqrt() - 1e-3, counts)
 
 
-def cosine(made: Prediction, truth: Tensor, counts: Tensor) -> Tensor:
+def cosine(made: Tensor, truth: Tensor, counts: Tensor) -> Tensor:
     """One minus the cosine between the spectra of a pixel."""
-    return masked_mean(1 - F.cosine_similarity(made.reflectance, truth, dim=1, eps=1e-4)[:, None], counts)
+    return masked_mean(1 - F.cosine_similarity(made, truth, dim=1, eps=1e-4)[:, None], counts)
 
 
-def structure(made: Prediction, truth: Tensor, counts: Tensor) -> Tensor:
+def structure(made: Tensor, truth: Tensor, counts: Tensor) -> Tensor:
     """One minus SSIM."""
-    return 1 - ssim(made.reflectance, truth, counts)
+    return 1 - ssim(made, truth, counts)
 
 
-def multi_scale_structure(made: Prediction, truth: Tensor, counts: Tensor) -> Tensor:
+def multi_scale_structure(made: Tensor, truth: Tensor, counts: Tensor) -> Tensor:
     """One minus MS-SSIM."""
-    return 1 - ms_ssim(made.reflectance, truth, counts)
+    return 1 - ms_ssim(made, truth, counts)
 
 
-def prior(made: Prediction, truth: Tensor, counts: Tensor) -> Tensor:
-    """Charbonnier of the image before it is regressed on seen pixels: so that it also stands alone."""
-    if made.prior is None:
-        raise RequestError("the loss 'prior' needs a generator that adapts to the scene")
-    return charbonnier(made._replace(reflectance=made.prior), truth, counts)
-
-
-def log_error(made: Prediction, truth: Tensor, counts: Tensor) -> Tensor:
+def log_error(made: Tensor, truth: Tensor, counts: Tensor) -> Tensor:
     """Logarithm of the mean squared error over 10⁻⁵: PSNR but for a factor, so that no scene outweighs another."""
-    return (masked_mean((made.reflectance - truth).square(), counts) / 1e-5 + 1).log()
+    return (masked_mean((made - truth).square(), counts) / 1e-5 + 1).log()
 
 
-def gaussian(made: Prediction, truth: Tensor, counts: Tensor) -> Tensor:
+def others(made: Prediction, truth: Truth, core: list[int]) -> Tensor:
+    """Charbonnier of the bands that follow, where a data set has them."""
+    follow = [i for i in range(truth.target.shape[1]) if i not in core]
+    if not follow:
+        return made.reflectance.sum() * 0
+    known = truth.counts & torch.isfinite(truth.target[:, follow])
+    error = made.reflectance.float()[:, follow] - torch.nan_to_num(truth.target[:, follow])
+    return _mean((error.square() + 1e-6).sqrt() - 1e-3, known)
+
+
+def gaussian(made: Prediction, truth: Truth) -> Tensor:
     """Negative log-likelihood of the truth under the predicted mean and variance, up to a constant.
 
     The mean itself is not moved towards the truth by it: that is left to the other terms. What the two share is.
     """
     if made.variance is None:
         raise RequestError("the loss 'gaussian' needs a generator that predicts a variance")
-    variance = made.variance.clamp(min=1e-6)
-    return masked_mean(0.5 * (variance.log() + (made.reflectance.detach() - truth).square() / variance), counts)
+    variance = made.variance.float().clamp(min=1e-6)
+    error = made.reflectance.float().detach() - torch.nan_to_num(truth.target)
+    known = truth.counts & torch.isfinite(truth.target)
+    return _mean(0.5 * (variance.log() + error.square() / variance), known)
 
 
-def auxiliary(made: Prediction, truth: Tensor, counts: Tensor) -> Tensor:
+def auxiliary(made: Prediction, truth: Truth) -> Tensor:
     """L1 of the auxiliary image; nothing where the generator has none."""
     if made.auxiliary is None:
-        return truth.new_zeros(truth.shape[0])
-    return masked_mean((made.auxiliary - truth).abs(), counts)
+        return made.reflectance.sum() * 0
+    return _mean((made.auxiliary - torch.nan_to_num(truth.target)).abs(), truth.counts.expand_as(truth.target))
 
 
-def reliability_error(reliability: Tensor, clear_t1: Tensor, s2_t1: Tensor) -> Tensor:
-    """Return the cross-entropy between a reliability and how much of the ground S2 at t1 shows, a scalar.
+def reliability(made: Prediction, truth: Truth) -> Tensor:
+    """Cross-entropy between a reliability and whether S2 at t1 shows the ground, where that is known."""
+    if made.reliability is None:
+        raise RequestError("the loss 'reliability' needs a generator that tells how far it trusts S2 at t1")
+    return _cross_entropy(made.reliability, truth.shown_t1)
 
-    Args:
-        reliability: ``(batch, 1, y, x)``.
-        clear_t1: see :class:`~crgen.training.data.dataset.Batch`; pixels where it is NaN do not count.
-        s2_t1: reflectance at t1; pixels where it is missing do not count.
+
+def clean(made: Prediction, truth: Truth, core: list[int]) -> Tensor:
+    """Charbonnier of t1 as it is without the painted clouds."""
+    if made.clean_t1 is None:
+        raise RequestError("the loss 'clean' needs a generator that cleans S2 at t1")
+    error = made.clean_t1.float() - torch.nan_to_num(truth.clean_t1[:, core])
+    known = torch.isfinite(truth.clean_t1[:, core]).all(1, keepdim=True).expand_as(error)
+    return _mean((error.square() + 1e-6).sqrt() - 1e-3, known)
+
+
+def water(made: Prediction, truth: Truth) -> Tensor:
+    """Cross-entropy of the probability of water at t2, half of that at t1, and a third of the dice loss at t2.
+
+    Only pixels whose label is known count; at t2 only hidden ones.
     """
-    counts = torch.isfinite(clear_t1) & torch.isfinite(s2_t1).all(1, keepdim=True)
-    share = reliability.float().clamp(1e-6, 1 - 1e-6)
-    truth = torch.nan_to_num(clear_t1)
-    error = -(truth * share.log() + (1 - truth) * (1 - share).log())
-    return torch.where(counts, error, 0.0).sum() / counts.sum().clamp(min=1)
+    if made.water is None:
+        raise RequestError("the loss 'water' needs a generator that tells water")
+    before, after = made.water.float().split(1, 1)
+    label = torch.where(truth.counts, truth.water_t2, torch.nan)
+    known, wet = torch.isfinite(label), torch.nan_to_num(label)
+    both = (after * wet * known).sum()
+    dice = 1 - (2 * both + 1) / ((after * known).sum() + wet.sum() + 1)
+    return _cross_entropy(after, label) + 0.5 * _cross_entropy(before, truth.water_t1) + dice / 3
 
 
-TERMS: dict[str, Term] = {
+def _cross_entropy(share: Tensor, truth: Tensor) -> Tensor:
+    known, share = torch.isfinite(truth), share.float().clamp(1e-5, 1 - 1e-5)
+    truth = torch.nan_to_num(truth)
+    return _mean(-(truth * share.log() + (1 - truth) * (1 - share).log()), known)
+
+
+def _mean(x: Tensor, known: Tensor) -> Tensor:
+    return torch.where(known, x, 0.0).sum() / known.sum().clamp(min=1)
+
+
+IMAGE_TERMS = {
     "l1": l1,
     "charbonnier": charbonnier,
     "ssim": structure,
     "ms_ssim": multi_scale_structure,
     "cosine": cosine,
     "log_error": log_error,
-    "prior": prior,
-    "gaussian": gaussian,
-    "auxiliary": auxiliary,
 }
+"""Functions of two images ``(batch, band, y, x)`` and how much each pixel counts; one value per sample."""
+TERMS = (*IMAGE_TERMS, "others", "gaussian", "auxiliary", "reliability", "clean", "water")
 """The terms a recipe may weigh; ``perceptual`` comes beside them, as it needs weights of its own."""
+
+
+def terms_of(names: Iterable[str], core: list[int], new_water: float) -> dict[str, Term]:
+    """Return the terms of a recipe for a generator, see :class:`Images`."""
+    images = Images(core, new_water)
+    special: dict[str, Term] = {
+        "others": partial(others, core=core),
+        "gaussian": gaussian,
+        "auxiliary": auxiliary,
+        "reliability": reliability,
+        "clean": partial(clean, core=core),
+        "water": water,
+    }
+    return {name: special[name] if name in special else partial(images, name) for name in names if name in TERMS}
+
 
 VGG19 = (64, 64, 0, 128, 128, 0, 256, 256, 256, 256, 0, 512, 512, 512, 512, 0, 512, 512, 512, 512, 0)
 """Channels of VGG-19's convolutions 3 × 3, 0 for a pooling (Simonyan & Zisserman 2015, configuration E)."""
@@ -139,16 +206,17 @@ class Perceptual(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def forward(self, made: Prediction, truth: Tensor, counts: Tensor) -> Tensor:
-        """Return the loss of each sample; see the module."""
-        x = torch.where(counts.bool(), made.reflectance, truth)[:, self.picks]
-        x, y = ((image.clamp(0, 1) - self.mean) / self.deviation for image in (x, truth[:, self.picks]))
+    def forward(self, made: Prediction, truth: Truth) -> Tensor:
+        """Return the loss, mean over the samples."""
+        image, target = made.reflectance.float()[:, self.picks], torch.nan_to_num(truth.target)[:, self.picks]
+        x = torch.where(truth.counts, image, target)
+        x, y = ((image.clamp(0, 1) - self.mean) / self.deviation for image in (x, target))
         total = x.new_zeros(x.shape[0])
         for i, layer in enumerate(self.features):
             x, y = layer(x), layer(y)
             if i in self.TAPS:
                 total = total + (x - y).abs().mean((1, 2, 3))
-        return total / len(self.TAPS)
+        return total.mean() / len(self.TAPS)
 
 
 def _vgg_features(state: dict[str, Tensor]) -> nn.Sequential:

@@ -66,14 +66,9 @@ class Recipe:
     variation: Literal["none", "mild", "full"] = "full"
     """How inputs are varied beside crops and turns, see :data:`crgen.training.augment.VARIATIONS`."""
     losses: Mapping[str, float] = field(default_factory=lambda: {"l1": 1.0, "ms_ssim": 0.15, "auxiliary": 0.2})
-    """Weights of the terms of :data:`crgen.training.losses.TERMS`, of ``perceptual`` and of ``reliability``."""
-    part: Literal["all", "reliability", "estimate", "rest"] = "all"
-    """What is learned: a part of the generator by itself (:attr:`Generator.parts`), of which nothing else is run, or
-    ``rest``, all that is in no such part. ``estimate`` is learned where some of t2 is shown, or its prior would be the
-    light of the few scenes it is trained on, and scored on one pixel of each 2 × 2."""
-    flooded: float = 1.0
-    """How much a pixel known to be flooded at t2 counts in the terms of :data:`~crgen.training.losses.TERMS`; all
-    others count 1."""
+    """Weights of the terms of :data:`crgen.training.losses.TERMS` and of ``perceptual``."""
+    new_water: float = 1.0
+    """How much a pixel newly under water counts in the terms that compare images; all others count 1."""
     optimiser: Optimiser = Optimiser()
     schedule: Literal["cosine", "plateau", "constant"] = "cosine"
     """``cosine``: to 1 % of the peak at the last step. ``plateau``: half after 10 epochs without a better mean loss."""
@@ -100,14 +95,8 @@ class Recipe:
             raise ValueError("steps, epochs, batch and validate_every must be at least 1")
         if self.crop < 32 or self.crop % 32:
             raise ValueError("the crop must be a multiple of 32")
-        if (self.part == "reliability") != (set(self.losses) == {"reliability"}):
-            raise ValueError("the part 'reliability' is learned by the loss 'reliability' alone, and nothing else is")
-        if self.part == "estimate" and "reliability" in self.losses:
-            raise ValueError("the part 'estimate' makes no reliability: it cannot be learned by the loss 'reliability'")
-        if self.part not in ("all", "rest") and self.adversary is not None:
-            raise ValueError(f"the part '{self.part}' is learned without an adversary")
-        if not 0 < self.flooded < math.inf:
-            raise ValueError(f"flooded pixels count {self.flooded}; give a positive number, e.g. 3")
+        if not 0 < self.new_water < math.inf:
+            raise ValueError(f"new water counts {self.new_water}; give a positive number, e.g. 3")
         if not 0 <= self.ema < 1 or not 0 <= self.seed < 2**31:
             raise ValueError("ema must be from 0 to below 1, the seed from 0 to below 2^31")
         if self.schedule == "plateau" and self.warmup:
@@ -172,19 +161,21 @@ def learning_rate(step: int, total: int, recipe: Recipe, peak: float) -> float:
 
 
 _BASE = Recipe(
-    batch=4,
-    crop=192,
+    batch=8,
+    crop=128,
     losses={
         "charbonnier": 1.0,
-        "ssim": 0.4,
+        "ssim": 0.3,
         "cosine": 0.1,
         "log_error": 0.03,
-        "prior": 0.1,
-        "reliability": 1.0,
+        "others": 0.5,
+        "clean": 0.2,
+        "reliability": 0.05,
+        "water": 0.15,
         "gaussian": 0.01,
     },
-    flooded=3.0,
-    ema=0.998,
+    new_water=3.0,
+    optimiser=Optimiser(weight_decay=0.05),
 )
 
 RECIPES: dict[str, Recipe] = {

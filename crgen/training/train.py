@@ -7,7 +7,7 @@ by them, so a run that was interrupted and resumed follows the same curve as one
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -16,20 +16,18 @@ import torch
 from torch import Tensor, nn
 
 from crgen.errors import TrainingError
-from crgen.model.adaptive.ridge import thinned
-from crgen.model.generator import Generator, Prediction
-from crgen.training.batches import MIN_CLEAR, Step, Steps, batches
+from crgen.model.generator import Generator
+from crgen.training.augment import Inputs, Truth
+from crgen.training.batches import Step, Steps, batches
 from crgen.training.checkpoint import read_checkpoint, write_checkpoint
-from crgen.training.data.dataset import Batch, PatchDataset, channels
+from crgen.training.data.dataset import PatchDataset, channels
 from crgen.training.discriminator import condition_of
 from crgen.training.log import TrainingLog
-from crgen.training.losses import ADVERSARIAL, TERMS, Term, gradient_penalty, reliability_error, score_losses
+from crgen.training.losses import ADVERSARIAL, TERMS, Term, gradient_penalty, score_losses, terms_of
 from crgen.training.processes import Processes
 from crgen.training.recipe import Optimiser, Recipe, learning_rate
 
 Values = dict[str, float]
-THIN = 2
-"""Rows and columns of which one pixel is scored where the part ``estimate`` is learned: neighbours say the same."""
 ADVERSARY_VALUES = ("d_loss", "d_penalty", "d_real", "d_fake", "discriminator_gradient", "adversarial")
 """What a step tells of the adversary; NaN before it takes part."""
 
@@ -43,29 +41,6 @@ def build_optimiser(module: nn.Module, settings: Optimiser) -> torch.optim.Optim
     ]
     kind = torch.optim.AdamW if settings.name == "adamw" else torch.optim.Adam
     return kind(groups, lr=settings.learning_rate, betas=settings.betas)
-
-
-def learned(name: str, part: str, parts: Mapping[str, tuple[str, ...]]) -> bool:
-    """Return whether the parameter ``name`` is learned where ``part`` is, see :attr:`Recipe.part`."""
-    of = next((p for p, modules in parts.items() if name.split(".")[0] in modules), "rest")
-    return part in ("all", of)
-
-
-def similarity(
-    made: Prediction, batch: Batch, s2_t2: Tensor, terms: dict[str, Term], flooded: float = 1.0
-) -> dict[str, Tensor]:
-    """Return each term over clear pixels that were not shown, mean over the samples that have enough of them.
-
-    Pixels known to be flooded count ``flooded`` times as much as others.
-    """
-    counts = batch.clear & ~torch.isfinite(s2_t2).all(1, keepdim=True)
-    usable = counts.float().mean((1, 2, 3)) > MIN_CLEAR
-    if not usable.any():
-        return {name: made.reflectance.sum() * 0 for name in terms}
-    images = {name: image.float()[usable] for name, image in made._asdict().items() if image is not None}
-    truth = torch.nan_to_num(batch.target)[usable]
-    weight = (counts * (1 + (flooded - 1) * torch.nan_to_num(batch.flooded)))[usable]
-    return {name: term(Prediction(**images), truth, weight).mean() for name, term in terms.items()}
 
 
 class Trainer:
@@ -115,12 +90,10 @@ class Trainer:
         self.device, self.workers, self.processes = torch.device(device), workers, processes
         self.steps, self.epoch_steps = recipe.total_steps(len(data)), recipe.epoch_steps(len(data))
         self.source = Steps(data, recipe, self.steps, processes.rank, processes.count)
-        self.terms = {name: TERMS[name] for name in recipe.losses if name in TERMS}
+        self.terms: dict[str, Term] = terms_of(recipe.losses, generator.core, recipe.new_water)
         if perceptual is not None:
             self.terms["perceptual"] = perceptual.to(self.device)
 
-        for name, parameter in generator.named_parameters():
-            parameter.requires_grad_(learned(name, recipe.part, generator.parts))
         self.generator = generator.to(self.device)
         self.generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.processes.align(self.generator)
@@ -161,12 +134,8 @@ class Trainer:
                 f"the data hold {channels(data)}, "
                 f"the generator takes {'/'.join(config.pols)} and {'/'.join(config.bands)}"
             )
-        if unknown := set(recipe.losses) - set(TERMS) - {"perceptual", "reliability"}:
-            raise TrainingError(
-                f"there is no loss '{min(unknown)}'; choose from {', '.join(TERMS)}, perceptual, reliability"
-            )
-        if recipe.part not in ("all", "rest", *generator.parts):
-            raise TrainingError(f"a generator of form {config.form} has no part '{recipe.part}' to learn by itself")
+        if unknown := set(recipe.losses) - set(TERMS) - {"perceptual"}:
+            raise TrainingError(f"there is no loss '{min(unknown)}'; choose from {', '.join(TERMS)}, perceptual")
         if (recipe.adversary is None) != (discriminator is None):
             raise TrainingError("a recipe with an adversary needs a discriminator, and one without takes none")
         if ("perceptual" in recipe.losses) != (perceptual is not None):
@@ -202,36 +171,20 @@ class Trainer:
         """Update the discriminator, then the generator, then its average."""
         torch.manual_seed(self.recipe.seed + self.step * self.processes.count + self.processes.rank)
         self.skipped.update(dict.fromkeys(item.skipped))
-        batch = Batch(*(t.to(self.device, non_blocking=True) for t in item.batch))
-        s2_t2 = item.s2_t2.to(self.device, non_blocking=True)
+        inputs = Inputs(*(t.to(self.device, non_blocking=True) for t in item.inputs))
+        truth = Truth(*(t.to(self.device, non_blocking=True) for t in item.truth))
         values = self._set_rates()
         self.generator.train()
         weights, adversary = dict(self.recipe.losses), self.recipe.adversary
         with self._autocast():
-            made, reliability = None, None
-            if self.recipe.part == "reliability":
-                reliability = self.generator.relied_on(batch.s1_t1, batch.s2_t1)
-            elif self.recipe.part == "estimate":
-                made = Prediction(self.generator.estimated(batch.s1_t1, batch.s2_t1, batch.s1_t2, s2_t2, THIN))
-                shown = torch.isfinite(s2_t2).all(1).any(2).any(1)[:, None, None, None]
-                batch = batch._replace(clear=batch.clear & shown)
-                batch, s2_t2 = Batch(*(thinned(t, THIN) for t in batch)), thinned(s2_t2, THIN)
-            else:
-                made = self.generator(batch.s1_t1, batch.s2_t1, batch.s1_t2, s2_t2)
-                reliability = made.reliability
-        terms = {} if made is None else similarity(made, batch, s2_t2, self.terms, self.recipe.flooded)
-        if "reliability" in weights and reliability is not None:
-            terms["reliability"] = reliability_error(reliability, batch.clear_t1, batch.s2_t1)
-        if (
-            adversary is not None
-            and made is not None
-            and self.discriminator is not None
-            and self.step >= adversary.start
-        ):
-            condition = condition_of(self.generator, batch.s1_t1, batch.s2_t1, batch.s1_t2)
+            made = self.generator(**inputs._asdict())
+        terms = {name: term(made, truth) for name, term in self.terms.items()}
+        if adversary is not None and self.discriminator is not None and self.step >= adversary.start:
+            condition = condition_of(self.generator, inputs.s1_t1, inputs.s2_t1, inputs.s1_t2)
             fake = self.generator.scale_reflectance(made.reflectance.float(), clip=False)
             # Where the truth is cloudy or missing there is nothing real to show: the same pixels stand in both images.
-            real = torch.where(batch.clear, self.generator.scale_reflectance(batch.target), fake.detach())
+            clear = truth.counts | torch.isfinite(inputs.s2_t2).all(1, keepdim=True)
+            real = torch.where(clear, self.generator.scale_reflectance(truth.target), fake.detach())
             values |= self._train_discriminator(self.discriminator, real, fake.detach(), condition, item.names)
             self.discriminator.requires_grad_(False)
             with self._autocast():

@@ -5,8 +5,7 @@ that were seen give their posterior mean exactly; gradients pass through the sol
 precision are learned for it. Nothing seen leaves the prior mean. The window's solution is then refined for its parts:
 around each tile, once for every scale, the residual is regressed on the same features with the coarser solution as the
 prior mean, so that a part with few seen pixels keeps the coarser one. What was seen in other windows may be lent: it
-moves the prior as a limited number of pixels would. What no linear function of the features tells, waves of them may
-(:mod:`crgen.model.adaptive.waves`).
+moves the prior as a limited number of pixels would.
 
 Sources: Bertinetto et al., "Meta-learning with differentiable closed-form solvers", ICLR 2019; Harrison et al.,
 "Meta-learning priors for efficient online Bayesian regression" (ALPaCA), WAFR 2018; Fotheringham et al.,
@@ -39,8 +38,6 @@ class Regression(NamedTuple):
 
     image: Tensor
     """The posterior mean of every pixel, ``(batch, band, y, x)``."""
-    prior: Tensor
-    """What it would be without this window's seen pixels, moved by what others lend; of the same shape."""
     factor: Tensor
     """Cholesky factor of the precision of the window's coefficients, ``(batch, feature, feature)``."""
 
@@ -128,6 +125,25 @@ class SceneRidge(nn.Module):
         residual = share * (moment.view(-1, size, bands) - gram @ self.mean)
         return self.mean + torch.cholesky_solve(residual, torch.linalg.cholesky(precision)), precision
 
+    def solution(self, features: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        """Return the coefficients of each window as a whole, ``(batch, feature, band)``. Arguments as the call's."""
+        with torch.autocast(features.device.type, enabled=False):
+            pixels, weights, values = (a.float().flatten(2) for a in (features, weight, target))
+            weighted = pixels * weights
+            gram, moment = weighted @ pixels.transpose(1, 2), weighted @ values.transpose(1, 2)
+            return self._solved(gram, moment, self.mean, self.prior)[0]
+
+    @property
+    def prior(self) -> Tensor:
+        """The prior precision of the coefficients, ``(feature, feature)``."""
+        return torch.diag(self.precision * PACE**self.precision_change)
+
+    @staticmethod
+    def _solved(gram: Tensor, moment: Tensor, mean: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the posterior mean of the coefficients, and the Cholesky factor of their precision."""
+        factor = torch.linalg.cholesky(gram + precision)
+        return mean + torch.cholesky_solve(moment - gram @ mean, factor), factor
+
     def forward(self, features: Tensor, target: Tensor, seen: Tensor, lent: Tensor | None = None) -> Regression:
         """Regress the seen pixels of each window, and predict all.
 
@@ -144,13 +160,9 @@ class SceneRidge(nn.Module):
             pixels, weights, values = (_tiles(a, down, across) for a in (features, seen, target))
             weighted = pixels * weights
             gram, moment = weighted @ pixels.transpose(-1, -2), weighted @ values.transpose(-1, -2)
-            prior = torch.diag(self.precision * PACE**self.precision_change)
+            prior = self.prior
             mean, precision = (self.mean, prior) if lent is None else self._moved(prior, lent.float())
-
-            factor = torch.linalg.cholesky(gram.sum(1) + precision)
-            window = mean + torch.cholesky_solve(moment.sum(1) - gram.sum(1) @ mean, factor)
-            before = mean.expand_as(window).transpose(1, 2)[:, None] @ pixels
-
+            window, factor = self._solved(gram.sum(1), moment.sum(1), mean, precision)
             solution = window[:, None].expand_as(moment)
             for scale, local in zip(self.scales, self.local * PACE**self.local_change, strict=True):
                 near = _nearness(down, across, scale, gram.device).expand(gram.shape[0], -1, -1)
@@ -158,12 +170,7 @@ class SceneRidge(nn.Module):
                 residual = torch.bmm(near, moment.flatten(2)).view_as(moment) - gram_near @ solution
                 solution = solution + torch.cholesky_solve(residual, torch.linalg.cholesky(gram_near + local * prior))
             made = _apply(solution.view(-1, down, across, *self.start.shape), pixels)
-            return Regression(_image(made, height, width, down), _image(before, height, width, down), factor)
-
-
-def thinned(x: Tensor, every: int) -> Tensor:
-    """Return one pixel of each ``every`` rows and columns, the last of them."""
-    return x[..., every - 1 :: every, every - 1 :: every]
+            return Regression(_image(made, height, width, down), factor)
 
 
 def _tiles(x: Tensor, down: int, across: int) -> Tensor:

@@ -38,9 +38,7 @@ class PaperGenerator(Generator):
         self.join_full = MiniConvMish(d, d // 2)
         self.head = nn.Sequential(conv(d // 2, bands), nn.Tanh())
 
-    def generate(
-        self, s1_t1: Tensor, s2_t1: Tensor, s1_t2: Tensor, s2_t2: Tensor, lent: Tensor | None = None
-    ) -> Prediction:
+    def generate(self, s1_t1: Tensor, s2_t1: Tensor, s1_t2: Tensor, s2_t2: Tensor, **unused: object) -> Prediction:
         """See :meth:`Generator.forward`."""
         r1 = fill_missing(self.scale_backscatter(s1_t1), present(s1_t1))
         r2 = fill_missing(self.scale_backscatter(s1_t2), present(s1_t2))

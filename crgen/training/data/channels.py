@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BeforeValidator
 
 from crgen.errors import TrainingError
@@ -28,3 +30,12 @@ def positions(wanted: tuple[str, ...], held: tuple[str, ...], where: str) -> lis
     if missing := [name for name in wanted if name not in held]:
         raise TrainingError(f"{where} has no {', '.join(missing)}; it holds {', '.join(held)}")
     return [held.index(name) for name in wanted]
+
+
+def arranged(image: NDArray[np.float32], held: tuple[str, ...], wanted: tuple[str, ...]) -> NDArray[np.float32]:
+    """Return the wanted channels of an image ``(channel, y, x)``; whole planes are NaN for those it lacks."""
+    planes = np.full((len(wanted), *image.shape[1:]), np.nan, np.float32)
+    for at, name in enumerate(wanted):
+        if name in held:
+            planes[at] = image[held.index(name)]
+    return planes

@@ -38,6 +38,10 @@ class Sample(NamedTuple):
     """Where S2 at t1 is valid and free of cloud, ``(1, y, x)``, if that is known."""
     flooded: NDArray[np.bool_] | None = None
     """Where t2 is flooded, ``(1, y, x)``, if that is known."""
+    s1_calibrated: bool = True
+    """Whether backscatter is in true dB; else its level means nothing."""
+    snow: bool = False
+    """Whether snow may lie at either date: its shadows look like water."""
 
 
 class PatchDataset(Protocol):
@@ -147,6 +151,10 @@ class Batch(NamedTuple):
     flooded: Tensor
     """1 where t2 is flooded, else 0, float32; NaN where that is unknown."""
     clear: Tensor
+    calibrated: Tensor
+    """Whether backscatter is in true dB, ``(batch,)``."""
+    snow: Tensor
+    """Whether snow may lie, ``(batch,)``."""
 
 
 def collate(samples: list[Sample]) -> Batch:
@@ -167,4 +175,6 @@ def collate(samples: list[Sample]) -> Batch:
         known([s.clear_t1 for s in samples]),
         known([s.flooded for s in samples]),
         stacked([s.clear for s in samples]),
+        torch.tensor([s.s1_calibrated for s in samples]),
+        torch.tensor([s.snow for s in samples]),
     )

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, validate_call
 
 from crgen.errors import RequestError, TrainingError
-from crgen.training.data import biomassters, ombria, patches, worldcereal
+from crgen.training.data import biomassters, ombria, patches, series, terramind, worldcereal
 from crgen.training.data.dataset import PatchDataset
 
 
@@ -35,12 +35,14 @@ class Kind:
 @validate_call
 def open_ombria(
     path: Path,
+    pols: tuple[str, ...],
+    bands: tuple[str, ...],
+    *,
     split: ombria.Split = "train",
-    reverse: bool = False,
     evenness: Annotated[float, Field(ge=0, le=1)] = 0.0,
 ) -> PatchDataset:
     """Open OMBRIA, see :class:`crgen.training.data.ombria.Ombria`."""
-    return ombria.Ombria(path, split, reverse=reverse, evenness=evenness)
+    return ombria.Ombria(path, pols, bands, split=split, evenness=evenness)
 
 
 KINDS: dict[str, Kind] = {
@@ -49,12 +51,10 @@ KINDS: dict[str, Kind] = {
         "OMBRIA (floods; Sentinel-1 VV, Sentinel-2 B11, B8, B3)",
         ombria.RADIOMETRY,
         (
-            "trained on floods only; other land covers and seasons are guesses",
-            "one polarisation, three bands; true colour cannot be made",
+            "floods are known in one polarisation without level and in B11, B8 and B3 alone",
             "cloud shadows were not masked in the training target and may appear in the result",
         ),
-        (ombria.POLS, ombria.BANDS),
-        {"split": "validation"},
+        held_out={"split": "validation"},
     ),
     "biomassters": Kind(
         biomassters.BioMassters,
@@ -65,6 +65,18 @@ KINDS: dict[str, Kind] = {
         worldcereal.WorldCereal,
         "WorldCereal test imagery (Belgian fields through the year)",
         worldcereal.RADIOMETRY,
+    ),
+    "series": Kind(
+        series.Series,
+        "series of ordinary places (WorldCereal, BioMassters)",
+        series.RADIOMETRY,
+        held_out={"part": "held out"},
+    ),
+    "terramind": Kind(
+        terramind.TerraMind,
+        "TerraMind's examples (five places at one date)",
+        terramind.RADIOMETRY,
+        ("half of what is called flood in VH, in absolute dB and in bands beyond B11, B8 and B3 was painted",),
     ),
     "patches": Kind(patches.PairedPatches, "paired patches", "paired patches: scaled as given for the data"),
 }

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from PIL import Image
 from scipy import ndimage
 
 from crgen.errors import TrainingError
+from crgen.training.data.channels import arranged
 from crgen.training.data.dataset import DamagedPatch, Sample
 
 POLS = ("VV",)
@@ -87,8 +88,9 @@ class Ombria:
 
     Args:
         folder: the folder that holds ``OmbriaS1`` and ``OmbriaS2``.
+        pols: polarisations to hand out; missing but for VV.
+        bands: bands to hand out; missing but for B11, B8 and B3.
         split: ``train``, ``validation`` and ``test`` share no event; ``all`` is the three together.
-        reverse: give each patch backward in time, the flood first.
         evenness: how far training draws events alike, however many patches each has: from 0, when it draws all patches
             alike, to 1.
 
@@ -96,10 +98,16 @@ class Ombria:
         TrainingError: if the folder is not OMBRIA, or holds no patch of the split.
     """
 
-    pols: tuple[str, ...] = POLS
-    bands: tuple[str, ...] = BANDS
-
-    def __init__(self, folder: Path, split: Split, *, reverse: bool = False, evenness: float = 0.0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        pols: tuple[str, ...] = POLS,
+        bands: tuple[str, ...] = BANDS,
+        *,
+        split: Split = "train",
+        evenness: float = 0.0,
+    ) -> None:
+        self.pols, self.bands = pols, bands
         self._published = {
             path.stem.rsplit("_", 1)[1]: part
             for part in ("train", "test")
@@ -117,8 +125,8 @@ class Ombria:
         patches = Counter(events)
         self.weights = torch.tensor([patches[event] ** -evenness for event in events])
         """How often training draws each patch, up to a factor."""
-        self._folder, self._reverse = folder, reverse
-        self._images: dict[str, tuple[NDArray[np.uint8], ...]] = {}
+        self._folder = folder
+        self._images: dict[str, tuple[NDArray[Any], ...]] = {}
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -132,32 +140,31 @@ class Ombria:
         number = self.ids[index]
         if number not in self._images:
             self._images[number] = self._read(number)
-        s1_before, s1_after, s2_before, s2_after, flood = self._images[number]
-        missing = (s2_before == 0).all(-1) | (s2_after == 0).all(-1) | ((s1_before == 255) & (s1_after == 255))
-        missing = _without_specks(missing)
+        s1_before, s1_after, s2_before, s2_after, flood, missing, cloud_before, cloud_after = self._images[number]
 
         def backscatter(dn: NDArray[np.uint8]) -> Array:
             db = dn.astype(np.float32)[None] / 255 * (DB_RANGE[1] - DB_RANGE[0]) + DB_RANGE[0]
-            return np.where(missing, np.float32(np.nan), db)
+            return arranged(np.where(missing, np.float32(np.nan), db), POLS, self.pols)
 
         def reflectance(dn: NDArray[np.uint8]) -> Array:
-            return np.where(missing, np.float32(np.nan), dn.astype(np.float32).transpose(2, 0, 1) / 255)
+            values = np.where(missing, np.float32(np.nan), dn.astype(np.float32).transpose(2, 0, 1) / 255)
+            return arranged(values, BANDS, self.bands)
 
-        if self._reverse:
-            s1_before, s1_after, s2_before, s2_after = s1_after, s1_before, s2_after, s2_before
         return Sample(
             s1_t1=backscatter(s1_before),
             s2_t1=reflectance(s2_before),
             s1_t2=backscatter(s1_after),
             target=reflectance(s2_after),
-            clear=~(missing | cloud_mask(s2_after))[None],
-            name=number + (" backward" if self._reverse else ""),
+            clear=~(missing | cloud_after)[None],
+            name=number,
             event=event_of(int(number)),
-            clear_t1=~(missing | cloud_mask(s2_before))[None],
-            flooded=None if self._reverse else (flood > 0)[None] & ~missing,
+            clear_t1=~(missing | cloud_before)[None],
+            flooded=(flood > 0)[None] & ~missing,
+            s1_calibrated=False,
         )
 
-    def _read(self, number: str) -> tuple[NDArray[np.uint8], ...]:
+    def _read(self, number: str) -> tuple[NDArray[Any], ...]:
+        """Return radar and optical before and after, the flood, missing pixels, and clouds before and after."""
         part = self._published[number]
 
         def image(sensor: str, when: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -165,11 +172,11 @@ class Ombria:
             return _read(self._folder / f"Ombria{sensor}" / part / when / name, shape)
 
         grey, colour = (SIDE, SIDE), (SIDE, SIDE, 3)
-        return (
-            *(image("S1", when, grey) for when in ("BEFORE", "AFTER")),
-            *(image("S2", when, colour) for when in ("BEFORE", "AFTER")),
-            image("S1", "MASK", grey),
-        )
+        s1_before, s1_after = (image("S1", when, grey) for when in ("BEFORE", "AFTER"))
+        s2_before, s2_after = (image("S2", when, colour) for when in ("BEFORE", "AFTER"))
+        missing = (s2_before == 0).all(-1) | (s2_after == 0).all(-1) | ((s1_before == 255) & (s1_after == 255))
+        masks = _without_specks(missing), cloud_mask(s2_before), cloud_mask(s2_after)
+        return s1_before, s1_after, s2_before, s2_after, image("S1", "MASK", grey), *masks
 
 
 def _without_specks(missing: Mask) -> Mask:

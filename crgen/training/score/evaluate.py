@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from crgen.errors import TrainingError
-from crgen.model.generator import SIZE_MULTIPLE, Generator
+from crgen.model.generator import SIZE_MULTIPLE, Generator, Prediction
 from crgen.training.augment import cloud_opacity, paint_clouds
 from crgen.training.data.dataset import DamagedPatch, Part, PatchDataset, Sample, collate, left_out
 from crgen.training.metrics import METRICS
@@ -40,6 +41,8 @@ class Inputs(NamedTuple):
     s1_t2: Tensor
     s2_t2: Tensor
     """Reflectance of t2 where it was seen."""
+    calibrated: bool = True
+    """Whether the radar is in true dB."""
 
 
 Method = Callable[[Inputs], Tensor]
@@ -109,18 +112,25 @@ def _mean(scores: list[Scores]) -> Scores:
 
 
 def method_of(generator: Generator) -> Method:
-    """Return a generator as a method: windows of any size (padded with missing pixels), reflectance clipped to 0–1."""
-    device = next(generator.parameters()).device
+    """Return a generator as a method: windows of any size, reflectance clipped to 0–1."""
 
     def make(inputs: Inputs) -> Tensor:
         height, width = inputs.s1_t2.shape[-2:]
-        beyond = (0, -width % SIZE_MULTIPLE, 0, -height % SIZE_MULTIPLE)
-        padded = [F.pad(image, beyond, value=torch.nan).to(device) for image in inputs]
-        with torch.inference_mode():
-            made: Tensor = generator(*padded).reflectance
-        return made.float().cpu()[..., :height, :width].clamp(0, 1)
+        return predict(generator, inputs).reflectance.float().cpu()[..., :height, :width].clamp(0, 1)
 
     return make
+
+
+def predict(generator: Generator, inputs: Inputs) -> Prediction:
+    """Return what a generator makes of a window of any size, padded with missing pixels to a multiple of 32."""
+    height, width = inputs.s1_t2.shape[-2:]
+    device = generator.db_low.device
+    beyond = (0, -width % SIZE_MULTIPLE, 0, -height % SIZE_MULTIPLE)
+    padded = [F.pad(image, beyond, value=torch.nan).to(device) for image in inputs[:4]]
+    flag = torch.full((len(padded[0]),), float(inputs.calibrated), device=device)
+    with torch.inference_mode():
+        made: Prediction = generator(*padded, calibrated=flag)
+    return made
 
 
 def evaluate(
@@ -154,7 +164,9 @@ def evaluate(
             for number, condition in enumerate(conditions):
                 rng = torch.Generator().manual_seed(1000 * index + number)
                 inputs, occluded = arrange(sample, data.bands, condition, rng)
-                hidden = torch.from_numpy(sample.clear)[None] & torch.isnan(inputs.s2_t2).any(1, keepdim=True)
+                held = bands_held(sample)
+                shown = torch.isfinite(inputs.s2_t2[:, held]).all(1, keepdim=True)
+                hidden = torch.from_numpy(sample.clear)[None] & ~shown
                 images = {COPY: inputs.s2_t1, **{name: make(inputs) for name, make in methods.items()}}
                 images = {name: torch.nan_to_num(image) for name, image in images.items()}
                 result.records += _score(condition, sample, images, hidden, occluded)
@@ -164,6 +176,11 @@ def evaluate(
     return result
 
 
+def bands_held(sample: Sample) -> list[int]:
+    """Return the places of the bands that a sample's target holds: data sets lack some."""
+    return [int(i) for i in np.flatnonzero(np.isfinite(sample.target).any((1, 2)))]
+
+
 def arrange(
     sample: Sample, bands: tuple[str, ...], condition: Condition, rng: torch.Generator
 ) -> tuple[Inputs, Tensor]:
@@ -171,19 +188,21 @@ def arrange(
     batch = collate([sample])
     height, width = batch.target.shape[-2:]
     s2_t1, opacity = paint_clouds(batch.s2_t1, bands, torch.tensor([condition.painted]), rng)
-    occluded = (opacity > OCCLUDED) | torch.isnan(batch.s2_t1).any(1, keepdim=True)
+    occluded = (opacity > OCCLUDED) | torch.isnan(batch.s2_t1[:, bands_held(sample)]).any(1, keepdim=True)
     if sample.clear_t1 is not None:
         occluded = occluded | ~torch.from_numpy(sample.clear_t1)[None]
     seen = torch.zeros_like(batch.clear)
     if condition.seen:
         seen = (cloud_opacity(torch.tensor([condition.seen]), height, width, rng) > 0.5) & batch.clear
-    return Inputs(batch.s1_t1, s2_t1, batch.s1_t2, torch.where(seen, batch.target, torch.nan)), occluded
+    s2_t2 = torch.where(seen, batch.target, torch.nan)
+    return Inputs(batch.s1_t1, s2_t1, batch.s1_t2, s2_t2, sample.s1_calibrated), occluded
 
 
 def _score(
     condition: Condition, sample: Sample, images: dict[str, Tensor], hidden: Tensor, occluded: Tensor
 ) -> Iterator[Record]:
-    truth = torch.nan_to_num(torch.from_numpy(sample.target))[None]
+    held = bands_held(sample)
+    truth = torch.nan_to_num(torch.from_numpy(sample.target))[None, held]
     regions = {"all": hidden, "occluded": hidden & occluded, "observed": hidden & ~occluded}
     if sample.flooded is not None:
         regions["flooded"] = hidden & torch.from_numpy(sample.flooded)[None]
@@ -192,7 +211,7 @@ def _score(
         pixels = int(mask.sum())
         if pixels >= MIN_PIXELS or region == "all":
             for method, image in images.items():
-                scores = {name: float(metric(image, truth, mask)) for name, metric in METRICS.items()}
+                scores = {name: float(metric(image[:, held], truth, mask)) for name, metric in METRICS.items()}
                 yield Record(sample.name, sample.event, condition.name, method, region, cover, pixels, scores)
 
 
