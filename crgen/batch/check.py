@@ -33,7 +33,7 @@ def problems_of(path: Path) -> tuple[list[Job], list[str]]:
 
 def _problems(job: Job) -> Iterator[str]:
     try:
-        channels = channels_of(job.weights)
+        channels = channels_of(job.weights, job.bands)
         if job.aoi is not None:
             read_area(job.aoi, crs=job.crs, resolution=channels.resolution)
     except CrgenError as error:

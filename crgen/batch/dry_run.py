@@ -95,7 +95,9 @@ def _cost(job: Job, what: str, request: FillRequest, work: Work, rates: dict[tup
         rates[key] = estimated(request, work).windows_per_second
     requests, download = 0, 0.0
     if job.source == "gee":
-        pull = acquire(request.earth_engine, channels_of(job.weights), aoi=None, t1=None, t2=None, crs=None).pull
+        pull = acquire(
+            request.earth_engine, channels_of(job.weights, job.bands), aoi=None, t1=None, t2=None, crs=None
+        ).pull
         requests = len(pull) - pull.kept()
         download = pull.bytes * requests / len(pull)
     windows = work.grid.window_count

@@ -27,6 +27,10 @@ def fill(
         Path | None, typer.Option(help="The .tif to make; its companions stand beside it. (AREA_T1_T2.tif)")
     ] = None,
     weights: Annotated[str, typer.Option(help="Name (see 'crgen models') or path of the weights.")] = "base",
+    bands: Annotated[
+        str | None,
+        typer.Option(help="Sentinel-2 bands to make, e.g. B4,B3,B2, or all. (B2,B3,B4,B8,B11,B12)"),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     precision: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"],
@@ -44,6 +48,9 @@ def fill(
         float, typer.Option(help="Clear-sky score from which a pixel of t2 counts as seen.")
     ] = 0.6,
     s1_units: Annotated[Literal["dB", "linear"], typer.Option(help="Unit of a stack's backscatter.")] = "dB",
+    s1_uncalibrated: Annotated[
+        bool, typer.Option("--s1-uncalibrated", help="A stack's backscatter has no true level: only contrast counts.")
+    ] = False,
     s2_scale: Annotated[float, typer.Option(help="Factor from a stack's Sentinel-2 values to reflectance.")] = 1.0,
     chunk: Annotated[int, typer.Option(help="Side of a unit of work in pixels; bounds the memory.")] = 1024,
     workers: Annotated[
@@ -79,7 +86,7 @@ def fill(
     from crgen.files import size_text
     from crgen.pipeline.fill import run
     from crgen.pipeline.repeat import repeated
-    from crgen.pipeline.request import FillRequest, parse_date
+    from crgen.pipeline.request import FillRequest, parse_bands, parse_date
     from crgen.pipeline.run.plan import plan
     from crgen.pipeline.source.earthengine import EarthEngine
     from crgen.pipeline.tiling.quality import LABELS, Quality
@@ -91,6 +98,7 @@ def fill(
         "source": source,
         "out": out,
         "weights": weights,
+        "bands": parse_bands(bands),
         "device": device,
         "precision": precision,
         "crs": crs,
@@ -99,6 +107,7 @@ def fill(
         "dtype": dtype,
         "clear_threshold": clear_threshold,
         "s1_units": s1_units,
+        "s1_calibrated": not s1_uncalibrated,
         "s2_scale": s2_scale,
         "chunk": chunk,
         "workers": workers,
@@ -115,7 +124,8 @@ def fill(
         keep_tiles=not no_cache,
     )
     if manifest is not None:
-        named = {name: value for name, value in asked.items() if was_named(context, name)}
+        options = {"s1_calibrated": "s1_uncalibrated"}
+        named = {name: value for name, value in asked.items() if was_named(context, options.get(name, name))}
         request = repeated(manifest, named, earth_engine)
     else:
         dates = {name: parse_date(asked[name], name) for name in ("t1", "t2")}

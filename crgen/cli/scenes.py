@@ -42,10 +42,10 @@ def scenes(
     from crgen.errors import OutputError
     from crgen.files import check_writable, publish, write_partial
     from crgen.gee.choose.find import refuse_shortfall
-    from crgen.model.weights import find_weights, read_card
     from crgen.pipeline.picture.footprints import draw_footprints
     from crgen.pipeline.request import parse_date
-    from crgen.pipeline.source.earthengine import Channels, EarthEngine, scenes_for, wanted_of
+    from crgen.pipeline.run.plan import channels_of
+    from crgen.pipeline.source.earthengine import EarthEngine, scenes_for, wanted_of
 
     for path, ending in ((picture, ".png"), (manifest, ".json")):
         if path is not None:
@@ -59,7 +59,7 @@ def scenes(
         observed_days=observed_days,
         min_coverage=min_coverage,
     )
-    channels = Channels.of(read_card(find_weights(weights)))
+    channels = channels_of(weights, None)
     area, wanted = wanted_of(channels, aoi=aoi, t1=parse_date(t1, "t1"), t2=parse_date(t2, "t2"), crs=crs)
     choice = scenes_for(options, channels, area, wanted, strict=False)
     if choice.candidates:

@@ -10,6 +10,9 @@ from crgen.errors import RequestError
 PrecisionName = Literal["auto", "float32", "bfloat16", "float16"]
 """What to compute in, see :mod:`crgen.model.device`."""
 
+CORE = ("B3", "B8", "B11")
+"""The bands that form ``adaptive`` makes itself: those in which floods are known (OMBRIA)."""
+
 
 @dataclass(frozen=True)
 class GeneratorConfig:
@@ -75,16 +78,24 @@ class GeneratorConfig:
             or not 0 <= self.dropout < 1
         ):
             raise RequestError("widths must be at least 1, down_kernel odd, and dropout from 0 to below 1")
-        if self.form == "adaptive" and not {"B3", "B8", "B11"} <= set(self.bands):
-            raise RequestError(
-                "a generator of form adaptive makes B3, B8 and B11 first: give these bands, and any others"
-            )
+        if not set(self.core) <= set(self.bands):
+            raise RequestError(f"a generator of form {self.form} needs {', '.join(self.core)} among its bands")
         if {len(self.embed), len(self.depths), len(self.decoder)} != {scales}:
             raise RequestError(
                 f"a generator of form {self.form} has {scales} scales: give embed, depths, decoder alike"
             )
         if any(width % self.head_dim for width in self.embed):
             raise RequestError("every width in embed must be a multiple of head_dim")
+
+    @property
+    def core(self) -> tuple[str, ...]:
+        """Bands that are made from the inputs themselves, and needed; others follow from them."""
+        return CORE if self.form == "adaptive" else self.bands
+
+    @property
+    def needed_pols(self) -> tuple[str, ...]:
+        """Polarisations that must be there."""
+        return self.pols[:1] if self.form == "adaptive" else self.pols
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a dictionary, ready for JSON."""

@@ -95,8 +95,8 @@ class Generator(nn.Module):
 
     @property
     def core(self) -> list[int]:
-        """Places of the bands that are made from the inputs themselves; others follow from them."""
-        return list(range(len(self.config.bands)))
+        """Places of the bands that are made from the inputs themselves."""
+        return [self.config.bands.index(band) for band in self.config.core]
 
     def forward(
         self,

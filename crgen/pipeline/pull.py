@@ -17,8 +17,8 @@ from crgen.errors import OutputError, RequestError
 from crgen.files import check_writable, require_space
 from crgen.gee.fetch.arrays import Pull
 from crgen.gee.fetch.export import Destination, Export, ExportState, run_exports
-from crgen.model.weights import find_weights, read_card
 from crgen.pipeline.request import parse_date
+from crgen.pipeline.run.plan import channels_of
 from crgen.pipeline.source.area import read_area
 from crgen.pipeline.source.earthengine import Acquired, Channels, EarthEngine, acquire
 from crgen.pipeline.source.local.exported import open_exported
@@ -49,7 +49,7 @@ class PullRequest:
     pols: tuple[str, ...] = ()
     """Polarisations; empty for the weights'."""
     bands: tuple[str, ...] = ()
-    """Sentinel-2 bands; empty for the weights'."""
+    """Sentinel-2 bands; empty for those that a fill with these weights reads."""
     earth_engine: EarthEngine = field(default_factory=EarthEngine)
 
     def __post_init__(self) -> None:
@@ -63,7 +63,7 @@ class PullRequest:
     @property
     def channels(self) -> Channels:
         """What to fetch."""
-        of_weights = Channels.of(read_card(find_weights(self.weights)))
+        of_weights = channels_of(self.weights, None)
         return Channels(
             self.pols or of_weights.pols, self.bands or of_weights.bands, of_weights.resolution, of_weights.margin
         )

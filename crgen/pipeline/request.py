@@ -32,6 +32,9 @@ class FillRequest:
     out: Path | None = None
     """The reflectance COG; its companions are named after it. None: ``<area>_<t1>_<t2>.tif`` here."""
     weights: str = "base"
+    bands: tuple[str, ...] | None = None
+    """Sentinel-2 bands to make, or ``("all",)``; None: B2, B3, B4, B8, B11 and B12, as far as the weights make and a
+    local stack holds them."""
     device: str = "auto"
     precision: PrecisionName = "auto"
     """What the generator computes in. ``auto``: reduced where the device is faster so and the result hardly moves."""
@@ -43,6 +46,8 @@ class FillRequest:
     dtype: Literal["uint16", "float32"] = "uint16"
     clear_threshold: float = CLEAR_FROM
     s1_units: Literal["dB", "linear"] = "dB"
+    s1_calibrated: bool = True
+    """Whether Sentinel-1 is in true dB; else its level means nothing, and only its contrast counts."""
     s2_scale: float = 1.0
     chunk: int = 1024
     workers: int | None = None
@@ -63,6 +68,8 @@ class FillRequest:
             raise RequestError(f"the clear threshold is {self.clear_threshold}; give a score above 0 and up to 1")
         if not (math.isfinite(self.s2_scale) and self.s2_scale > 0):
             raise RequestError(f"the Sentinel-2 scale is {self.s2_scale}; give a positive factor, e.g. 1e-4")
+        if self.bands is not None and (not self.bands or len(set(self.bands)) < len(self.bands)):
+            raise RequestError("name at least one band, each once, e.g. B4,B3,B2")
         if self.chunk < 1 or (self.workers is not None and self.workers < 1):
             raise RequestError("the chunk size and the number of workers must be positive")
         for name in ("source", "weights", "crs"):
@@ -90,3 +97,8 @@ def parse_date(value: datetime.date | str | None, name: str) -> datetime.date | 
         return datetime.date.fromisoformat(value)
     except ValueError:
         raise RequestError(f"{name} '{value}' is not a day: write it as YYYY-MM-DD, e.g. 2021-07-22") from None
+
+
+def parse_bands(text: str | None) -> tuple[str, ...] | None:
+    """Return the bands a person wrote with commas between; None as it is."""
+    return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())

@@ -85,7 +85,7 @@ def paint_clouds(s2: Tensor, bands: tuple[str, ...], share: Tensor, rng: torch.G
     Returns:
         The painted image, and the opacity of cloud or shadow, ``(n, 1, y, x)``.
     """
-    opacity = cloud_opacity(share, *s2.shape[-2:], rng) * (share > 0).float().view(-1, 1, 1, 1)
+    opacity = cloud_opacity(share, s2.shape[-2], s2.shape[-1], rng) * (share > 0).float().view(-1, 1, 1, 1)
     return paint_opacity(s2, bands, opacity, rng)
 
 
@@ -256,7 +256,8 @@ def leave(batch: Batch, pols: tuple[str, ...], bands: tuple[str, ...], rng: torc
     flag = batch.calibrated.float()
     inputs = Inputs(batch.s1_t1, batch.s2_t1, batch.s1_t2, nothing, unknown, flag, torch.ones(n, 1, 1, 1))
     clean = torch.where(batch.clear_t1 == 1, batch.s2_t1, torch.nan)
-    return inputs, Truth(batch.target, batch.clear, clean, batch.clear_t1, *water_labels(batch, bands), batch.flooded)
+    water_t1, water_t2 = water_labels(batch, bands)
+    return inputs, Truth(batch.target, batch.clear, clean, batch.clear_t1, water_t1, water_t2, batch.flooded)
 
 
 Variation = Callable[[Batch, tuple[str, ...], tuple[str, ...], torch.Generator], tuple[Inputs, Truth]]

@@ -117,7 +117,8 @@ def cut(sample: Batch, side: int, rng: torch.Generator) -> Batch:
     if any(beyond):
         *values, clear = window
         window = [*(F.pad(v, beyond, value=torch.nan) for v in values), F.pad(clear, beyond, value=False)]
-    return Batch(*dihedral(window, int(torch.randint(8, (1,), generator=rng))), calibrated, snow)
+    turned = dihedral(window, int(torch.randint(8, (1,), generator=rng)))
+    return Batch(*turned, calibrated=calibrated, snow=snow)
 
 
 def batches(steps: Steps, first: int, workers: int, *, pin: bool) -> Iterator[Step | TrainingError]:

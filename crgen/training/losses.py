@@ -41,7 +41,7 @@ class Images:
             return made.reflectance.sum() * 0
         weight = truth.counts * (1 + (self.new_water - 1) * truth.new_water)
         images = made.reflectance.float()[:, self.core], torch.nan_to_num(truth.target)[:, self.core]
-        value: Tensor = IMAGE_TERMS[name](*(image[usable] for image in images), weight[usable]).mean()
+        value: Tensor = IMAGE_TERMS[name](images[0][usable], images[1][usable], weight[usable]).mean()
         return value
 
 
@@ -128,7 +128,7 @@ def water(made: Prediction, truth: Truth) -> Tensor:
     """
     if made.water is None:
         raise RequestError("the loss 'water' needs a generator that tells water")
-    before, after = made.water.float().split(1, 1)
+    before, after = made.water.float()[:, :1], made.water.float()[:, 1:]
     label = torch.where(truth.counts, truth.water_t2, torch.nan)
     known, wet = torch.isfinite(label), torch.nan_to_num(label)
     both = (after * wet * known).sum()
@@ -143,7 +143,8 @@ def _cross_entropy(share: Tensor, truth: Tensor) -> Tensor:
 
 
 def _mean(x: Tensor, known: Tensor) -> Tensor:
-    return torch.where(known, x, 0.0).sum() / known.sum().clamp(min=1)
+    total: Tensor = torch.where(known, x, 0.0).sum() / known.sum().clamp(min=1)
+    return total
 
 
 IMAGE_TERMS = {

@@ -57,6 +57,7 @@ class Job(_Section):
     """Folder; each job has its own inside."""
     source: str = "gee"
     weights: str = "base"
+    bands: list[str] | None = None
     device: str = "auto"
     precision: str = "auto"
     crs: str | None = None
@@ -65,6 +66,7 @@ class Job(_Section):
     dtype: Literal["uint16", "float32"] = "uint16"
     clear_threshold: float = 0.6
     s1_units: Literal["dB", "linear"] = "dB"
+    s1_calibrated: bool = True
     s2_scale: float = 1.0
     chunk: int = 1024
     workers: int | None = None
@@ -125,6 +127,7 @@ class Job(_Section):
     def request(self, t1: datetime.date | None, t2: datetime.date | None, out: Path | None, **more: Any) -> FillRequest:
         """Return what to ask of :func:`~crgen.pipeline.fill.run`; ``more`` are fields of it that go first."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(FillRequest) if f.name in Job.model_fields}
+        fields["bands"] = None if self.bands is None else tuple(self.bands)
         return FillRequest(**{**fields, "t1": t1, "t2": t2, "out": out, "earth_engine": self.earth_engine(), **more})
 
     @property

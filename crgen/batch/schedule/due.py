@@ -47,7 +47,7 @@ def find(job: Job, today: datetime.date, scratch: Path, *, processes: int = 1) -
         assert t1 is not None
         assert t2 is not None
         try:
-            channels = channels_of(job.weights)
+            channels = channels_of(job.weights, job.bands)
             area, wanted = wanted_of(channels, aoi=job.aoi, t1=t1, t2=t2, crs=job.crs)
             choice = scenes_for(job.earth_engine(processes), channels, area, wanted)
         except StackError as error:
@@ -102,7 +102,7 @@ def _days(job: Job, today: datetime.date, processes: int) -> tuple[datetime.date
         assert job.aoi is not None
         t2 = newest_acquisition(
             job.earth_engine(processes),
-            channels_of(job.weights),
+            channels_of(job.weights, job.bands),
             aoi=job.aoi,
             crs=job.crs,
             until=today,

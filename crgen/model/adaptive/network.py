@@ -26,9 +26,9 @@ from torch import Tensor, nn
 
 from crgen.model.adaptive.convolutions import Residual, biased, convolution, down, join, stem, up
 from crgen.model.adaptive.ridge import SceneRidge
-from crgen.model.adaptive.spectrum import CENTRE, CORE, SPREAD, Spectrum
+from crgen.model.adaptive.spectrum import CENTRE, SPREAD, Spectrum
 from crgen.model.adaptive.surroundings import REACH, local_mean, local_sum
-from crgen.model.config import GeneratorConfig
+from crgen.model.config import CORE, GeneratorConfig
 from crgen.model.fusion import FusionAttention
 from crgen.model.generator import Generator, Prediction, present, standardise
 from crgen.model.swin import SwinTower
@@ -123,11 +123,6 @@ class AdaptiveGenerator(Generator):
         self.spectrum = Spectrum(config.bands)
         nn.init.zeros_(self.light.weight)
         nn.init.zeros_(self.light.bias)
-
-    @property
-    def core(self) -> list[int]:
-        """See :class:`Generator`."""
-        return self.spectrum.core
 
     @property
     def evidence_size(self) -> int:  # type: ignore[override]

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from crgen.model.adaptive.ridge import SceneRidge
+from crgen.model.config import CORE
 from crgen.model.generator import present
 
-CORE = ("B3", "B8", "B11")
-"""The bands that the generator makes itself: those in which floods are known (OMBRIA)."""
 NEAREST = {"B2": 0, "B4": 0, "B5": 0, "B6": 1, "B7": 1, "B8A": 1, "B12": 2}
 """The core band, by its place, that learning starts from."""
 MOST = 1000.0

@@ -96,7 +96,7 @@ def profiles(scene: Scene, card: ModelCard, dtype: Literal["uint16", "float32"])
     integer = dtype == "uint16"
     reflectance = RasterProfile(
         geobox=scene.area.geobox,
-        bands=card.config.bands,
+        bands=scene.made,
         dtype=dtype,
         nodata=0 if integer else float("nan"),
         scale=1 / REFLECTANCE_SCALE if integer else 1.0,

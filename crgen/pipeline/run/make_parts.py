@@ -40,7 +40,7 @@ from crgen.pipeline.run.plan import Plan
 from crgen.pipeline.tiling.chunk import NEIGHBOURS, Computed, Run, Sums
 from crgen.pipeline.tiling.counts import Tally
 from crgen.pipeline.tiling.lending import Lent, Origin
-from crgen.pipeline.tiling.predict import MAX_DN, REFLECTANCE_SCALE, Predictor
+from crgen.pipeline.tiling.predict import MAX_DN, REFLECTANCE_SCALE
 from crgen.pipeline.tiling.reader import StackReader
 from crgen.pipeline.tiling.windows import At, Chunk, ChunkGrid
 
@@ -165,15 +165,18 @@ class Workshop:
 def open_workshop(request: FillRequest, work: Plan, store: PartStore) -> Workshop:
     """Return a process's workshop for a request that was laid out."""
     card, scene = work.model.card, work.scene
-    thumbnails = InputThumbnails(work.grid.output.shape, card.config.bands, card.config.pols[0])
+    thumbnails = InputThumbnails(work.grid.output.shape, work.channels.bands, card.config.pols[0])
     reflectance, quality = profiles(scene, card, request.dtype)
-    predictor = Predictor(work.model, work.device, precision=work.precision.name)
+    predictor = work.predictor
+    held = [pol for pol in card.config.pols if pol in scene.stack["s1_t1"].pol]
     run = Run(
-        reader=StackReader(scene.stack, card.config.pols, card.config.bands),
+        reader=StackReader(scene.stack, tuple(held), work.channels.bands),
         output=scene.area.geobox,
         polygon=scene.area.polygon if request.clip else None,
         predictor=predictor,
         grid=work.grid,
+        made=[work.channels.bands.index(band) for band in scene.made],
+        needed_pols=len(card.config.needed_pols),
         generate_all=request.generate_all,
         clear_threshold=request.clear_threshold,
         on_inputs=lambda chunk, inputs: thumbnails.reduce(*work.grid.corner(chunk), inputs),

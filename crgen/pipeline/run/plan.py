@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
@@ -23,7 +24,7 @@ from crgen.pipeline.request import FillRequest
 from crgen.pipeline.source.area import read_area
 from crgen.pipeline.source.earthengine import Channels
 from crgen.pipeline.source.imagery import Scene
-from crgen.pipeline.source.open import open_scene
+from crgen.pipeline.source.open import bands_made, open_scene
 from crgen.pipeline.tiling.predict import Predictor, WindowInputs, batch_on
 from crgen.pipeline.tiling.windows import ChunkGrid, Lattice
 
@@ -43,6 +44,24 @@ class Plan:
     """Measured now, on this device; 0 if it was not measured."""
 
     @property
+    def channels(self) -> Channels:
+        """What is read of the imagery."""
+        return Channels.of(self.model.card, self.scene.made)
+
+    @property
+    def predictor(self) -> Predictor:
+        """A new predictor for this run."""
+        calibrated = self.scene.calibrated
+        return Predictor(
+            self.model,
+            self.device,
+            self.channels.bands,
+            self.scene.made,
+            precision=self.precision.name,
+            calibrated=calibrated,
+        )
+
+    @property
     def pixels(self) -> int:
         """Pixels of the result."""
         height, width = self.grid.output.shape
@@ -56,17 +75,17 @@ class Plan:
     @property
     def memory(self) -> int:
         """Bytes of imagery held at once, at most: the arrays of the chunks at work and of one that waits."""
-        config = self.model.card.config
+        pols, opened, made = (len(names) for names in (self.channels.pols, self.channels.bands, self.scene.made))
         side = min(self.grid.chunk, max(self.grid.output.shape)) + 2 * self.model.card.window
-        inputs = 4 * (2 * len(config.pols) + 4 * len(config.bands) + 2)
-        sums = 8 * 3 * len(config.bands)
+        inputs = 4 * (2 * pols + 4 * opened + 2)
+        sums = 8 * 3 * made
         down, across = self.grid.shape
         return (min(max(self.workers, 2), down * across) + 1) * side * side * (2 * inputs + sums)
 
     @property
     def disk(self) -> int:
         """Bytes needed for the product and the parts it is made of, at most (before compression)."""
-        bands, window = len(self.model.card.config.bands), self.model.card.window
+        bands, window = len(self.scene.made), self.model.card.window
         spilled = self.grid.count * 2 * self.grid.chunk * window * bands * 4
         return self.pixels * (2 * bands + 1) * 8 // 3 + spilled
 
@@ -89,8 +108,7 @@ def plan(request: FillRequest, *, estimate: bool = True) -> Plan:
 def estimated(request: FillRequest, work: Plan) -> Plan:
     """Return a plan with its precision chosen and its rate measured, now and on this device."""
     work = replace(work, precision=pick_precision(request.precision, work.model.generator, work.model.card.window))
-    predictor = Predictor(work.model, work.device, precision=work.precision.name)
-    return replace(work, windows_per_second=measure(predictor))
+    return replace(work, windows_per_second=measure(work.predictor))
 
 
 def lay_out(request: FillRequest) -> Plan:
@@ -111,7 +129,9 @@ def lay_out(request: FillRequest) -> Plan:
         t2=request.t2,
         crs=request.crs,
         s1_units=request.s1_units,
+        s1_calibrated=request.s1_calibrated,
         s2_scale=request.s2_scale,
+        bands=request.bands,
         card=card,
         earth_engine=replace(request.earth_engine, unfinished=_unfinished(request, card.resolution)),
     )
@@ -121,13 +141,15 @@ def lay_out(request: FillRequest) -> Plan:
     return Plan(scene, model, device, paths, grid, workers, Precision(request.precision), 0.0)
 
 
-def channels_of(weights: str) -> Channels:
-    """Return what weights ask Earth Engine for.
+def channels_of(weights: str, bands: Sequence[str] | None) -> Channels:
+    """Return what weights ask Earth Engine for to make some bands, or the usual ones.
 
     Raises:
+        RequestError: if the weights do not make a band.
         WeightsError: if there are none of that name.
     """
-    return Channels.of(read_card(find_weights(weights)))
+    card = read_card(find_weights(weights))
+    return Channels.of(card, bands_made(bands, card.config))
 
 
 def _unfinished(request: FillRequest, resolution: float) -> Path | None:
@@ -145,7 +167,10 @@ def measure(predictor: Predictor, rounds: int = 1) -> float:
     side = predictor.model.card.window
     both = fixed_windows(predictor.model.generator, side)
     s1_t1, s2_t1, s1_t2, s2_t2 = (np.concatenate(list(tensor.numpy()), -1) for tensor in both)
-    inputs = WindowInputs(Box(0, side, 0, 2 * side), s1_t1, s2_t1, s1_t2, s2_t2, np.ones((side, 2 * side), bool))
+    opened = [predictor.model.card.config.bands.index(band) for band in predictor.opened]
+    everywhere = np.ones((side, 2 * side), bool)
+    box = Box(0, side, 0, 2 * side)
+    inputs = WindowInputs(box, s1_t1, s2_t1[opened], s1_t2, s2_t2[opened], everywhere.astype(np.float32), everywhere)
     staged = predictor.stage(inputs, [(0, 0), (0, side)])
     lanes = torch.get_num_threads() if predictor.device == "cpu" else 1
 
@@ -182,7 +207,7 @@ def settings_of(request: FillRequest, work: Plan) -> dict[str, Any]:
     # What Earth Engine was asked is in the manifest, without the person's project and credentials.
     left_out = ("out", "overwrite", "restart", "scheduler", "workers", "earth_engine")
     settings = {name: value for name, value in asdict(request).items() if name not in left_out}
-    settings |= {"t1": work.scene.t1.isoformat(), "t2": work.scene.t2.isoformat()}
+    settings |= {"bands": list(work.scene.made), "t1": work.scene.t1.isoformat(), "t2": work.scene.t2.isoformat()}
     window = work.model.card.window
     made_by = {"device": work.device, "precision": work.precision.name, "batch": batch_on(work.device, window)}
     return settings | made_by | {"window": window}

@@ -83,9 +83,11 @@ class Channels:
     """Pixels fetched around the area, so that windows at its edge see real surroundings."""
 
     @classmethod
-    def of(cls, card: ModelCard) -> Channels:
-        """Return what a model asks for."""
-        return cls(card.config.pols, card.config.bands, card.resolution, card.window + FEATHER)
+    def of(cls, card: ModelCard, made: Sequence[str]) -> Channels:
+        """Return what a model asks for to make some bands: these, and those that it makes all others from."""
+        config = card.config
+        bands = tuple(band for band in config.bands if band in made or band in config.core)
+        return cls(config.pols, bands, card.resolution, card.window + FEATHER)
 
 
 @dataclass(frozen=True)
@@ -118,16 +120,17 @@ def open_earth_engine(
     t2: datetime.date | None,
     crs: str | None,
     card: ModelCard,
+    made: tuple[str, ...],
 ) -> Scene:
-    """Open what a model asks for, from Earth Engine.
+    """Open what a model asks for to make some bands, from Earth Engine.
 
     Raises:
         CrgenError: of the kind that fits what is wrong.
     """
-    acquired = acquire(options, Channels.of(card), aoi=aoi, t1=t1, t2=t2, crs=crs)
+    acquired = acquire(options, Channels.of(card, made), aoi=aoi, t1=t1, t2=t2, crs=crs)
     days = acquired.manifest.dates
     notes = (*acquired.area.notes, *acquired.manifest.notes)
-    return Scene(acquired.stack, acquired.area, days["t1"], days["t2"], notes, acquired.pull)
+    return Scene(acquired.stack, acquired.area, days["t1"], days["t2"], notes, True, made, acquired.pull)
 
 
 def acquire(

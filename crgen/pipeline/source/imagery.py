@@ -27,6 +27,10 @@ class Scene:
     t1: datetime.date
     t2: datetime.date
     notes: tuple[str, ...]
+    calibrated: bool
+    """Whether the radar is in true dB."""
+    made: tuple[str, ...]
+    """Sentinel-2 bands of the result."""
     pull: Pull | None = None
     """The tiles to fetch, where the Stack is of Earth Engine."""
 

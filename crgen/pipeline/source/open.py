@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,12 +16,16 @@ from shapely.geometry.base import BaseGeometry
 from crgen.errors import AreaError, RequestError
 from crgen.gee.manifest import Manifest, manifest_in
 from crgen.model.card import ModelCard
+from crgen.model.config import GeneratorConfig
 from crgen.pipeline.source.area import Area, read_area
 from crgen.pipeline.source.demo import open_demo
-from crgen.pipeline.source.earthengine import EarthEngine, area_of, open_earth_engine
+from crgen.pipeline.source.earthengine import Channels, EarthEngine, area_of, open_earth_engine
 from crgen.pipeline.source.imagery import Scene, check_dates
 from crgen.pipeline.source.local.read import open_stack
 from crgen.pipeline.source.stack import FEATHER, manifest_of, require_channels, stack_geobox
+
+BANDS = ("B2", "B3", "B4", "B8", "B11", "B12")
+"""The bands that are made where none are named: true colour, near and short-wave infrared."""
 
 
 def open_scene(
@@ -32,7 +36,9 @@ def open_scene(
     t2: datetime.date | None,
     crs: str | None,
     s1_units: Literal["dB", "linear"],
+    s1_calibrated: bool,
     s2_scale: float,
+    bands: tuple[str, ...] | None,
     card: ModelCard,
     earth_engine: EarthEngine,
 ) -> Scene:
@@ -45,7 +51,9 @@ def open_scene(
         t2: date of the second radar image, alike.
         crs: grid of the result; None for the area's UTM zone, or for a local stack's own grid.
         s1_units: units of a local stack's Sentinel-1, ``dB`` or ``linear``.
+        s1_calibrated: whether a local stack's Sentinel-1 is in true dB, if it does not say so itself.
         s2_scale: what to multiply a local stack's Sentinel-2 with to get reflectance.
+        bands: the bands to make; None for the usual ones, of which a local stack may lack some.
         card: says which polarisations, bands and pixel size to open.
         earth_engine: how to ask Earth Engine, for source ``gee``.
 
@@ -53,17 +61,43 @@ def open_scene(
         CrgenError: of the kind that fits what is wrong.
     """
     if source == "gee":
-        return open_earth_engine(earth_engine, aoi=aoi, t1=t1, t2=t2, crs=crs, card=card)
+        return open_earth_engine(
+            earth_engine, aoi=aoi, t1=t1, t2=t2, crs=crs, card=card, made=bands_made(bands, card.config)
+        )
     if source != "demo":
-        return _open_local(Path(source), aoi, t1, t2, crs, s1_units, s2_scale, card)
+        return _open_local(Path(source), aoi, t1, t2, crs, s1_units, s1_calibrated, s2_scale, bands, card)
     if aoi is None:
         raise RequestError("source 'demo' needs an area: give --aoi with a GeoJSON file or west,south,east,north")
     if t1 is None or t2 is None:
         raise RequestError("source 'demo' needs both dates: give --t1 and --t2 as YYYY-MM-DD")
     check_dates(t1, t2)
     area = read_area(aoi, crs=crs, resolution=card.resolution)
-    stack = open_demo(area.geobox.pad(card.window + FEATHER), t1, t2, pols=card.config.pols, bands=card.config.bands)
-    return Scene(stack, area, t1, t2, area.notes)
+    made = bands_made(bands, card.config)
+    channels = Channels.of(card, made)
+    stack = open_demo(area.geobox.pad(channels.margin), t1, t2, pols=channels.pols, bands=channels.bands)
+    return Scene(stack, area, t1, t2, area.notes, True, made)
+
+
+def bands_made(
+    asked: Sequence[str] | None, config: GeneratorConfig, held: Sequence[str] | None = None
+) -> tuple[str, ...]:
+    """Return the bands of the result.
+
+    Args:
+        asked: by a person, or ``("all",)``; None for :data:`BANDS`, as far as they can be made.
+        config: of the generator.
+        held: the bands of a local stack.
+
+    Raises:
+        RequestError: if the weights do not make a band.
+    """
+    if asked is None:
+        return tuple(b for b in BANDS if b in config.bands and (held is None or b in held or b in config.core))
+    if tuple(asked) == ("all",):
+        return config.bands
+    if unknown := [band for band in asked if band not in config.bands]:
+        raise RequestError(f"the weights do not make {', '.join(unknown)}; they make {', '.join(config.bands)}")
+    return tuple(asked)
 
 
 def _open_local(
@@ -73,7 +107,9 @@ def _open_local(
     t2: datetime.date | None,
     crs: str | None,
     s1_units: Literal["dB", "linear"],
+    s1_calibrated: bool,
     s2_scale: float,
+    bands: tuple[str, ...] | None,
     card: ModelCard,
 ) -> Scene:
     stack = open_stack(path, s1_units=s1_units, s2_scale=s2_scale)
@@ -87,7 +123,8 @@ def _open_local(
         notes: tuple[str, ...] = (f"the stack was warped to {crs}, bilinear",)
     else:
         area, notes = _area_on(stack_geobox(stack), path, aoi, manifest_of(stack))
-    require_channels(stack, pols=card.config.pols, bands=card.config.bands)
+    made = bands_made(bands, card.config, held=[str(band) for band in stack["s2_t1"].band.values])
+    require_channels(stack, pols=card.config.needed_pols, bands=Channels.of(card, made).bands)
     if abs(area.geobox.resolution.x - card.resolution) > 0.01 * card.resolution:
         notes += (
             f"the stack's pixels are {area.geobox.resolution.x:g} m, the weights were trained at {card.resolution:g} m",
@@ -95,6 +132,7 @@ def _open_local(
     if "s2_t2" in stack and "clear_t2" not in stack:
         notes += ("s2_t2 has no clear-sky score (clear_t2), so nothing of it is taken as observed",)
     manifest = manifest_of(stack)
+    calibrated = s1_calibrated and bool(stack.attrs.get("s1_calibrated", True))
     if (pulled := manifest_in(manifest)).get("source") == "gee":
         notes += tuple(map(str, pulled.get("notes", ())))
     dates = []
@@ -103,7 +141,7 @@ def _open_local(
             raise RequestError(f"the stack {path} does not say its {name}: give --{name} as YYYY-MM-DD")
         dates.append(date or datetime.date.fromisoformat(manifest[name]))
     check_dates(*dates)
-    return Scene(stack, area, dates[0], dates[1], notes)
+    return Scene(stack, area, dates[0], dates[1], notes, calibrated, made)
 
 
 def _area_on(grid: GeoBox, path: Path, aoi: str | None, manifest: Mapping[str, Any]) -> tuple[Area, tuple[str, ...]]:

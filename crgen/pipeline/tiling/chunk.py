@@ -89,6 +89,8 @@ class Run:
         polygon: if given, pixels whose centre lies outside become nodata.
         predictor: the generator.
         grid: the output cut into chunks.
+        made: places of the bands of the result among those read.
+        needed_pols: how many polarisations, the first ones, must be present.
         generate_all: leave observations of t2 out of the result (the generator still sees them).
         clear_threshold: clear-sky score from which a pixel counts as clear.
         on_inputs: called with each chunk read and its own pixels of every variable of the Stack.
@@ -100,6 +102,8 @@ class Run:
     polygon: BaseGeometry | None
     predictor: Predictor
     grid: ChunkGrid
+    made: list[int]
+    needed_pols: int
     generate_all: bool
     clear_threshold: float
     on_inputs: Callable[[Chunk, dict[str, Array]], Any] = lambda chunk, inputs: None
@@ -142,7 +146,8 @@ class Run:
         data = self.reader.read(margin, ("s2_t2", "clear_t2"))
         share = observed_share(seen_clear(data["s2_t2"], data["clear_t2"], self.clear_threshold))
         if (share == 1).any():
-            data |= self.reader.read(margin, ("s1_t1", "s2_t1", "s1_t2"))
+            names = ("s1_t1", "s2_t1", "s1_t2", "clear_t1")
+            data |= self.reader.read(margin, [name for name in names if name in self.reader])
         else:
             data |= dict.fromkeys(("s1_t1", "s2_t1", "s1_t2"), data["s2_t2"])
         inputs = self._inputs(footprint, at, data, share, share == 1)
@@ -163,6 +168,7 @@ class Run:
             s2_t1=data["s2_t1"][..., *at],
             s1_t2=data["s1_t2"][..., *at],
             s2_t2=s2_t2[..., *at],
+            clear_t1=data["clear_t1"][at] if "clear_t1" in data else np.full(footprint.shape, np.nan, np.float32),
             wanted=wanted[at],
         )
 
@@ -214,7 +220,7 @@ class Run:
         margin = footprint.grow(FEATHER)
         data = self.reader.read(margin)
         s1_t1, s2_t1, s1_t2 = data["s1_t1"], data["s2_t1"], data["s1_t2"]
-        radar_t2, optical_t1 = present(s1_t2), present(s2_t1)
+        radar_t2, optical_t1 = present(s1_t2[: self.needed_pols]), present(s2_t1)
         inside = self._inside(margin)
         if "s2_t2" in data and "clear_t2" in data:
             observed = data["s2_t2"]
@@ -228,17 +234,18 @@ class Run:
         inputs = self._inputs(footprint, footprint.slices(margin), data, observed_part, wanted)
         staged = self.predictor.stage(inputs, chunk.windows, self.lent() if self.lends else None)
         own = chunk.box.slices(margin)
-        tally = Tally(windows=len(staged.places), inside=int(inside[own].sum()), bands=len(s2_t1))
-        for name, array in (("s1_t1", s1_t1), ("s2_t1", s2_t1), ("s1_t2", s1_t2)):
+        tally = Tally(windows=len(staged.places), inside=int(inside[own].sum()), bands=len(self.made))
+        radar = s1_t1[: self.needed_pols], s1_t2[: self.needed_pols]
+        for name, array in (("s1_t1", radar[0]), ("s2_t1", s2_t1), ("s1_t2", radar[1])):
             tally.missing[name] = int((inside & ~present(array))[own].sum())
         known = Own(
-            observed=observed[..., *own],
+            observed=observed[self.made][..., *own],
             share=share[own],
             radar_t2=radar_t2[own],
             optical_t1=optical_t1[own],
             inside=inside[own],
-            truth=data["truth_t2"][..., *own] if "truth_t2" in data else None,
-            copy=s2_t1[..., *own] if "truth_t2" in data else None,
+            truth=data["truth_t2"][self.made][..., *own] if "truth_t2" in data else None,
+            copy=s2_t1[self.made][..., *own] if "truth_t2" in data else None,
             tally=tally,
         )
         return Prepared(staged, known, self.on_inputs(chunk, {n: array[..., *own] for n, array in data.items()}))

@@ -48,6 +48,8 @@ class WindowInputs:
     s1_t2: Array
     s2_t2: Array
     """Reflectance at t2 where it was seen clear, NaN elsewhere."""
+    clear_t1: Array
+    """Clear-sky score at t1, ``(y, x)``."""
     wanted: NDArray[np.bool_]
     """Pixels that need a generated value, ``(y, x)``: windows without any are skipped."""
 
@@ -60,7 +62,8 @@ class Staged(NamedTuple):
 
     box: Box
     tensors: tuple[torch.Tensor, ...]
-    """``s1_t1``, ``s2_t1``, ``s1_t2``, ``s2_t2`` over ``box``; in pinned memory where the device is a GPU."""
+    """``s1_t1``, ``s2_t1``, ``s1_t2``, ``s2_t2``, ``clear_t1`` over ``box``, with the channels of the generator; in
+    pinned memory where the device is a GPU."""
     places: Places
     """Windows with a wanted pixel."""
     skipped: int
@@ -75,8 +78,11 @@ class Predictor:
     Args:
         model: the generator and its card.
         device: where the generator is.
+        opened: the bands that are read, in order; the generator's others are missing.
+        made: the bands of the result.
         batch: windows computed at once, :func:`batch_on` if not given.
         precision: what to compute in, see :mod:`crgen.model.device`; decides the result too.
+        calibrated: whether the radar is in true dB.
         on_windows: called with the number of windows just computed or found to need no work.
     """
 
@@ -84,11 +90,18 @@ class Predictor:
         self,
         model: LoadedModel,
         device: str,
+        opened: tuple[str, ...],
+        made: tuple[str, ...],
         batch: int | None = None,
         precision: str = "float32",
+        calibrated: bool = True,
         on_windows: Callable[[int], None] = lambda count: None,
     ) -> None:
         self.model, self.device, self.precision, self.on_windows = model, device, precision, on_windows
+        bands = model.card.config.bands
+        self.opened, self.calibrated = opened, calibrated
+        self._opened = [bands.index(band) for band in opened]
+        self._made = [bands.index(band) for band in made]
         self.batch = batch or batch_on(device, model.card.window)
         self.lattice = Lattice(model.card.window)
         self._weights = torch.from_numpy(self.lattice.weights).to(device)
@@ -97,7 +110,7 @@ class Predictor:
     @property
     def planes(self) -> int:
         """Integers summed at each pixel."""
-        return len(self.model.card.config.bands)
+        return len(self._made)
 
     @property
     def evidence_size(self) -> int:
@@ -110,11 +123,26 @@ class Predictor:
         places = {(r, c): Box(r, r + side, c, c + side).slices(inputs.box) for r, c in windows}
         wanted = {origin: place for origin, place in places.items() if inputs.wanted[place].any()}
         borrowed = torch.from_numpy(lent.at(list(wanted))) if lent is not None and wanted else None
-        arrays = (inputs.s1_t1, inputs.s2_t1, inputs.s1_t2, inputs.s2_t2) if wanted else ()
-        tensors = (torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
+        tensors: Iterator[torch.Tensor] = iter(())
+        if wanted:
+            s2_t1, s2_t2 = self._all_bands(inputs.s2_t1), self._all_bands(inputs.s2_t2)
+            s1_t1, s1_t2 = self._all_pols(inputs.s1_t1), self._all_pols(inputs.s1_t2)
+            arrays = (s1_t1, s2_t1, s1_t2, s2_t2, inputs.clear_t1[None])
+            tensors = (torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
         if self.device.startswith("cuda"):
             tensors = (tensor.pin_memory() for tensor in tensors)
         return Staged(inputs.box, tuple(tensors), list(wanted.values()), len(places) - len(wanted), borrowed)
+
+    def _all_bands(self, image: Array) -> Array:
+        """Return the generator's bands of an image, missing but for those that were read."""
+        whole = np.full((len(self.model.card.config.bands), *image.shape[1:]), np.nan, np.float32)
+        whole[self._opened] = image
+        return whole
+
+    def _all_pols(self, image: Array) -> Array:
+        """Return the generator's polarisations of an image; its last ones may be missing."""
+        lacking = len(self.model.card.config.pols) - len(image)
+        return np.pad(image, ((0, lacking), (0, 0), (0, 0)), constant_values=np.nan) if lacking else image
 
     def predict(self, staged: Staged) -> NDArray[np.int64]:
         """Return the weighted sum of the windows' digital numbers over the staged box, ``(plane, y, x)``.
@@ -159,8 +187,14 @@ class Predictor:
         def compute(some: range) -> torch.Tensor:
             padded = [*some] + [some[-1]] * (self.batch - len(some))
             windows = [torch.stack([x[..., *places[i]] for i in padded]) for x in inputs]
+            extra = {
+                "clear_t1": windows.pop(),
+                "calibrated": torch.full((self.batch,), self.calibrated).to(self.device),
+            }
+            if lent is not None:
+                extra["lent"] = lent[padded]
             with torch.inference_mode(), computing_in(self.precision, self.device):
-                return function(*windows) if lent is None else function(*windows, lent[padded])
+                return function(*windows, **extra)
 
         def compute_alone(some: range) -> torch.Tensor:
             torch.set_num_threads(1)
@@ -187,8 +221,8 @@ class Predictor:
         finally:
             torch.set_num_threads(cores)
 
-    def _digital_numbers(self, *inputs: torch.Tensor) -> torch.Tensor:
+    def _digital_numbers(self, *inputs: torch.Tensor, **more: torch.Tensor) -> torch.Tensor:
         """Return a batch of windows as integers, ``(batch, plane, y, x)``."""
-        reflectance = self.model.generator(*inputs).reflectance.float()
+        reflectance = self.model.generator(*inputs, **more).reflectance[:, self._made].float()
         dn: torch.Tensor = (reflectance * REFLECTANCE_SCALE).round().clamp(1, MAX_DN)
         return dn.to(torch.int64)

@@ -1,7 +1,8 @@
 """Series of dates of one ordinary place, all bands and both polarisations: what changes where nothing is flooded.
 
 The sets and their licences are those of :mod:`crgen.training.data.worldcereal` and
-:mod:`crgen.training.data.biomassters`, and Hesbaye, Belgium, 20 monthly composites of 1 × 1 km (repository WorldCereal/presto-worldcereal).
+:mod:`crgen.training.data.biomassters`, and Hesbaye, Belgium, 20 monthly composites of 1 × 1 km (repository
+WorldCereal/presto-worldcereal).
 """
 
 from __future__ import annotations

@@ -58,6 +58,6 @@ class TerraMind:
                 raise DamagedPatch(f"{path} is missing or damaged ({error}); fetch it again") from None
         s1 = images[0][self._pols]
         s2 = arranged(images[1] * np.float32(1e-4), BANDS, self.bands)
-        clear = np.isfinite(s2).any(0, keepdims=True)
+        clear = np.asarray(np.isfinite(s2).any(0, keepdims=True), dtype=bool)
         # Snow: its shadows look like water.
         return Sample(s1, s2, s1, s2, clear, name, name, clear, snow=bool(np.nanmedian(images[1][1]) > 3000))
