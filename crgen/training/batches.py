@@ -118,7 +118,7 @@ def cut(sample: Batch, side: int, rng: torch.Generator) -> Batch:
         *values, clear = window
         window = [*(F.pad(v, beyond, value=torch.nan) for v in values), F.pad(clear, beyond, value=False)]
     turned = dihedral(window, int(torch.randint(8, (1,), generator=rng)))
-    return Batch(*turned, calibrated=calibrated, snow=snow)
+    return Batch._make([*turned, calibrated, snow])
 
 
 def batches(steps: Steps, first: int, workers: int, *, pin: bool) -> Iterator[Step | TrainingError]:
