@@ -159,11 +159,22 @@ def backward(batch: Batch, share: float, rng: torch.Generator) -> Batch:
 
     s1_t1, s1_t2 = swapped(batch.s1_t1, batch.s1_t2)
     s2_t1, target = swapped(batch.s2_t1, batch.target)
+    water_t1, water_t2 = swapped(batch.water_t1, batch.water_t2)
     clear_t1 = torch.where(turn, batch.clear.float(), batch.clear_t1)
     clear = torch.where(turn, batch.clear_t1 == 1, batch.clear)
     flooded = torch.where(turn, torch.nan, batch.flooded)
-    return batch._replace(
-        s1_t1=s1_t1, s2_t1=s2_t1, s1_t2=s1_t2, target=target, clear_t1=clear_t1, clear=clear, flooded=flooded
+    return Batch(
+        s1_t1,
+        s2_t1,
+        s1_t2,
+        target,
+        clear_t1,
+        flooded,
+        water_t1,
+        water_t2,
+        clear,
+        batch.calibrated,
+        batch.labelled,
     )
 
 
@@ -200,11 +211,13 @@ def vary_radar(s1_t1: Tensor, s1_t2: Tensor, calibrated: Tensor, rng: torch.Gene
 
 
 def water_labels(batch: Batch, bands: tuple[str, ...]) -> list[Tensor]:
-    """Return the labels of water at t1 and t2; where snow may lie, what looks like water is unknown."""
-    snow = batch.snow[:, None, None, None]
-    pairs = (batch.s2_t1, torch.nan_to_num(batch.clear_t1, nan=1.0) == 1), (batch.target, batch.clear)
-    labels = [water_label(image, bands, clear) for image, clear in pairs]
-    return [torch.where(snow & (label == 1), torch.nan, label) for label in labels]
+    """Return the labels of water at t1 and t2: those that were given, else those of the images."""
+    given = batch.labelled[:, None, None, None]
+    clear_t1 = torch.nan_to_num(batch.clear_t1, nan=1.0) == 1
+    return [
+        torch.where(given, batch.water_t1, water_label(batch.s2_t1, bands, clear_t1)),
+        torch.where(given, batch.water_t2, water_label(batch.target, bands, batch.clear)),
+    ]
 
 
 def vary(

@@ -111,14 +111,14 @@ def cut(sample: Batch, side: int, rng: torch.Generator) -> Batch:
     height, width = sample.target.shape[-2:]
     y = int(torch.randint(max(height - side, 0) + 1, (1,), generator=rng))
     x = int(torch.randint(max(width - side, 0) + 1, (1,), generator=rng))
-    *images, calibrated, snow = sample
+    *images, calibrated, labelled = sample
     window = [a[..., y : y + side, x : x + side] for a in images]
     beyond = (0, max(side - width, 0), 0, max(side - height, 0))
     if any(beyond):
         *values, clear = window
         window = [*(F.pad(v, beyond, value=torch.nan) for v in values), F.pad(clear, beyond, value=False)]
     turned = dihedral(window, int(torch.randint(8, (1,), generator=rng)))
-    return Batch._make([*turned, calibrated, snow])
+    return Batch._make([*turned, calibrated, labelled])
 
 
 def batches(steps: Steps, first: int, workers: int, *, pin: bool) -> Iterator[Step | TrainingError]:

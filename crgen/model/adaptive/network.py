@@ -4,7 +4,7 @@ As the paper does, it fuses radar and optical of t1 first (stems, DownUp), then 
 (FusionAttention) on the way into a Swin tower, and decodes with skips. It departs where users need more:
 
 - **Water has an output of its own.** The image is ``(1 - p) · land + p · water``, with p the probability of water at
-  t2: what optical images tell (t1, the seen part of t2) moves ``land`` only.
+  t2, told by the window's own images alone: what the scene's regression, other windows or the past know moves ``land``.
 - **It sees levels.** Stems see radar standardised by window, blind to gain and offset; one small, bounded branch adds
   calibrated backscatter in dB, where the source has it.
 - **It trusts t1 as far as t1 deserves.** DownUp tells per pixel how far S2 at t1 shows the ground, and makes what it
@@ -103,7 +103,7 @@ class AdaptiveGenerator(Generator):
         self.scene = SceneRidge(len(shared), B, learn_mean=True, shared=shared.float())
         with torch.no_grad():
             self.scene.start[2 + 2 * p : 2 + 2 * p + B] = torch.eye(B)
-        self.stem_t2 = stem(2 * p + 2 * B + 2 + len(NEAR) * (B + 1), s)
+        self.stem_t2 = stem(2 * p + B + 1, s)
         self.down_t1 = nn.Sequential(down(s, w), Residual(w))
         self.down_t2 = nn.Sequential(down(s, w), Residual(w))
         self.fusion = FusionAttention(w, config.attention_axis)
@@ -118,7 +118,10 @@ class AdaptiveGenerator(Generator):
         self.join_4 = join(2 * w, w)
         self.up_2 = up(w, s)
         self.join_2 = join(3 * s, fine)
-        self.head = nn.Sequential(convolution(fine, 4 * (1 + 3 + 2 * B + B)), nn.PixelShuffle(2))
+        self.head_water = nn.Sequential(convolution(fine, 4 * (1 + B)), nn.PixelShuffle(2))
+        self.stem_scene = stem(2 * B + 2 + len(NEAR) * (B + 1), s)
+        self.join_scene = join(fine + s, fine)
+        self.head_land = nn.Sequential(convolution(fine, 4 * (3 + 2 * B)), nn.PixelShuffle(2))
         self.doubt = nn.Sequential(nn.Conv2d(B + 2 + len(NEAR), 16, 1), nn.SiLU(), biased(nn.Conv2d(16, B, 1), -1.0))
         self.spectrum = Spectrum(config.bands)
         nn.init.zeros_(self.light.weight)
@@ -160,17 +163,8 @@ class AdaptiveGenerator(Generator):
         r1, r2 = self.radar(s1_t1, calibrated), self.radar(s1_t2, calibrated)
         o2, seen = self.centred(s2_t2)
         t1 = self.ground(r1, r2, s2_t1, clear_t1)
-        scene = self.scene(t1.features, o2, seen, lent)
-        spread = scene.spread(t1.features).clamp(max=4)
-
         told = seen if told is None else seen * told
-        left = (o2 - scene.image) * told
-        near = []
-        for side in NEAR:
-            density = local_sum(told, side)
-            near += [local_sum(left, side) / (density + 0.02), density]
-        t2 = self.stem_t2(torch.cat([r2.standardised, r2.here, scene.image, left, told, spread, *near], 1))
-        t2 = t2 + self.level(r2.level)
+        t2 = self.stem_t2(torch.cat([r2.standardised, r2.here, o2 * told, told], 1)) + self.level(r2.level)
         y = self.extended(self.fusion(self.down_t1(t1.y), self.down_t2(t2)))
         scale_8, scale_16, scale_32 = self.tower(y)
         gain, offset = self.light(scale_32.mean((2, 3)))[..., None, None].float().split(B, 1)
@@ -178,13 +172,22 @@ class AdaptiveGenerator(Generator):
         x = self.join_8(torch.cat([self.up_8(x), scale_8], 1))
         x = self.join_4(torch.cat([self.up_4(x), y], 1))
         x = self.join_2(torch.cat([self.up_2(x), t1.y, t2], 1))
-        water, choice, made, colour, doubt = self.head(x).float().split([1, 3, B, B, B], 1)
+        water, colour = self.head_water(x).float().split([1, B], 1)
+        p = water.sigmoid()
+        colour = 2 * colour.sigmoid() - 1  # water reflects from 0 to 2 · CENTRE
 
+        scene = self.scene(t1.features, o2, seen, lent)
+        spread = scene.spread(t1.features).clamp(max=4)
+        left = (o2 - scene.image) * told
+        near = []
+        for side in NEAR:
+            density = local_sum(told, side)
+            near += [local_sum(left, side) / (density + 0.02), density]
+        x = self.join_scene(torch.cat([x, self.stem_scene(torch.cat([scene.image, left, told, spread, *near], 1))], 1))
+        choice, made, doubt = self.head_land(x).float().split([3, B, B], 1)
         kept, estimated, own = choice.softmax(1).split(1, 1)
         again = gain.tanh().exp() * (t1.clean + 1) - 1 + offset.tanh()  # S2 at t1 under the light of t2
         land = kept * again + estimated * scene.image + own * made
-        p = water.sigmoid()
-        colour = 2 * colour.sigmoid() - 1  # water reflects from 0 to 2 · CENTRE
         known = [doubt, (spread + 1e-4).log(), t1.shown, *near[1::2]]
         deviation = SPREAD * F.softplus(self.doubt(torch.cat(known, 1)).float())
 

@@ -40,8 +40,9 @@ class Sample(NamedTuple):
     """Where t2 is flooded, ``(1, y, x)``, if that is known."""
     s1_calibrated: bool = True
     """Whether backscatter is in true dB; else its level means nothing."""
-    snow: bool = False
-    """Whether snow may lie at either date: its shadows look like water."""
+    water: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+    """Labels of water at t1 and t2, ``(1, y, x)`` each: 1 water, 0 dry, NaN unknown; None to take those of the images
+    (:func:`crgen.model.water.water_label`)."""
 
 
 class PatchDataset(Protocol):
@@ -150,11 +151,14 @@ class Batch(NamedTuple):
     """How much of the ground S2 at t1 shows, 0 (cloud) to 1, float32; NaN where that is unknown."""
     flooded: Tensor
     """1 where t2 is flooded, else 0, float32; NaN where that is unknown."""
+    water_t1: Tensor
+    """1 water, 0 dry, NaN unknown or not given."""
+    water_t2: Tensor
     clear: Tensor
     calibrated: Tensor
     """Whether backscatter is in true dB, ``(batch,)``."""
-    snow: Tensor
-    """Whether snow may lie, ``(batch,)``."""
+    labelled: Tensor
+    """Whether the labels of water are given, ``(batch,)``."""
 
 
 def collate(samples: list[Sample]) -> Batch:
@@ -167,6 +171,9 @@ def collate(samples: list[Sample]) -> Batch:
         unknown = np.full(samples[0].clear.shape, np.nan, np.float32)
         return stacked([unknown if mask is None else mask.astype(np.float32) for mask in masks])
 
+    def labels(images: list[NDArray[np.float32] | None]) -> Tensor:
+        return stacked([np.full(samples[0].clear.shape, np.nan, np.float32) if a is None else a for a in images])
+
     return Batch(
         stacked([s.s1_t1 for s in samples]),
         stacked([s.s2_t1 for s in samples]),
@@ -174,7 +181,9 @@ def collate(samples: list[Sample]) -> Batch:
         stacked([s.target for s in samples]),
         known([s.clear_t1 for s in samples]),
         known([s.flooded for s in samples]),
+        labels([s.water and s.water[0] for s in samples]),
+        labels([s.water and s.water[1] for s in samples]),
         stacked([s.clear for s in samples]),
         torch.tensor([s.s1_calibrated for s in samples]),
-        torch.tensor([s.snow for s in samples]),
+        torch.tensor([s.water is not None for s in samples]),
     )

@@ -20,16 +20,19 @@ from pydantic import validate_call
 from scipy import ndimage
 
 from crgen.errors import TrainingError
+from crgen.model.water import water_label
 from crgen.training.data import biomassters, worldcereal
 from crgen.training.data.channels import Several, arranged, positions
 from crgen.training.data.dataset import Sample
-from crgen.training.data.worldcereal import Date
+from crgen.training.data.worldcereal import Array, Date
 
 POLS = ("VV", "VH")
 BANDS = ("B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B11", "B12")
+RADIOMETRY = "series: backscatter in dB, reflectance = DN / 10,000 (Sentinel-2 L2A)"
 MONTHS_20 = "WC-INPUTS_belgium_good_2020-08-01_2022-03-31.nc"
 
-RADIOMETRY = "series: backscatter in dB, reflectance = DN / 10,000 (Sentinel-2 L2A)"
+MONTHS_20_CLOUDY = ("2021-11-01", "2022-01-01", "2022-02-01")
+"""Composites that are cloud or haze to the eye: clear nowhere."""
 
 GROUND = {
     "belgium_dates": "belgium site",
@@ -49,8 +52,11 @@ HELD_OUT = {
     "finland_288afc34": (("2020-10-01", "2020-10-31"), ("2021-03-01", "2021-03-31"), ("2021-07-01", "2021-07-31")),
 }
 """First and last days between which dates are held out of training, as targets and as inputs."""
-SNOW = {"finland_0060c0a5": (11, 12, 1, 2, 3, 4), "finland_288afc34": (11, 12, 1, 2, 3, 4)}
-"""Months in which snow may lie."""
+CLEAR_MONTHS = {"0060c0a5": (1, 2, 4, 5, 6, 7, 8, 9, 10), "288afc34": (1, 3, 4, 5, 7, 8, 9, 10, 11)}
+"""Months of Finland's chips, from 0 (September), that are free of cloud to the eye. Their cloud probability takes shade
+and snow for cloud and misses cloud shadow, so it is not used: other months are clear nowhere."""
+LOW_SUN = {"finland_0060c0a5": (11, 1, 2, 3), "finland_288afc34": (10, 12, 1, 2)}
+"""Months of the year with snow, ice or long shadows, where :func:`crgen.model.water.water_label` is wrong in places."""
 
 
 class Series:
@@ -79,12 +85,16 @@ class Series:
         self.pols, self.bands = pols, bands
         self._pols = positions(pols, POLS, "a series")
         self.pairs: list[tuple[str, Date, Date]] = []
+        self._water: dict[tuple[str, np.datetime64], Array] = {}
         for place in places or tuple(GROUND):
-            for a, b in combinations(series(place, root), 2):
+            dates = series(place, root)
+            days = [(place, date.day) for date in dates]
+            self._water |= dict(zip(days, water_labels(place, dates), strict=True))
+            for a, b in combinations(dates, 2):
                 if not 8 <= (b.day - a.day) / np.timedelta64(1, "D") <= 70 or b.clear.mean() < min_clear:
                     continue
                 if part == "all" or (
-                    _held_out(place, b) == (part == "held out") and not (part == "train" and _held_out(place, a))
+                    held_out(place, b) == (part == "held out") and not (part == "train" and held_out(place, a))
                 ):
                     self.pairs.append((place, a, b))
         if not self.pairs:
@@ -99,7 +109,6 @@ class Series:
 
     def __getitem__(self, index: int) -> Sample:
         place, a, b = self.pairs[index]
-        snow = any(date.day.astype("datetime64[M]").astype(int) % 12 + 1 in SNOW.get(place, ()) for date in (a, b))
         return Sample(
             s1_t1=a.s1[self._pols],
             s2_t1=arranged(a.s2, BANDS, self.bands),
@@ -109,11 +118,12 @@ class Series:
             name=f"{place} {str(a.day)[:10]}→{str(b.day)[:10]}",
             event=GROUND[place],
             clear_t1=a.clear[None],
-            snow=snow,
+            water=(self._water[place, a.day][None], self._water[place, b.day][None]),
         )
 
 
-def _held_out(place: str, date: Date) -> bool:
+def held_out(place: str, date: Date) -> bool:
+    """Return whether a date of a series is held out of training."""
     day = date.day.astype("datetime64[D]")
     return any(np.datetime64(first) <= day <= np.datetime64(last) for first, last in HELD_OUT[place])
 
@@ -150,7 +160,35 @@ def series(place: str, root: Path) -> list[Date]:
     raise TrainingError(f"there is no series '{place}'; choose from {', '.join(GROUND)}")
 
 
-def _all_bands(s2: worldcereal.Array, bands: tuple[str, ...]) -> worldcereal.Array:
+def low_sun(place: str, date: Date) -> bool:
+    """Return whether snow, ice or long shadows mislead the label of water, see :data:`LOW_SUN`."""
+    return int(date.day.astype("datetime64[M]").astype(int) % 12 + 1) in LOW_SUN.get(place, ())
+
+
+def water_labels(place: str, dates: list[Date]) -> list[Array]:
+    """Return each date's label of water, ``(y, x)``: 1 water, 0 dry, NaN unknown.
+
+    As :func:`crgen.model.water.water_label`, and under snow, ice and low sun by what the other dates of the place say:
+    dry where it always was dry, snow or not; water where the label says so and it always was water; else unknown.
+    """
+    labels = [
+        water_label(torch.from_numpy(date.s2)[None], BANDS, torch.from_numpy(date.clear)[None, None])[0, 0].numpy()
+        for date in dates
+    ]
+    misled = [low_sun(place, date) for date in dates]
+    if not any(misled):
+        return labels
+    good = np.stack([label for label, bad in zip(labels, misled, strict=True) if not bad])
+    water, dry = (good == 1).sum(0), (good == 0).sum(0)
+    always_dry, always_water = (water == 0) & (dry >= 3), (dry == 0) & (water >= 3)
+    for at, date in enumerate(dates):
+        if misled[at]:
+            known = np.where(always_water & (labels[at] == 1), np.float32(1), np.float32(np.nan))
+            labels[at] = np.where(always_dry & date.clear, np.float32(0), known)
+    return labels
+
+
+def _all_bands(s2: Array, bands: tuple[str, ...]) -> Array:
     """Return the planes of :data:`BANDS`, NaN where a set lacks one."""
     whole = np.full((len(BANDS), *s2.shape[1:]), np.nan, np.float32)
     whole[[BANDS.index(band) for band in bands]] = s2
@@ -165,7 +203,7 @@ def _read_20months(path: Path) -> Iterator[Date]:
         raise TrainingError(f"'{path}' is missing or damaged ({str(error).splitlines()[0]})") from None
     bands = worldcereal.MONTHS_BANDS
 
-    def planes(names: tuple[str, ...], at: int) -> worldcereal.Array:
+    def planes(names: tuple[str, ...], at: int) -> Array:
         stored = np.stack([images[name].values[at] for name in names]).astype(np.int64) & 0xFFFF
         return np.where(stored == worldcereal.NODATA, np.nan, stored).astype(np.float32)
 
@@ -176,6 +214,7 @@ def _read_20months(path: Path) -> Iterator[Date]:
         s2 = planes(bands, at) * np.float32(1e-4)
         # As for the other WorldCereal imagery: bright pixels are cloud, and so is what lies within 3 px.
         unclear = ~np.isfinite(s2).all(0) | (s2[bands.index("B2")] > worldcereal.BRIGHT_BLUE)
+        unclear |= str(day)[:10] in MONTHS_20_CLOUDY
         clear = ~ndimage.binary_dilation(unclear, iterations=3)
         yield Date(day, s1.astype(np.float32), _all_bands(s2, bands), clear)
 
@@ -184,15 +223,15 @@ def _read_finland(folder: Path, chip: str) -> Iterator[Date]:
     pairs = biomassters.BioMassters(folder, POLS, BANDS, chips=(chip,), max_cloud=1.0, max_gap=11)
     start = min(first for _, first, _ in pairs.pairs)
 
-    def date(month: int, s1: worldcereal.Array, s2: worldcereal.Array, clear: np.ndarray) -> Date:
-        day = np.datetime64("2020-09", "M") + month
-        return Date((day.astype("datetime64[D]") + 14).astype("datetime64[ns]"), s1, s2, clear[0])
+    def date(month: int, s1: Array, s2: Array) -> Date:
+        day = (np.datetime64("2020-09", "M") + month).astype("datetime64[D]") + 14
+        clear = np.asarray(np.isfinite(s2).all(0) & (month in CLEAR_MONTHS.get(chip, range(12))), bool)
+        return Date(day.astype("datetime64[ns]"), s1, s2, clear)
 
     for index, (_, first, then) in enumerate(pairs.pairs):
         if first != start:
             continue
         sample = pairs[index]
         if index == 0:
-            assert sample.clear_t1 is not None
-            yield date(first, sample.s1_t1, sample.s2_t1, sample.clear_t1)
-        yield date(then, sample.s1_t2, sample.target, sample.clear)
+            yield date(first, sample.s1_t1, sample.s2_t1)
+        yield date(then, sample.s1_t2, sample.target)

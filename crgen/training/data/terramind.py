@@ -11,15 +11,19 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
+import torch
 from pydantic import validate_call
 from rasterio.errors import RasterioError
 
 from crgen.errors import TrainingError
+from crgen.model.water import water_label
 from crgen.training.data.channels import arranged, positions
 from crgen.training.data.dataset import DamagedPatch, Sample
 
 POLS = ("VV", "VH")
 BANDS = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B11", "B12")
+SNOWY = 3000
+"""Median of B2 as stored from which a place lies under snow."""
 RADIOMETRY = "TerraMind: backscatter (RTC) in dB, reflectance = DN / 10,000"
 
 
@@ -59,5 +63,7 @@ class TerraMind:
         s1 = images[0][self._pols]
         s2 = arranged(images[1] * np.float32(1e-4), BANDS, self.bands)
         clear = np.asarray(np.isfinite(s2).any(0, keepdims=True), dtype=bool)
-        # Snow: its shadows look like water.
-        return Sample(s1, s2, s1, s2, clear, name, name, clear, snow=bool(np.nanmedian(images[1][1]) > 3000))
+        water = water_label(torch.from_numpy(s2)[None], self.bands)[0].numpy()
+        if np.nanmedian(images[1][1]) > SNOWY:  # its shadows look like water
+            water = np.where(water == 1, np.float32(np.nan), water)
+        return Sample(s1, s2, s1, s2, clear, name, name, clear, water=(water, water))
