@@ -29,10 +29,13 @@ class Processes:
 
     def average(self, tensors: Iterable[Tensor]) -> None:
         """Replace each tensor by its mean over all processes."""
-        if self.count > 1:
-            for tensor in tensors:
-                dist.all_reduce(tensor)
-                tensor /= self.count
+        held = list(tensors)
+        if self.count > 1 and held:
+            flat = torch.cat([tensor.reshape(-1) for tensor in held])  # one message: each has its delay
+            dist.all_reduce(flat)
+            flat /= self.count
+            for tensor, mean in zip(held, flat.split([tensor.numel() for tensor in held]), strict=True):
+                tensor.copy_(mean.view_as(tensor))
 
     def average_gradients(self, module: nn.Module) -> None:
         """Average the gradients of a module's parameters."""
