@@ -88,6 +88,13 @@ def test_every_pixel_is_looked_at_from_the_same_orbit_at_both_dates(service: Ear
             assert abs(off[where].mean()) < 0.005, (name, orbit)
 
 
+def test_the_radar_of_a_map_four_days_after_the_peak_is_of_the_pass_after_it(service: EarthEngineServer) -> None:
+    acquired = open_area(aoi="114.05,34.70,114.06,34.71", t2=datetime.date(2021, 7, 24))
+    scenes = acquired.manifest.scenes
+    assert {(s.relative_orbit, s.time.date().isoformat()) for s in scenes["s1_t2"]} == {(40, "2021-07-27")}
+    assert {(s.relative_orbit, s.time.date().isoformat()) for s in scenes["s1_t1"]} == {(40, "2021-07-15")}
+
+
 def test_what_was_fetched_is_not_asked_for_again(service: EarthEngineServer) -> None:
     first = open_area().stack.compute()
     count = len(service.tiles)
