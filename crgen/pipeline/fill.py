@@ -22,6 +22,7 @@ from crgen.pipeline.product import describe, picture
 from crgen.pipeline.repeat import repeated
 from crgen.pipeline.request import FillRequest, parse_date
 from crgen.pipeline.result import Result, errors, notes_on
+from crgen.pipeline.scene import radar_line
 from crgen.pipeline.scratch import scratch_of
 from crgen.pipeline.splice import splice
 from crgen.pipeline.stack import manifest_of
@@ -122,7 +123,8 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
         finished.append((item, paths.item))
         scratch.announce(finished)
         publish(finished)
-    return Result(paths, tally, notes, time.perf_counter() - start, len(done))
+    radar = radar_line(scene.days, scene.t1, scene.t2)
+    return Result(paths, tally, notes, time.perf_counter() - start, len(done), radar)
 
 
 def drift_of(precision: Precision) -> dict[str, Any]:

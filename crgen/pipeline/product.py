@@ -16,7 +16,7 @@ from crgen.pipeline.cog import RasterProfile
 from crgen.pipeline.files import partial_name
 from crgen.pipeline.predict import REFLECTANCE_SCALE
 from crgen.pipeline.quality import COLOURS, LABELS, Quality
-from crgen.pipeline.scene import Scene
+from crgen.pipeline.scene import Scene, radar_days
 from crgen.pipeline.stac import ProductFile, build_item, write_item
 from crgen.pipeline.stack import manifest_of
 from crgen.pipeline.tally import Tally
@@ -159,6 +159,7 @@ def describe(
         settings=settings,
         counts={quality: tally.pixels[quality] for quality in Quality},
         created=created,
+        radar=radar_days(scene.days),
     )
     item.properties["crgen:missing"] = {name: count for name, count in tally.missing.items() if count}
     if error is not None:
