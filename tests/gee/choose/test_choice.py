@@ -131,6 +131,53 @@ def test_a_pass_midway_between_the_dates_serves_neither() -> None:
     assert {c.why for c in choice.candidates} == {"as near to t2, or nearer", "as near to t1, or nearer"}
 
 
+#: What Sentinel-1A flew over Zhengzhou in 2021: relative orbit and days.
+FLOWN = {
+    113: (date(2021, 7, 8), date(2021, 7, 20), date(2021, 8, 1)),
+    40: (date(2021, 7, 3), date(2021, 7, 15), date(2021, 7, 27)),
+}
+
+
+def radar_days(t1: date, t2: date, *assets: Asset) -> tuple[date, date]:
+    """The days of the radar on top, for a map of ``t2``."""
+    wanted = (Wanted("t1", t1, mapped=False), Wanted("t2", t2, mapped=True))
+    held = assets or tuple(radar(day, orbit) for orbit, days in FLOWN.items() for day in days)
+    choice = choose(Catalogue(held), AREA, wanted, pols=POLS, bands=BANDS, rules=Rules())
+    return tuple(choice.manifest.scenes[name][0].time.date() for name in ("s1_t1", "s1_t2"))
+
+
+@pytest.mark.parametrize(
+    ("t2", "days"),
+    [
+        # Orbit 113 has fewer days in sum (2 and 4) than 40 (5 and 3), but passed on the day of the peak.
+        (date(2021, 7, 24), (date(2021, 7, 15), date(2021, 7, 27))),
+        (date(2021, 7, 23), (date(2021, 7, 8), date(2021, 7, 20))),
+        (date(2021, 7, 22), (date(2021, 7, 8), date(2021, 7, 20))),
+        (date(2021, 7, 27), (date(2021, 7, 15), date(2021, 7, 27))),
+    ],
+)
+def test_the_radar_of_the_map_is_of_the_pass_nearest_to_its_date(t2: date, days: tuple[date, date]) -> None:
+    assert radar_days(T1, t2) == days
+
+
+def test_of_passes_as_near_the_one_after_the_date_to_map_is_taken_then_the_nearer_to_t1_then_the_wider() -> None:
+    def passes(orbit: int, before: int, apart: int, east: float = 1.1, hour: int = 10) -> list[Asset]:
+        return [
+            radar(T1 - timedelta(before), orbit, -0.1, east, hour=hour),
+            radar(T2 + timedelta(apart), orbit, -0.1, east),
+        ]
+
+    def first(*assets: Asset) -> int:
+        return chosen(*assets).manifest.scenes["s1_t2"][0].relative_orbit
+
+    assert first(*passes(7, 0, -2), *passes(40, 5, 2)) == 40, "after t2, though further from t1"
+    assert first(*passes(7, 5, 2), *passes(40, 3, 2)) == 40, "nearer to t1"
+    assert first(*passes(7, 3, 2, 0.9), *passes(40, 3, 2)) == 40, "covers more"
+    assert first(*passes(7, 0, -1), *passes(40, 5, 2)) == 7, "nearer to t2, though ahead of it"
+    same_orbit = [radar(T1, 40), radar(T2 - timedelta(3), 40), radar(T2 + timedelta(3), 40)]
+    assert taken(chosen(*same_orbit), "s1_t2") == [same_orbit[2].id]
+
+
 def test_orbits_are_combined_nearest_on_top_where_one_swath_is_not_enough() -> None:
     near = [radar(d, 40, -0.1, 0.6) for d in (T1, T2)]
     far = [radar(d + timedelta(2), 113, 0.4, 1.1) for d in (T1, T2)]

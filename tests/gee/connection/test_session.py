@@ -171,6 +171,16 @@ def test_another_library_may_initialise_the_client_anew(service: EarthEngineServ
     assert second.in_charge
 
 
+@pytest.mark.parametrize("name", ["data._get_state", "deprecation.deprecated_assets", "deprecation.DeprecatedAsset"])
+def test_a_client_that_lacks_an_internal_name_is_told_as_such(
+    service: EarthEngineServer, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.delattr(f"ee.{name}")
+    told = rf"earthengine-api \d.* '{name.rsplit('.')[-1]}'.*install 1\.6\.12 or later"
+    with pytest.raises(SourceError, match=told):
+        connect(Settings.from_environment())
+
+
 def test_a_dead_endpoint_is_told_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EE_PROJECT_ID", "p")
     with pytest.raises(SourceError, match=r"can 127\.0\.0\.1:9 be reached from here\? 'crgen doctor'"):

@@ -195,6 +195,8 @@ def test_bands_carry_what_turns_stored_values_into_reflectance(tmp_path):
 
 def test_item_says_what_was_generated_and_how_to_repeat_it(tmp_path):
     properties = read_back(item_of(product(tmp_path)), tmp_path)["properties"]
+    assert properties["title"] == "Cloud-free Sentinel-2 reflectance of 2021-07-22", "radar of unknown days"
+    assert "backscatter of 2021-07-10 and 2021-07-22" in properties["processing:lineage"]
     assert "25.0 % of the valid pixels were observed" in properties["processing:lineage"]
     assert properties["datetime"] is None
     assert properties["start_datetime"] == "2021-07-22T00:00:00Z"
