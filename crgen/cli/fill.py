@@ -89,6 +89,7 @@ def fill(
     from crgen.pipeline.request import FillRequest, parse_bands, parse_date
     from crgen.pipeline.run.plan import plan
     from crgen.pipeline.source.earthengine import EarthEngine
+    from crgen.pipeline.source.imagery import radar_line
     from crgen.pipeline.tiling.quality import LABELS, Quality
 
     asked: dict[str, Any] = {
@@ -139,6 +140,7 @@ def fill(
         rows = {
             "area": f"{work.scene.area.name}, {work.scene.area.geobox.crs}",
             "pixels": f"{width} × {height} = {work.pixels:,}",
+            **({"radar": radar} if (radar := radar_line(work.scene.days, work.scene.t1, work.scene.t2)) else {}),
             "chunks": f"{down * across:,} of up to {work.grid.chunk} × {work.grid.chunk} px",
             "windows": f"{work.grid.window_count:,} of {work.model.card.window} × {work.model.card.window} px",
             "memory": f"about {size_text(work.memory)} for imagery, {work.workers} workers",
@@ -168,6 +170,8 @@ def fill(
     for quality in Quality:
         if share := result.tally.pixels[quality] / total:
             console.print(f"{LABELS[quality]:26} {100 * share:5.1f} %", highlight=False)
+    if result.radar:
+        console.print(f"{'radar':26} {result.radar}", highlight=False, markup=False)
     if result.error is not None:
         for name, scores in result.error.items():
             text = ", ".join(f"{metric} {value:.4g}" for metric, value in scores.items())

@@ -109,10 +109,14 @@ def pull(
 
 def _tell(plan) -> None:  # type: ignore[no-untyped-def]
     """Print coverage by variable, and what a person should know."""
-    manifest = plan.acquired.manifest
+    from crgen.pipeline.source.imagery import radar_line
+
+    manifest, dates = plan.acquired.manifest, plan.acquired.manifest.dates
     for name, share in manifest.coverage.items():
         days = ", ".join(dict.fromkeys(scene.time.date().isoformat() for scene in manifest.scenes.get(name, ())))
         text = f"{100 * share:.1f} % of the area  {days}" if share else "none"
         console.print(f"{name:8} {text}", highlight=False, markup=False)
+    if text := radar_line(manifest.days, dates["t1"], dates["t2"]):
+        console.print(f"radar    {text}", highlight=False, markup=False)
     for text in (*plan.acquired.area.notes, *manifest.notes):
         note(text)

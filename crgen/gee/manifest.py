@@ -117,6 +117,11 @@ class Manifest(_Frozen):
     expressions: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of the serialised image that pixels were computed from, by variable."""
 
+    @property
+    def days(self) -> dict[str, list[date]]:
+        """Days of acquisition (UTC) by variable, in order."""
+        return {name: sorted({scene.time.date() for scene in chosen}) for name, chosen in self.scenes.items()}
+
     def passes(self, variable: str) -> Iterator[tuple[Scene, ...]]:
         """Yield the scenes of each pass, the one on top first."""
         orbits = dict.fromkeys((scene.platform, scene.orbit) for scene in self.scenes[variable])

@@ -21,6 +21,7 @@ from crgen.gee.manifest import Manifest, Scene
 OPTICAL = (0.0, 4000.0)
 RADAR = (-25.0, 0.0)
 """Digital numbers and dB that are drawn black and white."""
+SENSORS = {"s1": "radar", "s2": "optical"}
 COLOURS = {"s1_t1": "#1b6ca8", "s1_t2": "#5aa9e6", "s2_t1": "#d1495b", "s2_t2": "#f29e4c"}
 
 
@@ -64,15 +65,14 @@ def preview(source: Manifest | Product | str | Path, *, settings: Settings | Non
     area = Geometry(manifest.area.polygon, manifest.area.crs).to_crs("EPSG:4326", resolution=1000).geom
     west, south, east, north = area.bounds
     shown = make(center=((south + north) / 2, (west + east) / 2), zoom=10, ee_initialize=False)
-    dates = manifest.dates
     for date in ("t1", "t2"):
-        radar = layer(f"s1_{date}", f"radar {date}, {dates[date]}")
+        radar = layer(f"s1_{date}", _label(f"s1_{date}", manifest))
         radar.visible = False
         shown.add(radar)
-    left = layer("s2_t1", f"optical t1, {dates['t1']}")
+    left = layer("s2_t1", _label("s2_t1", manifest))
     right, label = _right(raster, manifest, layer)
     shown.add(ipyleaflet.SplitMapControl(left_layer=left, right_layer=right))
-    for text, place in ((f"t1, {dates['t1']}", "bottomleft"), (label, "bottomright")):
+    for text, place in ((f"t1, {manifest.dates['t1']}", "bottomleft"), (label, "bottomright")):
         shown.add_html(f"<b>{text}</b>", position=place)
     for name, scenes in manifest.scenes.items():
         shown.add(_outline(scenes, name))
@@ -98,9 +98,17 @@ def _right(raster: Path | None, manifest: Manifest, layer: Any) -> tuple[Any, st
     if raster is not None and find_spec("localtileserver"):
         return _raster(raster, manifest), f"result, {day}"
     missing = "" if raster is None else f"<br>{raster.name} is not shown: it needs pip install 'crgen[notebook]'"
-    if "s2_t2" in manifest.scenes:
-        return layer("s2_t2", f"optical t2, {day}"), f"optical t2, {day}{missing}"
-    return layer("s1_t2", f"radar t2, {day}"), f"radar t2, {day}{missing}"
+    name = "s2_t2" if "s2_t2" in manifest.scenes else "s1_t2"
+    label = _label(name, manifest)
+    return layer(name, label), f"{label}{missing}"
+
+
+def _label(name: str, manifest: Manifest) -> str:
+    """Return what a variable shows and when it was acquired; the date asked for is said where it is another."""
+    sensor, date = name.split("_")
+    asked, acquired = manifest.dates[date], manifest.days[name]
+    days = str(asked) if acquired == [asked] else f"{', '.join(map(str, acquired))} for {asked}"
+    return f"{SENSORS[sensor]} {date}, {days}"
 
 
 def _raster(path: Path, manifest: Manifest) -> Any:

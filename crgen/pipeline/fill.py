@@ -24,6 +24,7 @@ from crgen.pipeline.run.parts import PartStore
 from crgen.pipeline.run.plan import plan, settings_of
 from crgen.pipeline.run.scratch import scratch_of
 from crgen.pipeline.source.earthengine import EarthEngine
+from crgen.pipeline.source.imagery import radar_line
 from crgen.pipeline.source.stack import manifest_of
 from crgen.pipeline.tiling.lending import cells
 
@@ -122,7 +123,8 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
         finished.append((item, paths.item))
         scratch.announce(finished)
         publish(finished)
-    return Result(paths, tally, notes, time.perf_counter() - start, len(done))
+    radar = radar_line(scene.days, scene.t1, scene.t2)
+    return Result(paths, tally, notes, time.perf_counter() - start, len(done), radar)
 
 
 def drift_of(precision: Precision) -> dict[str, Any]:

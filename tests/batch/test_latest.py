@@ -48,14 +48,14 @@ def test_a_new_acquisition_makes_one_new_product(write, acquired_until, environm
     assert row["reason"] == "no Sentinel-1 acquisition covers the area in the 45 days up to 2021-06-20"
     today = acquired_until("2021-07-19")
     assert in_process(path, **environment, **today).counts == {"done": 1}
-    assert days(path) == [("2021-07-06", "2021-07-18")]
+    assert days(path) == [("2021-07-03", "2021-07-15")]
     asked = len(service.tiles)
     assert asked
     assert in_process(path, **environment, **today).counts == {"nothing": 1}
     assert len(service.tiles) == asked
     today = acquired_until("2021-07-22")
     assert in_process(path, **environment, **today).counts == {"done": 1}
-    assert days(path) == [("2021-07-06", "2021-07-18"), ("2021-07-09", "2021-07-21")]
+    assert days(path) == [("2021-07-03", "2021-07-15"), ("2021-07-08", "2021-07-20")]
     assert in_process(path, **environment, **today).counts == {"nothing": 1}
     assert len(list(tmp_path.glob("products/zhengzhou/*.json"))) == 2
 
@@ -77,11 +77,11 @@ def test_before_the_event_nothing_of_it_is_seen(write, acquired_until, environme
     path = write(rules, source="gee", aoi=AREA)
     today = acquired_until("2021-07-19")
     assert in_process(path, **environment, **today).counts == {"waiting": 1}
-    reason = "no Sentinel-1 acquisition since the event (2021-07-20): the latest is of 2021-07-18"
+    reason = "no Sentinel-1 acquisition since the event (2021-07-20): the latest is of 2021-07-15"
     assert state_of(path).jobs()["zhengzhou"]["reason"] == reason
     today = acquired_until("2021-07-22")
     assert in_process(path, **environment, **today).counts == {"done": 1}
-    assert days(path) == [("2021-07-13", "2021-07-21")]
+    assert days(path) == [("2021-07-13", "2021-07-20")]
     [run] = state_of(path).runs()
     scenes = run["manifest"]["scenes"]
     assert all(scene["time"] < "2021-07-20" for scene in scenes["s1_t1"] + scenes["s2_t1"])

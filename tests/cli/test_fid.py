@@ -1,7 +1,7 @@
 """`crgen evaluate --fid`: one more column of the scores, by a network that the user brings."""
 
-from tests.model.test_fid import write_network
-from tests.pipeline.noise import write_ombria
+from tests.training.noise import write_ombria
+from tests.training.score.test_fid import write_network
 
 
 def test_fid_stands_beside_the_scores_of_every_method(crgen, here, tiny_weights, monkeypatch):

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 from tests.cli.conftest import COMMAND
-from tests.pipeline.noise import write_ombria
+from tests.training.noise import write_ombria
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--no-python", "--nproc-per-node", "2", "--")
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.cli.conftest import COMMAND, files_in
-from tests.pipeline.noise import write_ombria
+from tests.training.noise import write_ombria
 
 TINY = ("--preset", "tiny", "--batch", "2", "--crop", "32")
 

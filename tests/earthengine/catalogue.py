@@ -1,11 +1,12 @@
 """The synthetic catalogue: scenes with the metadata of the real ones, and pixels from ``ground``.
 
-Around Zhengzhou and across 114°E in July 2021, a few later years, and Beira in the southern UTM zone 36:
+Around Zhengzhou and across 114°E in July 2021, a few earlier and later years, and Beira in the southern UTM zone 36:
 
-- Sentinel-1: three ascending tracks (142, 113, 40 from west to east) and a descending one (47), platforms A and B,
-  and C in 2025. Four slices of each pass abut along the track. The slices of track 113 meet inside
-  ``examples/zhengzhou.geojson``. Track 40 lies in UTM 50, the others in UTM 49. Along the swath's edges lies border
-  noise below -30 dB. ``sentinel1.GAP`` is missing from track 113 on 2021-07-09 though the footprint covers it.
+- Sentinel-1: three ascending tracks (142, 113, 40 from west to east) and a descending one (47), on the days on which
+  Sentinel-1A passed in 2021; over Beira (track 6) B too, and C in 2025. Four slices of each pass abut along the track.
+  The slices of track 113 meet inside ``examples/zhengzhou.geojson``. Track 40 lies in UTM 50, the others in UTM 49.
+  Along the swath's edges of 2017 lies border noise below -30 dB. Around ``ground.LAKE``, which is calm water, pixels
+  have speckle and noise. ``sentinel1.GAP`` is missing from track 113 on 2021-07-08 though the footprint covers it.
   Decoys on 2021-07-10: HH+HV, VV alone, EW, and IW at 40 m.
 - Sentinel-2: tiles of UTM 49 and 50 that overlap, relative orbits 124 and 24 whose swaths end inside tiles, duplicates
   on 2021-07-09 (the older generation is 0.03 too bright), QA60 masked between 2022-01-25 and 2024-02-28.

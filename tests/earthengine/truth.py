@@ -46,7 +46,8 @@ def native(image: str, band: str, column: Array, row: Array) -> Array:
     x, y = transform * (column + 0.5, row + 0.5)
     lon, lat = project(crs, "EPSG:4326", x, y)
     within = (column >= 0) & (row >= 0) & (column < size[0]) & (row < size[1])
-    values = (_radar if image.startswith(catalogue.S1) else _optical)(image, band, lon, lat)
+    radar = image.startswith(catalogue.S1)
+    values = _radar(image, band, lon, lat, x, y) if radar else _optical(image, band, lon, lat)
     return np.where(within, values, np.nan)
 
 
@@ -66,12 +67,15 @@ def bilinear(image: str, band: str, crs: str, transform: Affine, shape: tuple[in
     return _warp(stored, own_crs, own, crs, transform, shape)
 
 
-def bilinear_or_nearest(image: str, band: str, crs: str, transform: Affine, shape: tuple[int, int]) -> Array:
-    """Bilinear where all four neighbours are valid, the nearest pixel elsewhere."""
+def bilinear_or_nearest(
+    image: str, band: str, crs: str, transform: Affine, shape: tuple[int, int], floor: float = -np.inf
+) -> Array:
+    """Bilinear where all four neighbours are valid, the nearest pixel elsewhere; stored pixels raised to ``floor``."""
     stored, own_crs, own = _window(image, band, crs, transform, shape)
+    stored = np.maximum(stored, floor)
     valid = _warp(np.isfinite(stored).astype(float), own_crs, own, crs, transform, shape)
     smooth = _warp(stored, own_crs, own, crs, transform, shape)
-    return np.where(valid > 0.99, smooth, nearest(image, band, crs, transform, shape))
+    return np.where(valid > 0.99, smooth, np.maximum(nearest(image, band, crs, transform, shape), floor))
 
 
 def _window(image: str, band: str, crs: str, transform: Affine, shape: tuple[int, int]) -> tuple[Array, str, Affine]:
@@ -143,16 +147,17 @@ def _across_and_along(track: Any, lon: Array, lat: Array) -> tuple[Array, Array]
     return turned.real, turned.imag
 
 
-def _radar(image: str, band: str, lon: Array, lat: Array) -> Array:
+def _radar(image: str, band: str, lon: Array, lat: Array, x: Array, y: Array) -> Array:
     properties = catalogue.images()[image].properties
     relative, number = properties["relativeOrbitNumber_start"], properties["sliceNumber"] - 3
     time = _time(properties["system:time_start"]) - timedelta(seconds=25 * (number + 2))
     across, along = _across_and_along(sentinel1.TRACKS[relative], lon, lat)
-    values = ground.backscatter(lon, lat, band, time)
-    values = np.where(np.abs(across) > 124_400.0, -40.0, values)
+    values = ground.measured(lon, lat, x, y, band, time)
+    if time.year < 2018:
+        values = np.where(np.abs(across) > 124_400.0, -40.0, values)
     values = np.where(np.abs(across) < 125_000.0, values, np.nan)
     values = np.where((along >= 170_000.0 * number) & (along < 170_000.0 * (number + 1)), values, np.nan)
-    if relative == 113 and time.date().isoformat() == "2021-07-09":
+    if relative == 113 and time.date().isoformat() == "2021-07-08":
         values = np.where((lon >= 114.02) & (lon < 114.04) & (lat >= 34.60) & (lat < 34.62), np.nan, values)
     return values
 

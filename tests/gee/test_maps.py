@@ -22,13 +22,14 @@ def test_a_manifest_becomes_a_map_with_a_split(service: EarthEngineServer) -> No
     shown = crgen.gee.preview(manifest)
     assert shown is not crgen.gee.preview(manifest), "the name stays a function after its first use"
     (split,) = (c for c in shown.controls if isinstance(c, ipyleaflet.SplitMapControl))
-    assert split.left_layer.name == "optical t1, 2021-07-10"
-    assert split.right_layer.name == "optical t2, 2021-07-22"
+    assert split.left_layer.name == "optical t1, 2021-07-09 for 2021-07-10"
+    assert split.right_layer.name == "optical t2, 2021-07-21 for 2021-07-22"
     for side in (split.left_layer, split.right_layer):
         assert "/maps/" in side.url
         assert "{z}/{x}/{y}" in side.url
     layers = layers_of(shown)
-    assert {"radar t1, 2021-07-10", "radar t2, 2021-07-22", "footprints of s1_t1", manifest.area.name} <= set(layers)
+    radar = {"radar t1, 2021-07-08 for 2021-07-10", "radar t2, 2021-07-20 for 2021-07-22"}
+    assert radar | {"footprints of s1_t1", manifest.area.name} <= set(layers)
     south, west = layers[manifest.area.name].data["geometry"]["coordinates"][0][0][::-1]
     assert (round(west, 1), round(south, 1)) == (113.6, 34.7)
     assert not service.tiles, "drawing a map computes nothing yet"
@@ -41,7 +42,7 @@ def test_without_an_optical_image_of_t2_the_radar_is_on_the_right(service: Earth
     radar = {name: scenes for name, scenes in manifest.scenes.items() if name != "s2_t2"}
     shown = crgen.gee.preview(manifest.model_copy(update={"scenes": radar}))
     (split,) = (c for c in shown.controls if isinstance(c, ipyleaflet.SplitMapControl))
-    assert split.right_layer.name == "radar t2, 2021-07-22"
+    assert split.right_layer.name == "radar t2, 2021-07-20 for 2021-07-22"
 
 
 def test_a_product_without_the_notebook_extra_says_so(service: EarthEngineServer, tmp_path: Path, monkeypatch) -> None:

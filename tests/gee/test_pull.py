@@ -17,6 +17,7 @@ from crgen.cli.console import table
 from crgen.gee.fetch.export import ExportState
 from crgen.gee.fetch.images import layers
 from crgen.gee.fetch.tile import Tile, grid_of, read_tile
+from crgen.pipeline.picture import quicklook
 from crgen.pipeline.source.stack import manifest_of
 from tests.cli.conftest import COMMAND, crgen, files_in, here  # noqa: F401
 from tests.earthengine import faults
@@ -72,6 +73,38 @@ def test_a_product_says_how_to_make_it_again_and_that_makes_the_same_bytes(
     settings = item["properties"]["crgen:settings"]
     assert again["properties"]["crgen:settings"] == {**settings, "aoi": None}, "the manifest holds the area"
     assert again["geometry"] == item["geometry"]
+
+
+def test_both_radar_days_are_said_printed_drawn_and_in_the_title(
+    service: EarthEngineServer,
+    crgen,  # noqa: F811
+    here: Path,  # noqa: F811
+    tiny_weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn: list[str] = []
+    draw = quicklook.draw_quicklook
+
+    def spy(path: Path, **what) -> Path:
+        drawn.extend(panel.title for panel in what["panels"])
+        return draw(path, **what)
+
+    monkeypatch.setattr(quicklook, "draw_quicklook", spy)
+    asked = ("--aoi", "114.050,34.700,114.053,34.703", "--t1", "2021-07-10", "--t2", "2021-07-24")
+    asked = (*asked, "--weights", tiny_weights)
+    said = "of 2021-07-15 for t1 (2021-07-10), of 2021-07-27 for t2 (2021-07-24)"
+    for words in (("pull", "--out", "s.zarr"), ("fill", "--dry-run"), ("fill", "--out", "map.tif")):
+        outcome = crgen(words[0], *asked, *words[1:])
+        assert outcome.code == 0, outcome.err
+        assert [line.split(maxsplit=1)[1] for line in outcome.out.splitlines() if line.startswith("radar ")] == [said]
+    outcome = crgen("fill", "--source", "s.zarr", "--weights", tiny_weights, "--out", "offline.tif")
+    assert said in outcome.out
+    for name in ("map", "offline"):
+        has = json.loads(Path(f"{name}.json").read_text())["properties"]
+        assert has["title"].endswith("of 2021-07-24, radar of 2021-07-15 (t1) and 2021-07-27 (t2)")
+        assert "from Sentinel-1 backscatter of 2021-07-15 and 2021-07-27" in has["processing:lineage"]
+    assert drawn.count("t1 radar, 15 Jul 2021 for 10 Jul 2021") == 2
+    assert drawn.count("t2 radar, 27 Jul 2021 for 24 Jul 2021") == 2
 
 
 def test_a_dry_run_counts_and_writes_nothing(service: EarthEngineServer, crgen, here: Path) -> None:  # noqa: F811

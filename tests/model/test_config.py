@@ -10,8 +10,7 @@ from crgen.errors import RequestError
 from crgen.model.build import build_generator
 from crgen.model.config import PRESETS, preset
 from crgen.training.score.cost import operations, parameters
-
-from .scenes import BANDS12
+from tests.model.scenes import BANDS12
 
 
 def test_preset_paper_has_the_parameters_and_the_cost_the_paper_reports() -> None:

@@ -8,8 +8,7 @@ import torch
 from crgen.model.build import build_generator
 from crgen.model.config import preset
 from crgen.model.generator import Generator, standardise
-
-from .scenes import BANDS12, TINY_PAPER, Inputs, inputs, trained
+from tests.model.scenes import BANDS12, TINY_PAPER, Inputs, inputs, trained
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,11 @@ Days are UTC. A pass is all scenes of one absolute orbit of one satellite over t
 nearest to, at most ``search_days`` away; one midway between two dates serves neither.
 
 **Radar.** Geometry must not masquerade as change, so every date gets the same ordered list of relative orbits (and
-directions): of each orbit the pass nearest to each date. Orbits come in order of days apart, summed over the dates,
-then of coverage; one is taken while it adds at least ``WORTHWHILE`` of the area at every date, then whatever closes
-gaps. The first lies on top. A pass with VV alone comes after all others, and only for weights that need no more.
+directions): of each orbit the pass nearest to each date. Orbits come in order of their days from the date to map,
+because a flood rises and falls within days; of two passes as near, the one after that date comes first, as it has seen
+what happened until then. Then come days from the other dates, then coverage. An orbit is taken while it adds at least
+``WORTHWHILE`` of the area at every date, then whatever closes gaps. The first lies on top. A pass with VV alone comes
+after all others, and only for weights that need no more.
 
 **Optical, t1.** Passes come in order of cost: days apart, plus a day for every 10 % of cloud over the area, or in the
 whole scenes where no more is known. They are taken alike, and the cheapest lies on top: the generator bears cloud, but
@@ -21,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
+from typing import Any
 
 import shapely
 from shapely.geometry.base import BaseGeometry
@@ -122,7 +125,7 @@ def choose(
     optical = passes_over(catalogue.optical, outline, area.crs, bands, reach)
     by_date = {w.name: _near(radar, f"s1_{w.name}", w, wanted, rules.search_days) for w in wanted}
     candidates += [c for found in by_date.values() for c in found]
-    taken |= _take_orbits(by_date, outline)
+    taken |= _take_orbits(by_date, wanted, outline)
     for w in wanted:
         found = _near(optical, f"s2_{w.name}", w, wanted, rules.search_days)
         candidates += found
@@ -155,10 +158,41 @@ def could_serve(
     return [asset for candidate in near if candidate.fits for asset in candidate.overpass.scenes]
 
 
-def nearness(candidate: Candidate) -> tuple[int, int, float]:
-    """Return what radar passes are ordered by: both polarisations before one, then days apart, then coverage."""
-    single = int(not {"VV", "VH"} <= set(candidate.overpass.first.bands))
-    return single, candidate.days_apart, -candidate.overpass.coverage
+def nearness(candidate: Candidate, w: Wanted) -> tuple[bool, int, bool, float]:
+    """Return what an orbit's passes near a date are ordered by.
+
+    Both polarisations come before one, then fewer days apart, then, at a date to map, after it, then more coverage.
+    """
+    return _single(candidate), candidate.days_apart, _ahead(candidate, w), -candidate.overpass.coverage
+
+
+def orbit_order(row: Sequence[Candidate], wanted: Sequence[Wanted]) -> tuple[Any, ...]:
+    """Return what orbits are ordered by: as their passes, the days from dates to map before those from the others.
+
+    Args:
+        row: the pass of one orbit for each date.
+        wanted: the dates.
+    """
+    dated = list(zip(row, wanted, strict=True))
+    first = row[-1].overpass.first
+    return (
+        sum(map(_single, row)),
+        [(c.days_apart, _ahead(c, w)) for c, w in dated if w.mapped],
+        sum(c.days_apart for c, w in dated if not w.mapped),
+        -sum(c.overpass.coverage for c in row),
+        first.time,
+        first.id,
+    )
+
+
+def _single(candidate: Candidate) -> bool:
+    """Whether a radar pass lacks a polarisation."""
+    return not {"VV", "VH"} <= set(candidate.overpass.first.bands)
+
+
+def _ahead(candidate: Candidate, w: Wanted) -> bool:
+    """Whether a pass lies ahead of a date to map."""
+    return w.mapped and candidate.overpass.first.day < w.day
 
 
 def cost(candidate: Candidate) -> tuple[float, int, float, str]:
@@ -187,14 +221,16 @@ def _near(passes: Iterable[Pass], variable: str, w: Wanted, wanted: Sequence[Wan
     return found
 
 
-def _take_orbits(by_date: Mapping[str, list[Candidate]], outline: BaseGeometry) -> dict[str, list[Candidate]]:
+def _take_orbits(
+    by_date: Mapping[str, list[Candidate]], wanted: Sequence[Wanted], outline: BaseGeometry
+) -> dict[str, list[Candidate]]:
     """Take the same relative orbits for every date; return the passes of each variable, the first on top."""
     nearest: dict[tuple[int, str], dict[str, Candidate]] = {}
-    for name, found in by_date.items():
-        for c in sorted((c for c in found if not c.why), key=nearness):
-            held = nearest.setdefault(c.overpass.orbit, {}).setdefault(name, c)
+    for w in wanted:
+        for c in sorted((c for c in by_date[w.name] if not c.why), key=lambda c: nearness(c, w)):
+            held = nearest.setdefault(c.overpass.orbit, {}).setdefault(w.name, c)
             if held is not c:
-                alone = nearness(c)[0] > nearness(held)[0]
+                alone = _single(c) and not _single(held)
                 c.why = "VV alone; another pass of its orbit has both" if alone else "a pass of its orbit is nearer"
     complete = []
     for passes in nearest.values():
@@ -203,7 +239,7 @@ def _take_orbits(by_date: Mapping[str, list[Candidate]], outline: BaseGeometry) 
                 c.why = f"its orbit has no pass near {', '.join(absent)}"
         else:
             complete.append([passes[name] for name in by_date])
-    complete.sort(key=lambda row: [sum(parts) for parts in zip(*(nearness(c) for c in row), strict=True)])
+    complete.sort(key=lambda row: orbit_order(row, wanted))
     order = _worthwhile([[c.overpass.shape for c in row] for row in complete], outline)
     for i, row in enumerate(complete):
         for c in row:

@@ -12,10 +12,11 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from crgen.errors import CrgenError, RequestError
+from crgen.errors import CrgenError, RequestError, SourceError
 from crgen.gee.connection.credentials import find_account, find_project
 from crgen.gee.connection.faults import Fault, explain
 from crgen.gee.connection.limit import Gate
@@ -89,6 +90,8 @@ class Session:
     """
 
     def __init__(self, settings: Settings) -> None:
+        skip_deprecations()
+        client_transport()
         self.settings = settings
         account = find_account(settings.credentials, google=settings.is_google)
         self.origin = account.origin
@@ -145,9 +148,7 @@ class Session:
     @property
     def in_charge(self) -> bool:
         """Whether the client still sends through this session: another library may have initialised it anew."""
-        import ee
-
-        return ee.data._get_state().http_transport is self.transport  # there is no public way to ask
+        return client_transport() is self.transport
 
     def _count_retry(self, fault: Fault) -> None:
         with self._retry_lock:
@@ -156,11 +157,46 @@ class Session:
     def _initialise(self, credentials: Any) -> None:
         import ee
 
-        # Initialize would fetch a catalogue of deprecated assets, without a timeout.
-        ee.deprecation.deprecated_assets.setdefault("", ee.deprecation.DeprecatedAsset("", None, None, None))
         ee.data.setMaxRetries(0)
         ee.Initialize(credentials, url=self.settings.url, project=self.project, http_transport=self.transport)
         ee.data.setDefaultWorkloadTag(WORKLOAD)
+
+
+def client_transport() -> Any:
+    """Return what the ``ee`` client sends through; None before it is initialised.
+
+    There is no public way to ask: ``ee.data._get_state`` exists from earthengine-api 1.6.12 on.
+
+    Raises:
+        SourceError: if this version of the client does not have it.
+    """
+    import ee
+
+    try:
+        return ee.data._get_state().http_transport
+    except AttributeError as error:
+        raise _unknown_client(error) from None
+
+
+def skip_deprecations() -> None:
+    """Keep ``ee.Initialize`` from fetching a catalogue of deprecated assets, which it does without a timeout.
+
+    Raises:
+        SourceError: if this version of the client does not hold it where it is looked for.
+    """
+    import ee
+
+    try:
+        ee.deprecation.deprecated_assets.setdefault("", ee.deprecation.DeprecatedAsset("", None, None, None))
+    except (AttributeError, TypeError) as error:
+        raise _unknown_client(error) from None
+
+
+def _unknown_client(error: Exception) -> SourceError:
+    return SourceError(
+        f"earthengine-api {version('earthengine-api')} is not as crgen knows it ({error}): install 1.6.12 or later or, "
+        "if it is later, the version in crgen's constraints.txt"
+    )
 
 
 _current: tuple[int, Settings, Session] | None = None

@@ -1,10 +1,16 @@
 """Earth Engine images of frozen scenes: one expression per variable, computed by the service.
 
 Every image ends with a band ``valid`` (1 or 0), because NPY carries no mask and a masked pixel would arrive as 0. All
-bands of a scene share one mask, so that no pixel takes its bands, or its clear-sky score, from different scenes.
+bands of an optical scene share one mask, so that no pixel takes its bands, or its clear-sky score, from different
+scenes. Polarisations keep masks of their own: where only one is there, the other arrives as ``NO_SIGNAL``.
 
 Resampling is bilinear, and counts only where all of a pixel's weight is valid: how the service weighs masked neighbours
 is not documented. Radar scenes of one pass meet without overlap, so there the nearest pixel closes the seam.
+
+Radar is clamped from below (``FLOOR``), never masked by its value inside a scene. Over calm water thermal noise, which
+the processor subtracts, outweighs the signal in many single pixels (speckle of 4.4 looks): they hold −30 dB or far less
+and are measurements all the same. Border noise, on the other hand, lies along the edges of scenes from before IPF 2.90
+alone, and only there a low value means that nothing was measured.
 """
 
 from __future__ import annotations
@@ -12,16 +18,25 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 
 from crgen.gee.manifest import SCORE_BAND, Manifest, Scene
 
-BORDER = -30.0
-"""Backscatter of VV in dB below which a pixel is border noise: calm water reaches −28 dB, VH less than −30 dB."""
+FLOOR = {"VV": -30.0, "VH": -35.0}
+"""Backscatter in dB that lower values are raised to, or near the edge of an old scene count as border noise: below the
+noise floor (−22 to −30 dB) differences say nothing about the ground."""
+NO_BORDER_NOISE_FROM = date(2018, 3, 13)
+"""IPF 2.90 masks border noise itself. The day decides, because later products do not all state their version."""
+BORDER = 5000.0
+"""Metres from the footprint's edge within which border noise is looked for: 500 pixels, as ESA's SNAP does."""
+NO_SIGNAL = -99.0
+"""Stands for a polarisation that is missing where another is there, in dB: far below ``FLOOR``, so never measured."""
 VALID, CLEAR = "valid", "clear"
 NO_SCORE = -1.0
 WHOLE = 0.99
@@ -69,7 +84,8 @@ class Layer:
         valid = tile[VALID] == 1
         planes = np.full((self.channels, *tile.shape), np.nan, np.float32)
         for plane, (name, dtype) in zip(planes, self.bands[:-1], strict=True):
-            keep = valid & (tile[name] >= 0) if name == CLEAR else valid
+            absent = NO_SCORE if name == CLEAR else NO_SIGNAL
+            keep = valid if dtype == "u2" else valid & (tile[name] > absent)
             plane[keep] = tile[name][keep] * SCALE if dtype == "u2" else tile[name][keep]
         return planes
 
@@ -96,7 +112,7 @@ def bands_of(variable: str, manifest: Manifest) -> tuple[tuple[str, str], ...]:
 
 
 def radar_image(scenes: Sequence[Scene], pols: Sequence[str], others: Sequence[Sequence[Scene]] = ()) -> Any:
-    """Return backscatter in dB and ``valid``: border noise masked, scenes mosaicked, the first on top.
+    """Return backscatter in dB and ``valid``: clamped, border noise masked, scenes mosaicked, the first on top.
 
     ``S1_GRD`` comes in dB, thermal noise removed, calibrated and terrain-corrected on a grid of each scene's own;
     resampling is bilinear, so that t1 and t2 lie on each other to a fraction of a pixel.
@@ -111,10 +127,15 @@ def radar_image(scenes: Sequence[Scene], pols: Sequence[str], others: Sequence[S
     """
     import ee
 
+    floor = ee.Image.constant([FLOOR[pol] for pol in pols]).rename(list(pols))
+
     def one(scene: Scene) -> Any:
-        asset = ee.Image(scene.id)
-        nearest = _whole(asset.select(list(pols)).updateMask(asset.select(["VV"]).gte(BORDER)))
-        return _flagged(_whole(nearest.resample("bilinear")).unmask(nearest, False))
+        stored = ee.Image(scene.id).select(list(pols))
+        if scene.time.date() < NO_BORDER_NOISE_FROM:
+            stored = stored.updateMask(stored.gte(floor).Or(_away_from_edge(scene)))
+        # Clamped before it is resampled, or a pixel of −60 dB would darken its neighbours.
+        nearest = _each_whole(stored.max(floor))
+        return _each_whole(nearest.resample("bilinear")).unmask(nearest, False)
 
     def of_orbit(orbit: tuple[int, str]) -> Any:
         image, *elsewhere = (
@@ -123,12 +144,32 @@ def radar_image(scenes: Sequence[Scene], pols: Sequence[str], others: Sequence[S
             if any(scene.geometry == orbit for scene in date)
         )
         for other in elsewhere:
-            image = image.updateMask(other.select([VALID]).mask())
+            image = image.updateMask(other.mask())
         return image
 
     orbits = list(dict.fromkeys(scene.geometry for scene in scenes))
-    image = _mosaic([one(scene) for scene in scenes] if len(orbits) == 1 else [of_orbit(orbit) for orbit in orbits])
+    if len(orbits) == 1:
+        images = [_stacked([one(scene) for scene in scenes])]
+    else:
+        partial = [of_orbit(orbit) for orbit in orbits]
+        # An orbit that lacks a polarisation at a pixel shows there only where no other has all.
+        images = [*(image.updateMask(image.mask().reduce(ee.Reducer.min())) for image in partial), *partial]
+    image = _mosaic([_flagged(_filled(image)) for image in images])
     return image.select(list(pols)).toFloat().addBands(image.select([VALID]).toByte())
+
+
+def _away_from_edge(scene: Scene) -> Any:
+    """Return 1 where a scene's footprint reaches ``BORDER`` further in every direction, 0 elsewhere."""
+    import ee
+
+    footprint = shapely.geometry.shape(scene.footprint)
+    middle = np.array([footprint.centroid.x, footprint.centroid.y])
+    metres = np.array([111_320 * np.cos(np.deg2rad(middle[1])), 110_570.0])
+    inner = shapely.transform(footprint, lambda lonlat: (lonlat - middle) * metres).buffer(-BORDER)
+    if inner.is_empty:
+        return ee.Image.constant(0)
+    inner = shapely.transform(inner, lambda xy: np.round(xy / metres + middle, 5))
+    return ee.Image.constant(1).clip(ee.Geometry(shapely.geometry.mapping(inner), None, False)).unmask(0, False)
 
 
 def optical_image(scenes: Sequence[Scene], bands: Sequence[str]) -> Any:
@@ -161,6 +202,18 @@ def _whole(image: Any) -> Any:
     import ee
 
     return image.updateMask(image.mask().reduce(ee.Reducer.min()).gte(WHOLE))
+
+
+def _each_whole(image: Any) -> Any:
+    """Keep of each band only the pixels at which it is there with all its weight."""
+    return image.updateMask(image.mask().gte(WHOLE))
+
+
+def _filled(image: Any) -> Any:
+    """Put ``NO_SIGNAL`` in bands that are missing where another is there."""
+    import ee
+
+    return image.unmask(NO_SIGNAL, False).updateMask(image.mask().reduce(ee.Reducer.max()))
 
 
 def _flagged(image: Any) -> Any:

@@ -16,7 +16,7 @@ from crgen.pipeline.cog.profile import RasterProfile
 from crgen.pipeline.picture.thumbnail import InputThumbnails
 from crgen.pipeline.product.stac import ProductFile, build_item, write_item
 from crgen.pipeline.source.area import Area
-from crgen.pipeline.source.imagery import Scene
+from crgen.pipeline.source.imagery import Scene, radar_days
 from crgen.pipeline.source.stack import manifest_of
 from crgen.pipeline.tiling.counts import Tally
 from crgen.pipeline.tiling.predict import REFLECTANCE_SCALE
@@ -159,6 +159,7 @@ def describe(
         settings=settings,
         counts={quality: tally.pixels[quality] for quality in Quality},
         created=created,
+        radar=radar_days(scene.days),
     )
     item.properties["crgen:missing"] = {name: count for name, count in tally.missing.items() if count}
     if error is not None:

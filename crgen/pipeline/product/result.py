@@ -25,6 +25,8 @@ class Result:
     seconds: float
     resumed: int = 0
     """Chunks taken over from a run that was stopped."""
+    radar: str = ""
+    """Of which days the radar is, in words; empty where the Stack does not say."""
 
     @property
     def reflectance(self) -> xr.DataArray:

@@ -98,6 +98,7 @@ def build_item(
     settings: Mapping[str, Any],
     counts: Mapping[Quality, int],
     created: datetime,
+    radar: tuple[str, str] | None = None,
 ) -> pystac.Item:
     """Describe a product.
 
@@ -116,6 +117,7 @@ def build_item(
         settings: what the run was asked for.
         counts: pixels by quality class.
         created: when the product was made, with its time zone.
+        radar: the days of the radar of t1 and of t2, where they are known.
 
     Returns:
         The item, its hrefs relative to the folder of the files.
@@ -129,9 +131,10 @@ def build_item(
         start_datetime=datetime.combine(t2, time.min, UTC),
         end_datetime=datetime.combine(t2, time(23, 59, 59), UTC),
         properties={
-            "title": f"Cloud-free Sentinel-2 reflectance of {t2}",
+            "title": f"Cloud-free Sentinel-2 reflectance of {t2}"
+            + (f", radar of {radar[0]} (t1) and {radar[1]} (t2)" if radar else ""),
             "created": pystac.utils.datetime_to_str(created),
-            **_processing(t1, t2, card, counts),
+            **_processing(t1, t2, radar or (str(t1), str(t2)), card, counts),
             "crgen:t1": t1.isoformat(),
             "crgen:t2": t2.isoformat(),
             "crgen:model": {
@@ -189,7 +192,9 @@ def to_lonlat(footprint: Polygon | MultiPolygon, geobox: GeoBox) -> BaseGeometry
     return outline
 
 
-def _processing(t1: date, t2: date, card: Mapping[str, Any], counts: Mapping[Quality, int]) -> dict[str, Any]:
+def _processing(
+    t1: date, t2: date, radar: tuple[str, str], card: Mapping[str, Any], counts: Mapping[Quality, int]
+) -> dict[str, Any]:
     valid = sum(n for quality, n in counts.items() if quality != Quality.NODATA)
     observed = 100 * counts.get(Quality.OBSERVED, 0) / valid if valid else 0.0
     return {
@@ -197,7 +202,7 @@ def _processing(t1: date, t2: date, card: Mapping[str, Any], counts: Mapping[Qua
         "processing:lineage": (
             f"Sentinel-2 surface reflectance of {t2}: {observed:.1f} % of the valid pixels were observed "
             "under a clear sky; the others were generated, or blended with generated ones, by CRGenNet "
-            f"('{card['name']}') from Sentinel-1 backscatter of {t1} and {t2} and Sentinel-2 reflectance "
+            f"('{card['name']}') from Sentinel-1 backscatter of {' and '.join(radar)} and Sentinel-2 reflectance "
             f"of {t1}."
         ),
         "processing:software": {

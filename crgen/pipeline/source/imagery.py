@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import xarray as xr
@@ -42,6 +43,22 @@ class Scene:
             name: sorted({datetime.date.fromisoformat(scene["time"][:10]) for scene in chosen})
             for name, chosen in scenes.items()
         }
+
+
+def radar_days(days: Mapping[str, Sequence[datetime.date]]) -> tuple[str, str] | None:
+    """Return the days of the radar of t1 and of t2, several with commas; None where they are not known.
+
+    Args:
+        days: days of acquisition by variable, in order.
+    """
+    t1, t2 = (", ".join(map(str, days.get(name, ()))) for name in ("s1_t1", "s1_t2"))
+    return (t1, t2) if t1 and t2 else None
+
+
+def radar_line(days: Mapping[str, Sequence[datetime.date]], t1: datetime.date, t2: datetime.date) -> str:
+    """Return what a person is told of the radar's days; empty where they are not known."""
+    known = radar_days(days)
+    return f"of {known[0]} for t1 ({t1}), of {known[1]} for t2 ({t2})" if known else ""
 
 
 def check_dates(t1: datetime.date, t2: datetime.date) -> None:

@@ -1,0 +1,89 @@
+"""Two processes on this machine train one network, as torchrun starts them: by environment variables, over gloo."""
+
+import multiprocessing
+import os
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+
+from crgen.errors import TrainingError
+from crgen.model.build import build_generator
+from crgen.model.config import preset
+from crgen.training.discriminator import build_discriminator
+from crgen.training.processes import Processes, join_processes
+from crgen.training.recipe import Adversary, Recipe
+from crgen.training.train import Trainer
+from tests.training.patches import Patches
+
+ADVERSARY = Adversary(pair="paper", widths=(4, 8, 8))
+RECIPE = Recipe(steps=4, batch=4, crop=32, warmup=0, adversary=ADVERSARY)
+
+
+def train(rank: int, port: int, folder: Path, last: int, spoilt: tuple[int, ...]) -> None:
+    """One of two processes: leaves its networks, or its error."""
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ |= {name: str(value) for name, value in place.items()}
+    torch.set_num_threads(1)
+    processes, device = join_processes("cpu")
+    generator = build_generator(preset("tiny"), rank)  # unlike at first: those of the first process count
+    trainer = Trainer(
+        generator, RECIPE, Patches(spoilt=spoilt if rank else ()), processes=processes, device=device,
+        discriminator=build_discriminator(generator, ADVERSARY, rank), checkpoint=folder / "run.pt", checkpoint_every=2,
+    )  # fmt: skip
+    first = trainer.step
+
+    def stop(step: int, values: dict[str, float]) -> None:
+        if step == last:
+            os._exit(0)
+
+    try:
+        trainer.run(stop)
+    except TrainingError as error:
+        (folder / f"error{rank}").write_text(str(error))
+    torch.save((first, trainer.generator.state_dict()), folder / f"rank{rank}.pt")
+
+
+def together(folder: Path, last: int = 0, spoilt: tuple[int, ...] = ()) -> None:
+    folder.mkdir(exist_ok=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    fork = multiprocessing.get_context("fork")
+    pair = [fork.Process(target=train, args=(rank, port, folder, last, spoilt)) for rank in (0, 1)]
+    for process in pair:
+        process.start()
+    for process in pair:
+        process.join(120)
+        assert process.exitcode == 0
+
+
+def test_both_processes_hold_the_same_network_and_resume_alike(tmp_path: Path) -> None:
+    together(tmp_path / "whole")
+    (_, left), (_, right) = (torch.load(tmp_path / f"whole/rank{rank}.pt") for rank in (0, 1))
+    assert all(torch.equal(left[name], right[name]) for name in left)
+    together(tmp_path / "parts", last=2)
+    together(tmp_path / "parts")
+    resumed_at, resumed = torch.load(tmp_path / "parts/rank1.pt")
+    assert resumed_at == 2
+    assert all(torch.equal(left[name], resumed[name]) for name in left)
+
+
+def test_a_loss_that_is_not_a_number_in_one_stops_both(tmp_path: Path) -> None:
+    together(tmp_path, spoilt=tuple(range(6)))
+    for rank in (0, 1):
+        assert "not a number at step 0" in (tmp_path / f"error{rank}").read_text()
+
+
+def test_a_batch_that_cannot_be_shared_is_refused() -> None:
+    with pytest.raises(TrainingError, match="a batch of 3 cannot be shared by 2 processes"):
+        Trainer(
+            build_generator(preset("tiny"), 0), Recipe(steps=1, batch=3, crop=32), Patches(), processes=Processes(0, 2)
+        )
+
+
+def test_one_process_is_alone_unless_started_by_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    processes, device = join_processes("cpu")
+    assert (processes, device, processes.first) == (Processes(0, 1), "cpu", True)
