@@ -24,6 +24,7 @@ from unittest import mock
 
 import numpy as np
 import torch
+from crgen.model.adaptive.waves import WaveRidge
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -32,7 +33,6 @@ from benchmarks.floods.networks import UNet, training_data
 from benchmarks.floods.regressions import View
 from crgen.model.adaptive.network import CENTRE, SPREAD, AdaptiveGenerator, Prepared
 from crgen.model.adaptive.ridge import SceneRidge, thinned
-from crgen.model.adaptive.waves import WaveRidge
 from crgen.model.config import GeneratorConfig, preset
 from crgen.model.generator import Generator, present, standardise
 from crgen.model.weights import load_model

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from crgen.model.adaptive.forest import FEWEST, forest
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 from sklearn.ensemble import HistGradientBoostingRegressor
 
-from crgen.model.adaptive.forest import FEWEST, forest
 from crgen.training.data.dataset import PatchDataset, Sample
 
 Array = NDArray[np.float32]

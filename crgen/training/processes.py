@@ -34,7 +34,7 @@ class Processes:
             flat = torch.cat([tensor.reshape(-1) for tensor in held])  # one message: each has its delay
             dist.all_reduce(flat)
             flat /= self.count
-            for tensor, mean in zip(held, flat.split([tensor.numel() for tensor in held]), strict=True):
+            for tensor, mean in zip(held, torch.split(flat, [t.numel() for t in held]), strict=True):
                 tensor.copy_(mean.view_as(tensor))
 
     def average_gradients(self, module: nn.Module) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from crgen.model.adaptive.forest import FEWEST, HALF, PIXELS, forest, forest_share
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-
-from crgen.model.adaptive.forest import FEWEST, HALF, PIXELS, forest, forest_share
 
 
 def field_world() -> tuple[Tensor, Tensor, Tensor]:

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from crgen.model.adaptive.waves import MOST, WaveRidge, _spread_over
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
 from crgen.model.adaptive.ridge import LENT, TILE, SceneRidge, _apply, _image, _tiles, thinned
-from crgen.model.adaptive.waves import MOST, WaveRidge, _spread_over
 
 
 def scene(seed: int = 0, features: int = 4, bands: int = 3, side: int = 2 * TILE) -> tuple[Tensor, Tensor, Tensor]:
