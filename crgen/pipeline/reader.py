@@ -54,7 +54,8 @@ class StackReader:
         def reflected(array: Array) -> Array:
             if box.intersect(self.box) == box:
                 return array
-            return array.take(rows - first, axis=-2).take(cols - left, axis=-1)
+            taken: Array = array.take(rows - first, axis=-2).take(cols - left, axis=-1)
+            return taken
 
         return {str(name): reflected(array.values) for name, array in data.data_vars.items()}
 
