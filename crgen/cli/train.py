@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from crgen.model.data import PatchDataset
     from crgen.model.evaluate import Evaluation
     from crgen.model.generator import Generator
+    from crgen.pipeline.training import Job
 
 DATA = (
     "[KIND:]PATH[,option=value…], e.g. the OMBRIA folder. An option of several items has + between them: "
@@ -65,6 +66,7 @@ def train(
     Several GPUs: torchrun --no-python --nproc-per-node N -- crgen train …
     """
     from crgen.model.evaluate import Evaluation
+    from crgen.model.processes import leaving_processes
     from crgen.model.weights import save_weights
     from crgen.pipeline.datasets import parse_table
     from crgen.pipeline.training import prepare, read_training_file
@@ -78,11 +80,23 @@ def train(
         "preset": preset, "out": out, "perceptual": perceptual, "start": start, "checkpoint": checkpoint, "log": log,
         "tensorboard": tensorboard, "picture_every": picture_every, "workers": workers, "device": device,
     }  # fmt: skip
-    job = prepare(read_training_file(config, flags))
+    file = read_training_file(config, flags)
+    with leaving_processes():
+        job = prepare(file)
+        generator = _trained(job)
+    if not job.trainer.processes.first:
+        return
+    scores = Evaluation() if job.validation is None else score(generator, job.validation)
+    count_skipped([*job.skipped, *job.trainer.skipped, *scores.skipped])
+    card = save_weights(job.out, generator, job.card(scores.means(region="all")))
+    console.print(f"{job.out} {card.tensors_sha256}", highlight=False, markup=False)
+
+
+def _trained(job: Job) -> Generator:
+    """Train, saying how it goes if this is the first process, and return the generator."""
     trainer = job.trainer
     if not trainer.processes.first:
-        trainer.run()
-        return
+        return trainer.run()
     for line in (*(f"skipped: {line}" for line in job.skipped), *job.notes):
         note(line)
     mean, told = None, 0
@@ -96,11 +110,7 @@ def train(
                 note(f"skipped: {line}")
             told = len(trainer.skipped)
 
-        generator = trainer.run(on_step)
-    scores = Evaluation() if job.validation is None else score(generator, job.validation)
-    count_skipped([*job.skipped, *trainer.skipped, *scores.skipped])
-    card = save_weights(job.out, generator, job.card(scores.means(region="all")))
-    console.print(f"{job.out} {card.tensors_sha256}", highlight=False, markup=False)
+        return trainer.run(on_step)
 
 
 def evaluate(
