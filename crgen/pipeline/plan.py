@@ -15,8 +15,8 @@ import torch
 
 from crgen.errors import OutputError
 from crgen.model.precision import Precision, fixed_windows, pick_precision
-from crgen.model.weights import LoadedModel, find_weights, load_model, read_card
-from crgen.pipeline.area import read_area
+from crgen.model.weights import LoadedModel, find_weights, known_weights, load_model, read_card
+from crgen.pipeline.area import is_file_of_area, read_area
 from crgen.pipeline.earthengine import Channels
 from crgen.pipeline.files import check_writable, file_sha256
 from crgen.pipeline.predict import Predictor, WindowInputs, batch_on, pick_device
@@ -181,7 +181,17 @@ def settings_of(request: FillRequest, work: Plan) -> dict[str, Any]:
     # What Earth Engine was asked is in the manifest, without the person's project and credentials.
     left_out = ("out", "overwrite", "restart", "scheduler", "workers", "earth_engine")
     settings = {name: value for name, value in asdict(request).items() if name not in left_out}
-    settings |= {"t1": work.scene.t1.isoformat(), "t2": work.scene.t2.isoformat()}
+    settings |= {"t1": work.scene.t1.isoformat(), "t2": work.scene.t2.isoformat()} | _names(request)
     window = work.model.card.window
     made_by = {"device": work.device, "precision": work.precision.name, "batch": batch_on(work.device, window)}
     return settings | made_by | {"window": window}
+
+
+def _names(request: FillRequest) -> dict[str, str | None]:
+    """Return area, source and weights without folders: a product tells nobody where its maker keeps files."""
+    stack, weights = Path(request.source), request.weights
+    return {
+        "aoi": Path(request.aoi).name if request.aoi is not None and is_file_of_area(request.aoi) else request.aoi,
+        "source": stack.name or stack.resolve().name,
+        "weights": weights if weights in known_weights() else Path(weights).name,
+    }
