@@ -129,6 +129,15 @@ def channels_of(weights: str) -> Channels:
     return Channels.of(read_card(find_weights(weights)))
 
 
+def weights_digest(weights: str) -> str:
+    """Return the digest of the tensors of weights, by name or path.
+
+    Raises:
+        WeightsError: if there are none of that name.
+    """
+    return read_card(find_weights(weights)).tensors_sha256
+
+
 def _unfinished(request: FillRequest, resolution: float) -> Path | None:
     """Return the record that a stopped run of the same product would have left, if its scenes may be used again."""
     if request.source != "gee" or request.restart or request.earth_engine.manifest is not None:
