@@ -77,10 +77,9 @@ def _plan(job: Job, row: Row | None, runs: list[Row], rates: dict[tuple[str, ...
             found, request, work = find(
                 job, datetime.datetime.fromtimestamp(leases.utc(), datetime.UTC).date(), Path(name)
             )
-            over = next(
-                (r for r in runs if r["identity"] == found.identity and r["status"] in ("done", "failed")), None
-            )
-            if over is not None:
+            ended = {r["identity"]: r for r in runs if r["status"] in ("done", "failed")}
+            if (held := found.among(ended)) is not None:
+                over = ended[held]
                 return Planned(job.name, f"nothing new: {over['status']}", found.t1, found.t2, product=over["product"])
             return _cost(job, "would run", request, work, rates)
         except NothingYet as waits:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -65,6 +66,7 @@ def test_a_product_says_how_to_make_it_again_and_that_makes_the_same_bytes(
         for link in derived
     )
     queries = len(service.requests)
+    shutil.copy(tiny_weights, here)
     outcome = crgen("fill", "--manifest", "first.json", "--out", "second.tif")
     assert outcome.code == 0, outcome.err
     assert not [r for r in service.requests[queries:] if r.endpoint == "value:compute"], "no scene is chosen anew"
