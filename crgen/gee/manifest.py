@@ -113,7 +113,7 @@ class Manifest(_Frozen):
     """Share of the area that the scenes' footprints cover, by variable."""
     notes: tuple[str, ...] = ()
     rules: dict[str, int | float] = Field(default_factory=dict)
-    """How the scenes were chosen: the fields of :class:`~crgen.gee.choose.choice.Rules`."""
+    """How the scenes were chosen: the fields of :class:`~crgen.gee.choose.rules.Rules`."""
     expressions: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of the serialised image that pixels were computed from, by variable."""
 

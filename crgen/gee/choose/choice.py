@@ -30,6 +30,7 @@ from shapely.geometry.base import BaseGeometry
 
 from crgen.gee.choose.catalogue import Asset, Catalogue, as_geojson
 from crgen.gee.choose.passes import Pass, passes_over
+from crgen.gee.choose.rules import Rules
 from crgen.gee.manifest import ASSETS, CLOUD_SCORE, Grid, Manifest, Scene
 
 WORTHWHILE = 0.01
@@ -39,18 +40,6 @@ SLIVER = 0.0001
 CLOUD_DAYS = 10.0
 """Days apart that a fully clouded pass counts as."""
 UNKNOWN_CLOUD = 0.5
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What makes an acquisition eligible."""
-
-    search_days: int = 6
-    """Days from a date within which passes serve it. A satellite comes back after 12 days: 6 reach every orbit."""
-    observed_days: int = 0
-    """Days from the date to map within which an optical pass counts as observed on it."""
-    min_coverage: float = 0.9
-    """Share of the area that radar, and the optical image of t1, must cover."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,20 @@
+"""What makes an acquisition, and a pixel, good enough; loads no library, as the command line shows these defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CLEAR_FROM = 0.6
+"""Score from which a pixel counts as clear, also for a fill that names no other."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What makes an acquisition eligible."""
+
+    search_days: int = 6
+    """Days from a date within which passes serve it. A satellite comes back after 12 days: 6 reach every orbit."""
+    observed_days: int = 0
+    """Days from the date to map within which an optical pass counts as observed on it."""
+    min_coverage: float = 0.9
+    """Share of the area that radar, and the optical image of t1, must cover."""
