@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import typer
 
 from crgen.cli.console import console
-from crgen.cli.options import Credentials, Project
+from crgen.cli.options import takes
+from crgen.pipeline.request import EarthEngine
 
 ENOUGH = 5e9
 """Bytes free below which a disk is worth a word."""
 
 
-def doctor(project: Project = None, credentials: Credentials = None) -> None:
+@takes(EarthEngine, without=("search_days", "observed_days", "min_coverage", "keep_tiles"))
+def doctor(**earth_engine: Any) -> None:
     """Check everything 'crgen fill' needs: Earth Engine, the device to compute on, and room on the disks.
 
     Exit code 7 if Earth Engine cannot be used or its tiles cannot be kept; the lines above say what to do.
@@ -23,10 +26,9 @@ def doctor(project: Project = None, credentials: Credentials = None) -> None:
     from crgen.gee.doctor import examine
     from crgen.gee.fetch.cache import TileCache, default_folder
     from crgen.model.device import pick_device
-    from crgen.pipeline.source.earthengine import EarthEngine
 
     usable = True
-    for check in examine(EarthEngine(project=project, credentials=credentials).settings):
+    for check in examine(EarthEngine(**earth_engine).settings):
         usable &= check.ok
         _say("ok" if check.ok else "missing", check.name, check.text)
     device = pick_device("auto")

@@ -4,78 +4,24 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from crgen.cli.console import console, duration, note, progress
-from crgen.cli.options import Credentials, MinCoverage, NoCache, ObservedDays, Project, SearchDays, fetching, was_named
+from crgen.cli.options import fetching, takes
+from crgen.pipeline.request import EarthEngine, FillRequest
 
 
+@takes(FillRequest, EarthEngine)
 def fill(
-    context: typer.Context,
-    aoi: Annotated[
-        str | None,
-        typer.Option(help="Area: GeoJSON or other vector file, or west,south,east,north in degrees."),
-    ] = None,
-    t1: Annotated[str | None, typer.Option(help="Day of the earlier images, YYYY-MM-DD.")] = None,
-    t2: Annotated[str | None, typer.Option(help="Day to map, YYYY-MM-DD.")] = None,
-    source: Annotated[
-        str, typer.Option(help="Where the imagery comes from: gee, demo, or the PATH of a stack.")
-    ] = "gee",
-    out: Annotated[
-        Path | None, typer.Option(help="The .tif to make; its companions stand beside it. (AREA_T1_T2.tif)")
-    ] = None,
-    weights: Annotated[str, typer.Option(help="Name (see 'crgen models') or path of the weights.")] = "base",
-    bands: Annotated[
-        str | None,
-        typer.Option(help="Sentinel-2 bands to make, e.g. B4,B3,B2, or all. (B2,B3,B4,B8,B11,B12)"),
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    precision: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"],
-        typer.Option(help="What the generator computes in; reduced by itself only where the map hardly changes."),
-    ] = "auto",
-    crs: Annotated[str | None, typer.Option(help="Grid of the map, e.g. EPSG:32650. (the area's UTM zone)")] = None,
-    clip: Annotated[bool, typer.Option("--clip", help="No data outside the polygon.")] = False,
-    generate_all: Annotated[
-        bool, typer.Option("--generate-all", help="The generator's image alone, without observations of t2.")
-    ] = False,
-    dtype: Annotated[
-        Literal["uint16", "float32"], typer.Option(help="Reflectance × 10000, or reflectance.")
-    ] = "uint16",
-    clear_threshold: Annotated[
-        float, typer.Option(help="Clear-sky score from which a pixel of t2 counts as seen.")
-    ] = 0.6,
-    s1_units: Annotated[Literal["dB", "linear"], typer.Option(help="Unit of a stack's backscatter.")] = "dB",
-    s1_uncalibrated: Annotated[
-        bool, typer.Option("--s1-uncalibrated", help="A stack's backscatter has no true level: only contrast counts.")
-    ] = False,
-    s2_scale: Annotated[float, typer.Option(help="Factor from a stack's Sentinel-2 values to reflectance.")] = 1.0,
-    chunk: Annotated[int, typer.Option(help="Side of a unit of work in pixels; bounds the memory.")] = 1024,
-    workers: Annotated[
-        int | None,
-        typer.Option(help="Threads that read and encode while one computes, or processes. (the machine's cores)"),
-    ] = None,
-    scheduler: Annotated[
-        str, typer.Option(help="Who works: threads, processes, or a dask scheduler at tcp://HOST:PORT.")
-    ] = "threads",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing product.")] = False,
-    restart: Annotated[
-        bool, typer.Option("--restart", help="Throw away what a stopped run left, where it cannot be gone on with.")
-    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and say what it would cost; write nothing.")
     ] = False,
-    project: Project = None,
-    credentials: Credentials = None,
-    search_days: SearchDays = 6,
-    observed_days: ObservedDays = 0,
-    min_coverage: MinCoverage = 0.9,
     manifest: Annotated[
         Path | None, typer.Option(help="Repeat a product from its .json, or map a manifest's scenes.")
     ] = None,
-    no_cache: NoCache = False,
+    **named: Any,
 ) -> None:
     """Map an area at t2 without its clouds.
 
@@ -85,52 +31,12 @@ def fill(
     """
     from crgen.files import size_text
     from crgen.pipeline.fill import run
-    from crgen.pipeline.repeat import repeated
-    from crgen.pipeline.request import FillRequest, parse_bands, parse_date
+    from crgen.pipeline.repeat import request_of
     from crgen.pipeline.run.plan import plan
-    from crgen.pipeline.source.earthengine import EarthEngine
     from crgen.pipeline.source.imagery import radar_line
     from crgen.pipeline.tiling.quality import LABELS, Quality
 
-    asked: dict[str, Any] = {
-        "aoi": aoi,
-        "t1": t1,
-        "t2": t2,
-        "source": source,
-        "out": out,
-        "weights": weights,
-        "bands": parse_bands(bands),
-        "device": device,
-        "precision": precision,
-        "crs": crs,
-        "clip": clip,
-        "generate_all": generate_all,
-        "dtype": dtype,
-        "clear_threshold": clear_threshold,
-        "s1_units": s1_units,
-        "s1_calibrated": not s1_uncalibrated,
-        "s2_scale": s2_scale,
-        "chunk": chunk,
-        "workers": workers,
-        "overwrite": overwrite,
-        "restart": restart,
-        "scheduler": scheduler,
-    }
-    earth_engine = EarthEngine(
-        project=project,
-        credentials=credentials,
-        search_days=search_days,
-        observed_days=observed_days,
-        min_coverage=min_coverage,
-        keep_tiles=not no_cache,
-    )
-    if manifest is not None:
-        options = {"s1_calibrated": "s1_uncalibrated"}
-        named = {name: value for name, value in asked.items() if was_named(context, options.get(name, name))}
-        request = repeated(manifest, named, earth_engine)
-    else:
-        dates = {name: parse_date(asked[name], name) for name in ("t1", "t2")}
-        request = FillRequest(**{**asked, **dates}, earth_engine=earth_engine)
+    request = request_of({**named, "manifest": manifest})
     if dry_run:
         work = plan(request)
         for text in work.scene.notes:

@@ -1,39 +1,58 @@
-"""Options about Earth Engine that several commands share."""
+"""Options of a fill on the command line: made from the fields that declare them."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+import datetime
+import functools
+import inspect
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from crgen.pipeline.request import EarthEngine, options_of
 
 if TYPE_CHECKING:
     from crgen.gee.fetch.arrays import Pull
 
-PANEL = "Earth Engine"
+AS_TEXT: dict[Any, Any] = {datetime.date | None: str | None, tuple[str, ...] | None: str | None}
+"""Types that the command line takes as text; :func:`~crgen.pipeline.request.read` reads it."""
 
-Project = Annotated[
-    str | None,
-    typer.Option(help="Cloud project. (EE_PROJECT_ID, or what the credentials say)", rich_help_panel=PANEL),
-]
-Credentials = Annotated[
-    Path | None,
-    typer.Option(help="Service account's JSON key. (what 'earthengine authenticate' stored)", rich_help_panel=PANEL),
-]
-SearchDays = Annotated[
-    int, typer.Option(help="Days around a date within which acquisitions serve it.", rich_help_panel=PANEL)
-]
-ObservedDays = Annotated[
-    int,
-    typer.Option(help="Days around t2 within which an optical image counts as observed.", rich_help_panel=PANEL),
-]
-MinCoverage = Annotated[
-    float,
-    typer.Option(help="Share of the area that radar, and the optical image of t1, must cover.", rich_help_panel=PANEL),
-]
-NoCache = Annotated[
-    bool, typer.Option("--no-cache", help="Do not keep fetched tiles for later runs.", rich_help_panel=PANEL)
-]
+
+def takes(*kinds: type, without: Collection[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options that dataclasses declare; it is called with those that a person named, by field."""
+    declared = [(f, t, kind) for kind in kinds for f, t in options_of(kind) if f.name not in without]
+    parameters = [inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)]
+    for f, type_, kind in declared:
+        flag = f.metadata["flag"] or "--" + f.name.replace("_", "-")
+        panel = "Earth Engine" if kind is EarthEngine else None
+        described = typer.Option(flag, help=f.metadata["help"], rich_help_panel=panel)
+        parameters.append(
+            inspect.Parameter(
+                f.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=False if type_ is bool else f.default,
+                annotation=Annotated[AS_TEXT.get(type_, type_), described],
+            )
+        )
+
+    def give(command: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(command, eval_str=True).parameters.values()
+
+        @functools.wraps(command)
+        def call(context: typer.Context, **values: Any) -> None:
+            for f, *_ in declared:
+                value, origin = values.pop(f.name), context.get_parameter_source(f.name)
+                if origin is not None and origin.name == "COMMANDLINE":
+                    values[f.name] = False if f.default is True else value
+            command(**values)
+
+        call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [*parameters, *(p.replace(kind=p.KEYWORD_ONLY) for p in own if p.kind != p.VAR_KEYWORD)]
+        )
+        return call
+
+    return give
 
 
 def fetching(pull: Pull, kept: int) -> dict[str, str]:
@@ -46,9 +65,3 @@ def fetching(pull: Pull, kept: int) -> dict[str, str]:
         "requests": f"{requests:,} for pixels, {pull.settings.concurrency} at once at most",
         "download": f"{size_text(pull.bytes * requests / len(pull))} uncompressed, kept in {pull.folder}",
     }
-
-
-def was_named(context: typer.Context, option: str) -> bool:
-    """Say whether a person named an option, so that its value is not just the default."""
-    origin = context.get_parameter_source(option)
-    return origin is not None and origin.name == "COMMANDLINE"

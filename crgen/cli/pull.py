@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from crgen.cli.console import console, note, progress
-from crgen.cli.options import Credentials, MinCoverage, NoCache, ObservedDays, Project, SearchDays, fetching
+from crgen.cli.options import fetching, takes
+from crgen.pipeline.request import EarthEngine, parse_date
 
 
+@takes(EarthEngine)
 def pull(
     out: Annotated[Path, typer.Option(help="What to make: NAME.zarr, NAME.nc, or the name of a folder for GeoTIFFs.")],
     aoi: Annotated[
@@ -22,15 +24,9 @@ def pull(
     pols: Annotated[str, typer.Option(help="Polarisations instead, e.g. VV,VH.")] = "",
     bands: Annotated[str, typer.Option(help="Sentinel-2 bands instead, e.g. B2,B3,B4,B8.")] = "",
     crs: Annotated[str | None, typer.Option(help="Grid, e.g. EPSG:32650. (the area's UTM zone)")] = None,
-    project: Project = None,
-    credentials: Credentials = None,
-    search_days: SearchDays = 6,
-    observed_days: ObservedDays = 0,
-    min_coverage: MinCoverage = 0.9,
     manifest: Annotated[
         Path | None, typer.Option(help="Use the scenes of a manifest or of a product's .json again.")
     ] = None,
-    no_cache: NoCache = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Choose scenes and say what fetching them would cost; write nothing.")
     ] = False,
@@ -42,14 +38,13 @@ def pull(
     exported: Annotated[
         Path | None, typer.Option(help="Folder into which finished exports were downloaded: make OUT from it.")
     ] = None,
+    **earth_engine: Any,
 ) -> None:
     """Fetch radar and optical imagery of an area and two dates; 'crgen fill --source OUT' maps it later."""
     from crgen.errors import RequestError
     from crgen.files import size_text
     from crgen.gee.fetch.export import Destination
     from crgen.pipeline.pull import PullRequest, export_state, import_export, plan_pull, run_export, run_pull
-    from crgen.pipeline.request import parse_date
-    from crgen.pipeline.source.earthengine import EarthEngine
 
     if sum((dry_run, export is not None, exported is not None)) > 1:
         raise RequestError("--dry-run, --export and --exported do different things: give one of them")
@@ -62,15 +57,7 @@ def pull(
         weights=weights,
         pols=tuple(filter(None, pols.upper().replace(" ", "").split(","))),
         bands=tuple(filter(None, bands.upper().replace(" ", "").split(","))),
-        earth_engine=EarthEngine(
-            project=project,
-            credentials=credentials,
-            search_days=search_days,
-            observed_days=observed_days,
-            min_coverage=min_coverage,
-            manifest=manifest,
-            keep_tiles=not no_cache,
-        ),
+        earth_engine=EarthEngine(**earth_engine, manifest=manifest),
     )
     if export is not None:
         if export == "gcs" and to == "crgen":

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from crgen.cli.console import console, note, table
-from crgen.cli.options import Credentials, MinCoverage, ObservedDays, Project, SearchDays
+from crgen.cli.options import takes
+from crgen.pipeline.request import EarthEngine, parse_date
 
 if TYPE_CHECKING:
     from crgen.gee.choose.choice import Candidate
@@ -18,21 +19,18 @@ if TYPE_CHECKING:
 HEAD = ("for", "taken", "day", "days", "from", "orbit", "area", "clear", "by", "scenes", "why not")
 
 
+@takes(EarthEngine, without=("keep_tiles",))
 def scenes(
     aoi: Annotated[str, typer.Option(help="Area: GeoJSON or other vector file, or west,south,east,north in degrees.")],
     t1: Annotated[str, typer.Option(help="Day of the earlier images, YYYY-MM-DD.")],
     t2: Annotated[str, typer.Option(help="Day to map, YYYY-MM-DD.")],
     weights: Annotated[str, typer.Option(help="Whose bands are needed.")] = "base",
     crs: Annotated[str | None, typer.Option(help="Grid, e.g. EPSG:32650. (the area's UTM zone)")] = None,
-    project: Project = None,
-    credentials: Credentials = None,
-    search_days: SearchDays = 6,
-    observed_days: ObservedDays = 0,
-    min_coverage: MinCoverage = 0.9,
     picture: Annotated[Path | None, typer.Option(help="A .png of the footprints to make.")] = None,
     manifest: Annotated[
         Path | None, typer.Option(help="A .json with the choice to make, for 'crgen fill --manifest'.")
     ] = None,
+    **earth_engine: Any,
 ) -> None:
     """Choose acquisitions from Earth Engine; fetches no pixels.
 
@@ -43,22 +41,15 @@ def scenes(
     from crgen.files import check_writable, publish, write_partial
     from crgen.gee.choose.find import refuse_shortfall
     from crgen.pipeline.picture.footprints import draw_footprints
-    from crgen.pipeline.request import parse_date
     from crgen.pipeline.run.plan import channels_of
-    from crgen.pipeline.source.earthengine import EarthEngine, scenes_for, wanted_of
+    from crgen.pipeline.source.earthengine import scenes_for, wanted_of
 
     for path, ending in ((picture, ".png"), (manifest, ".json")):
         if path is not None:
             if path.suffix.lower() != ending:
                 raise OutputError(f"'{path}' must end in {ending}")
             check_writable(path.parent)
-    options = EarthEngine(
-        project=project,
-        credentials=credentials,
-        search_days=search_days,
-        observed_days=observed_days,
-        min_coverage=min_coverage,
-    )
+    options = EarthEngine(**earth_engine)
     channels = channels_of(weights, None)
     area, wanted = wanted_of(channels, aoi=aoi, t1=parse_date(t1, "t1"), t2=parse_date(t2, "t2"), crs=crs)
     choice = scenes_for(options, channels, area, wanted, strict=False)

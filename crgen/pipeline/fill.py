@@ -16,14 +16,13 @@ from crgen.pipeline.cog.splice import splice
 from crgen.pipeline.product.outputs import describe, picture
 from crgen.pipeline.product.result import Result, errors, notes_on
 from crgen.pipeline.repeat import repeated
-from crgen.pipeline.request import FillRequest, parse_date
+from crgen.pipeline.request import EarthEngine, FillRequest, parse_date
 from crgen.pipeline.run.cluster import connected, device_of, fill_on, recipe_for
 from crgen.pipeline.run.fingerprint import fingerprint_of, short
 from crgen.pipeline.run.make_parts import gather, open_workshop
 from crgen.pipeline.run.parts import PartStore
 from crgen.pipeline.run.plan import plan, settings_of
 from crgen.pipeline.run.scratch import scratch_of
-from crgen.pipeline.source.earthengine import EarthEngine
 from crgen.pipeline.source.imagery import radar_line
 from crgen.pipeline.source.stack import manifest_of
 from crgen.pipeline.tiling.lending import cells
@@ -43,7 +42,7 @@ def fill(
         t2: date of the map, alike.
         out: the reflectance COG to make.
         options: the other fields of :class:`FillRequest`, and those of
-            :class:`~crgen.pipeline.source.earthengine.EarthEngine`.
+            :class:`~crgen.pipeline.request.EarthEngine`.
 
     Returns:
         The published product, whose rasters open lazily as xarray.

@@ -17,10 +17,10 @@ from crgen.errors import OutputError, RequestError
 from crgen.files import check_writable, require_space
 from crgen.gee.fetch.arrays import Pull
 from crgen.gee.fetch.export import Destination, Export, ExportState, run_exports
-from crgen.pipeline.request import parse_date
+from crgen.pipeline.request import EarthEngine, parse_date
 from crgen.pipeline.run.plan import channels_of
 from crgen.pipeline.source.area import read_area
-from crgen.pipeline.source.earthengine import Acquired, Channels, EarthEngine, acquire
+from crgen.pipeline.source.earthengine import Acquired, Channels, acquire
 from crgen.pipeline.source.local.exported import open_exported
 from crgen.pipeline.source.local.read import open_stack
 from crgen.pipeline.source.local.write import write_stack
@@ -147,7 +147,7 @@ def pull(
         t1: date of the first pair of images, a date or ``"YYYY-MM-DD"``.
         t2: date of the map, alike.
         options: the other fields of :class:`PullRequest`, and those of
-            :class:`~crgen.pipeline.source.earthengine.EarthEngine`.
+            :class:`~crgen.pipeline.request.EarthEngine`.
 
     Returns:
         The Stack, opened lazily from disk.

@@ -1,17 +1,31 @@
-"""Make a product again from what it says about itself (promise 7)."""
+"""From options to a request; a product is made again from what it says about itself (promise 7)."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import fields, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from crgen.errors import RequestError, SourceError, WeightsError
 from crgen.gee.manifest import manifest_in
 from crgen.model.weights import find_weights, known_weights, read_card
-from crgen.pipeline.request import FillRequest, parse_date
-from crgen.pipeline.source.earthengine import EarthEngine
+from crgen.pipeline.request import EarthEngine, FillRequest, read
+
+
+def request_of(named: Mapping[str, Any]) -> FillRequest:
+    """Return the request of the options that a person names.
+
+    Those left out have their defaults, or with ``manifest`` what the product was made with.
+
+    Raises:
+        CrgenError: of the kind that fits what is wrong.
+    """
+    given, earth_engine = read(FillRequest, named), EarthEngine(**read(EarthEngine, named))
+    if earth_engine.manifest is not None:
+        return repeated(earth_engine.manifest, given, replace(earth_engine, manifest=None))
+    return FillRequest(**given, earth_engine=earth_engine)
 
 
 def repeated(path: Path, given: dict[str, Any], earth_engine: EarthEngine) -> FillRequest:
@@ -41,8 +55,7 @@ def repeated(path: Path, given: dict[str, Any], earth_engine: EarthEngine) -> Fi
     if not (isinstance(content, dict) and isinstance(manifest, dict) and "source" in manifest):
         raise SourceError(f"{path} is neither a product's .json nor a manifest")
     settings = dict(properties.get("crgen:settings", {}))
-    known = {f.name for f in fields(FillRequest)} - {"earth_engine"}
-    request = {name: value for name, value in settings.items() if name in known} | given
+    request = read(FillRequest, settings) | given
     if manifest["source"] == "gee":
         if named := [f"--{name}" for name in ("aoi", "t1", "t2", "crs", "source") if given.get(name) is not None]:
             raise RequestError(f"--manifest {path} says area, dates and scenes: leave out {', '.join(named)}")
@@ -57,7 +70,6 @@ def repeated(path: Path, given: dict[str, Any], earth_engine: EarthEngine) -> Fi
         if request["weights"] not in known_weights():
             request["weights"] = _beside(path, request["weights"], "weights", "weights")
         _check_weights(request["weights"], properties.get("crgen:model", {}).get("sha256"), path)
-    request["t1"], request["t2"] = (parse_date(request.get(name), name) for name in ("t1", "t2"))
     try:
         return FillRequest(**request, earth_engine=earth_engine)
     except TypeError as error:

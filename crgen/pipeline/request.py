@@ -1,18 +1,83 @@
-"""What is asked of `crgen fill`."""
+"""The options of a fill: the command line, the schema of jobs files and what Python passes are all made from them."""
 
 from __future__ import annotations
 
 import datetime
 import math
 import re
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from crgen.errors import RequestError
-from crgen.gee.choose.clear_share import CLEAR_FROM
+from crgen.gee.choose.rules import CLEAR_FROM, Rules
 from crgen.model.config import PrecisionName
-from crgen.pipeline.source.earthengine import EarthEngine
+
+if TYPE_CHECKING:
+    from crgen.gee.connection.session import Settings
+
+
+def option(default: Any, help: str, flag: str | None = None) -> Any:
+    """Return a dataclass field that is an option.
+
+    Args:
+        default: the value where nothing is asked. Of True, the command line's flag makes False.
+        help: the line that ``--help`` shows.
+        flag: how the command line spells the option, if not as the field is named.
+    """
+    return field(default=default, metadata={"help": help, "flag": flag})
+
+
+def options_of(kind: type) -> Iterator[tuple[Field[Any], Any]]:
+    """Yield the fields of a dataclass that are options, each with its type."""
+    types = get_type_hints(kind)
+    return ((f, types[f.name]) for f in fields(kind) if "help" in f.metadata)
+
+
+@dataclass(frozen=True)
+class EarthEngine:
+    """How to ask Earth Engine.
+
+    Raises:
+        RequestError: if a value makes no sense.
+    """
+
+    project: str | None = option(None, "Cloud project. (EE_PROJECT_ID, or what the credentials say)")
+    credentials: Path | None = option(None, "Service account's JSON key. (what 'earthengine authenticate' stored)")
+    search_days: int = option(Rules.search_days, "Days around a date within which acquisitions serve it.")
+    observed_days: int = option(Rules.observed_days, "Days around t2 within which an optical image counts as observed.")
+    min_coverage: float = option(
+        Rules.min_coverage, "Share of the area that radar, and the optical image of t1, must cover."
+    )
+    keep_tiles: bool = option(True, "Do not keep fetched tiles for later runs.", "--no-cache")
+    manifest: Path | None = None
+    """A manifest, or a product's STAC Item, whose scenes to use again."""
+    unfinished: Path | None = None
+    """The record of a stopped run of the same product: its scenes are used again if they were chosen for the same
+    area, dates and rules, though the catalogue may hold others by now."""
+    processes: int = 1
+    """Processes that ask at the same time, and share what one may ask at once."""
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.search_days <= 366 and 0 <= self.observed_days <= 366):
+            raise RequestError("--search-days and --observed-days must be from 0 to 366")
+        if not 0 <= self.min_coverage <= 1:
+            raise RequestError(f"--min-coverage is {self.min_coverage}; give a share from 0 to 1")
+
+    @property
+    def rules(self) -> Rules:
+        """What makes an acquisition eligible."""
+        return Rules(self.search_days, self.observed_days, self.min_coverage)
+
+    @property
+    def settings(self) -> Settings:
+        """How to reach the service."""
+        from crgen.gee.connection.session import Settings  # loads Google's libraries
+
+        credentials = None if self.credentials is None else str(self.credentials)
+        settings = Settings.from_environment(project=self.project, credentials=credentials)
+        return replace(settings, concurrency=max(1, settings.concurrency // self.processes))
 
 
 @dataclass(frozen=True)
@@ -23,47 +88,45 @@ class FillRequest:
         RequestError: if a value makes no sense.
     """
 
-    aoi: str | None = None
-    """GeoJSON or other vector file, or ``west,south,east,north``; None for the whole of a local stack."""
-    t1: datetime.date | None = None
-    t2: datetime.date | None = None
-    source: str = "gee"
-    """``gee``, ``demo``, or the path of a local stack."""
-    out: Path | None = None
-    """The reflectance COG; its companions are named after it. None: ``<area>_<t1>_<t2>.tif`` here."""
-    weights: str = "base"
-    bands: tuple[str, ...] | None = None
-    """Sentinel-2 bands to make, or ``("all",)``; None: B2, B3, B4, B8, B11 and B12, as far as the weights make and a
-    local stack holds them."""
-    device: str = "auto"
-    precision: PrecisionName = "auto"
-    """What the generator computes in. ``auto``: reduced where the device is faster so and the result hardly moves."""
-    crs: str | None = None
-    clip: bool = False
-    """Leave out pixels outside the polygon, not only outside its bounding box."""
-    generate_all: bool = False
-    """Leave observations of t2 out of the result."""
-    dtype: Literal["uint16", "float32"] = "uint16"
-    clear_threshold: float = CLEAR_FROM
-    s1_units: Literal["dB", "linear"] = "dB"
-    s1_calibrated: bool = True
-    """Whether Sentinel-1 is in true dB; else its level means nothing, and only its contrast counts."""
-    s2_scale: float = 1.0
-    chunk: int = 1024
-    workers: int | None = None
-    scheduler: str = "threads"
-    """Who works: ``threads`` of this process, ``processes`` of this machine, or a dask scheduler at ``tcp://…``."""
-    overwrite: bool = False
-    restart: bool = False
-    """Throw away what a stopped run of other inputs, weights or settings left."""
+    aoi: str | None = option(None, "Area: GeoJSON or other vector file, or west,south,east,north in degrees.")
+    """None for the whole of a local stack."""
+    t1: datetime.date | None = option(None, "Day of the earlier images, YYYY-MM-DD.")
+    t2: datetime.date | None = option(None, "Day to map, YYYY-MM-DD.")
+    source: str = option("gee", "Where the imagery comes from: gee, demo, or the PATH of a stack.")
+    out: Path | None = option(None, "The .tif to make; its companions stand beside it. (AREA_T1_T2.tif)")
+    weights: str = option("base", "Name (see 'crgen models') or path of the weights.")
+    bands: tuple[str, ...] | None = option(
+        None, "Sentinel-2 bands to make, e.g. B4,B3,B2, or all. (B2,B3,B4,B8,B11,B12)"
+    )
+    """``("all",)`` for all. None: the usual six, as far as the weights make and a local stack holds them."""
+    device: str = option("auto", "auto, cpu, cuda or mps.")
+    precision: PrecisionName = option(
+        "auto", "What the generator computes in; reduced by itself only where the map hardly changes."
+    )
+    crs: str | None = option(None, "Grid of the map, e.g. EPSG:32650. (the area's UTM zone)")
+    clip: bool = option(False, "No data outside the polygon.")
+    generate_all: bool = option(False, "The generator's image alone, without observations of t2.")
+    dtype: Literal["uint16", "float32"] = option("uint16", "Reflectance × 10000, or reflectance.")
+    clear_threshold: float = option(CLEAR_FROM, "Clear-sky score from which a pixel of t2 counts as seen.")
+    s1_units: Literal["dB", "linear"] = option("dB", "Unit of a stack's backscatter.")
+    s1_calibrated: bool = option(
+        True, "A stack's backscatter has no true level: only contrast counts.", "--s1-uncalibrated"
+    )
+    s2_scale: float = option(1.0, "Factor from a stack's Sentinel-2 values to reflectance.")
+    chunk: int = option(1024, "Side of a unit of work in pixels; bounds the memory.")
+    workers: int | None = option(
+        None, "Threads that read and encode while one computes, or processes. (the machine's cores)"
+    )
+    scheduler: str = option("threads", "Who works: threads, processes, or a dask scheduler at tcp://HOST:PORT.")
+    overwrite: bool = option(False, "Replace an existing product.")
+    restart: bool = option(False, "Throw away what a stopped run left, where it cannot be gone on with.")
     earth_engine: EarthEngine = field(default_factory=EarthEngine)
     """How to ask Earth Engine, for source ``gee``."""
 
     def __post_init__(self) -> None:
-        choices = {"dtype": ("uint16", "float32"), "s1_units": ("dB", "linear"), "precision": get_args(PrecisionName)}
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise RequestError(f"{name} '{getattr(self, name)}' is not one of {', '.join(allowed)}")
+        for f, kind in options_of(FillRequest):
+            if get_origin(kind) is Literal and (value := getattr(self, f.name)) not in get_args(kind):
+                raise RequestError(f"{f.name} '{value}' is not one of {', '.join(get_args(kind))}")
         if not 0 < self.clear_threshold <= 1:
             raise RequestError(f"the clear threshold is {self.clear_threshold}; give a score above 0 and up to 1")
         if not (math.isfinite(self.s2_scale) and self.s2_scale > 0):
@@ -99,6 +162,28 @@ def parse_date(value: datetime.date | str | None, name: str) -> datetime.date | 
         raise RequestError(f"{name} '{value}' is not a day: write it as YYYY-MM-DD, e.g. 2021-07-22") from None
 
 
-def parse_bands(text: str | None) -> tuple[str, ...] | None:
-    """Return the bands a person wrote with commas between; None as it is."""
-    return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
+def parse_bands(value: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Return the bands a person wrote, in one text with commas between or as several; None as it is."""
+    if isinstance(value, str):
+        value = [name.strip() for name in value.split(",") if name.strip()]
+    return None if value is None else tuple(value)
+
+
+def read(kind: type, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of ``options`` that are fields of a dataclass: days, paths and bands may be text, and bands a list.
+
+    Raises:
+        RequestError: if a day is none.
+    """
+    values = {}
+    for name, type_ in get_type_hints(kind).items():
+        if name in options:
+            value, types = options[name], (type_, *get_args(type_))
+            if datetime.date in types:
+                value = parse_date(value, name)
+            elif tuple[str, ...] in types:
+                value = parse_bands(value)
+            elif Path in types and value is not None:
+                value = Path(value)
+            values[name] = value
+    return values

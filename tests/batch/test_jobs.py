@@ -1,17 +1,13 @@
 """A jobs file that is wrong is refused with the line and the key of everything that is wrong in it."""
 
-import dataclasses
 import datetime
 from pathlib import Path
 
 import pytest
 
 from crgen.batch.jobs.dates import DaysBefore, parse_duration
-from crgen.batch.jobs.job import Job
 from crgen.batch.jobs.jobs_file import JobsError, read_jobs
 from crgen.errors import RequestError
-from crgen.pipeline.request import FillRequest
-from crgen.pipeline.source.earthengine import EarthEngine
 
 GOOD = """
 [defaults]
@@ -136,15 +132,6 @@ def test_a_definition_changes_with_the_files_it_names(tmp_path):
     (tmp_path / "area.geojson").write_text("two")
     after = [job.definition for job in read_jobs(tmp_path / "jobs.toml").job]
     assert not set(before) & set(after)
-
-
-def test_a_job_knows_every_option_of_a_fill_with_its_default():
-    job = {name: field.default for name, field in Job.model_fields.items()}
-    options = {f.name: f.default for kind in (FillRequest, EarthEngine) for f in dataclasses.fields(kind)}
-    for own in ("out", "overwrite", "restart", "earth_engine", "manifest", "unfinished", "processes"):
-        del options[own]
-    options["no_cache"] = not options.pop("keep_tiles")
-    assert options.items() <= job.items()
 
 
 def test_durations():

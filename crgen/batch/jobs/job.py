@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import hashlib
 import json
@@ -11,14 +10,13 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model, model_validator
 
 from crgen.batch.jobs.dates import BEFORE_EVENT, LATEST, T1, T2, Day, DaysBefore, Deadline, Duration
 from crgen.batch.jobs.size import Size
 from crgen.errors import WeightsError
 from crgen.files import files_identity, stack_files
-from crgen.pipeline.request import FillRequest
-from crgen.pipeline.source.earthengine import EarthEngine
+from crgen.pipeline.request import EarthEngine, FillRequest, options_of, read
 
 
 def _expanded(text: str) -> str:
@@ -55,38 +53,29 @@ _DEFINING = (
 count where they have another value than their default, so that a new option changes no definition."""
 
 
-class Job(_Section):
-    """One area, watched. The options of ``crgen fill`` have its names and defaults."""
+_AS_WRITTEN: dict[Any, Any] = {Path | None: str | None, tuple[str, ...] | None: list[str] | None}
+"""Types of options, and as what a jobs file holds them."""
+_NOT_OF_A_JOB = ("overwrite", "restart", "keep_tiles")
+_OPTIONS: dict[str, Any] = {
+    option.name: (_AS_WRITTEN.get(type_, type_), option.default)
+    for kind in (FillRequest, EarthEngine)
+    for option, type_ in options_of(kind)
+    if option.name not in _NOT_OF_A_JOB
+}
+_Options: Any = create_model("_Options", **_OPTIONS)
+
+
+class Job(_Options, _Section):  # type: ignore[misc]
+    """One area, watched. The options of ``crgen fill`` have its names and defaults, but where it says otherwise."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
-    aoi: str | None = None
     t1: T1 | None = None
     t2: T2 | None = None
     event: Day | None = None
     """The day of the event, for ``t1 = "before event"``."""
     out: str = "products"
     """Folder; each job has its own inside."""
-    source: str = "gee"
-    weights: str = "base"
-    bands: list[str] | None = None
-    device: str = "auto"
-    precision: str = "auto"
-    crs: str | None = None
-    clip: bool = False
-    generate_all: bool = False
-    dtype: Literal["uint16", "float32"] = "uint16"
-    clear_threshold: float = 0.6
-    s1_units: Literal["dB", "linear"] = "dB"
-    s1_calibrated: bool = True
-    s2_scale: float = 1.0
-    chunk: int = 1024
-    workers: int | None = None
-    scheduler: str = "threads"
-    project: str | None = None
-    credentials: str | None = None
-    search_days: int = 6
-    observed_days: int = 0
-    min_coverage: float = 0.9
+    precision: str = FillRequest.precision  # one that is unknown is refused by the request
     no_cache: bool = False
     priority: int = 0
     """Higher goes first."""
@@ -127,21 +116,12 @@ class Job(_Section):
 
     def earth_engine(self, processes: int = 1) -> EarthEngine:
         """Return how to ask Earth Engine."""
-        return EarthEngine(
-            project=self.project,
-            credentials=None if self.credentials is None else Path(self.credentials),
-            search_days=self.search_days,
-            observed_days=self.observed_days,
-            min_coverage=self.min_coverage,
-            keep_tiles=not self.no_cache,
-            processes=processes,
-        )
+        return EarthEngine(**read(EarthEngine, dict(self)), keep_tiles=not self.no_cache, processes=processes)
 
     def request(self, t1: datetime.date | None, t2: datetime.date | None, out: Path | None, **more: Any) -> FillRequest:
         """Return what to ask of :func:`~crgen.pipeline.fill.run`; ``more`` are fields of it that go first."""
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(FillRequest) if f.name in Job.model_fields}
-        fields["bands"] = None if self.bands is None else tuple(self.bands)
-        return FillRequest(**{**fields, "t1": t1, "t2": t2, "out": out, "earth_engine": self.earth_engine(), **more})
+        asked = read(FillRequest, {**dict(self), "t1": t1, "t2": t2, "out": out})
+        return FillRequest(**{**asked, "earth_engine": self.earth_engine(), **more})
 
     @property
     def definition(self) -> str:

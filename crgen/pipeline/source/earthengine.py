@@ -7,7 +7,7 @@ import datetime
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,61 +15,17 @@ import xarray as xr
 from shapely.geometry import MultiPolygon, Polygon
 
 from crgen.errors import RequestError, SourceError, StackError
-from crgen.gee.choose.choice import Choice, Rules, Wanted
+from crgen.gee.choose.choice import Choice, Wanted
 from crgen.gee.choose.find import find_scenes, newest_pass
 from crgen.gee.connection.retry import INTERRUPTED
-from crgen.gee.connection.session import Settings
 from crgen.gee.fetch.arrays import Pull, open_pull
 from crgen.gee.fetch.cache import TileCache, default_folder
 from crgen.gee.manifest import Grid, Manifest
 from crgen.model.card import ModelCard
+from crgen.pipeline.request import EarthEngine
 from crgen.pipeline.source.area import Area, read_area
 from crgen.pipeline.source.imagery import Scene, check_dates
 from crgen.pipeline.source.stack import FEATHER, build_stack
-
-
-@dataclass(frozen=True)
-class EarthEngine:
-    """How to ask Earth Engine.
-
-    Raises:
-        RequestError: if a value makes no sense.
-    """
-
-    project: str | None = None
-    """Cloud project; None to take it from the environment or the credentials."""
-    credentials: Path | None = None
-    """Credentials file; None for those stored on this machine."""
-    search_days: int = Rules.search_days
-    observed_days: int = Rules.observed_days
-    min_coverage: float = Rules.min_coverage
-    manifest: Path | None = None
-    """A manifest, or a product's STAC Item, whose scenes to use again."""
-    unfinished: Path | None = None
-    """The record of a stopped run of the same product: its scenes are used again if they were chosen for the same
-    area, dates and rules, though the catalogue may hold others by now."""
-    keep_tiles: bool = True
-    """Keep fetched tiles on disk for later runs, not only during this one."""
-    processes: int = 1
-    """Processes that ask at the same time, and share what one may ask at once."""
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.search_days <= 366 and 0 <= self.observed_days <= 366):
-            raise RequestError("--search-days and --observed-days must be from 0 to 366")
-        if not 0 <= self.min_coverage <= 1:
-            raise RequestError(f"--min-coverage is {self.min_coverage}; give a share from 0 to 1")
-
-    @property
-    def rules(self) -> Rules:
-        """What makes an acquisition eligible."""
-        return Rules(self.search_days, self.observed_days, self.min_coverage)
-
-    @property
-    def settings(self) -> Settings:
-        """How to reach the service."""
-        credentials = None if self.credentials is None else str(self.credentials)
-        settings = Settings.from_environment(project=self.project, credentials=credentials)
-        return replace(settings, concurrency=max(1, settings.concurrency // self.processes))
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,10 @@ from crgen.errors import AreaError, RequestError
 from crgen.gee.manifest import Manifest, manifest_in
 from crgen.model.card import ModelCard
 from crgen.model.config import GeneratorConfig
+from crgen.pipeline.request import EarthEngine
 from crgen.pipeline.source.area import Area, read_area
 from crgen.pipeline.source.demo import open_demo
-from crgen.pipeline.source.earthengine import Channels, EarthEngine, area_of, open_earth_engine
+from crgen.pipeline.source.earthengine import Channels, area_of, open_earth_engine
 from crgen.pipeline.source.imagery import Scene, check_dates
 from crgen.pipeline.source.local.read import open_stack
 from crgen.pipeline.source.stack import FEATHER, manifest_of, require_channels, stack_geobox
