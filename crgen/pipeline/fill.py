@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
+import inspect
 import time
-from collections.abc import Callable
-from dataclasses import fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, ParamSpec
 
 from crgen.files import publish, require_space
+from crgen.model.config import PrecisionName
 from crgen.model.device import Precision, pick_precision
 from crgen.pipeline.cog.splice import splice
 from crgen.pipeline.product.outputs import describe, picture
 from crgen.pipeline.product.result import Result, errors, notes_on
-from crgen.pipeline.repeat import repeated
-from crgen.pipeline.request import EarthEngine, FillRequest, parse_date
+from crgen.pipeline.repeat import request_of
+from crgen.pipeline.request import FillRequest
 from crgen.pipeline.run.cluster import connected, device_of, fill_on, recipe_for
 from crgen.pipeline.run.fingerprint import fingerprint_of, short
 from crgen.pipeline.run.make_parts import gather, open_workshop
@@ -27,22 +30,93 @@ from crgen.pipeline.source.imagery import radar_line
 from crgen.pipeline.source.stack import manifest_of
 from crgen.pipeline.tiling.lending import cells
 
+P = ParamSpec("P")
 
+
+def _repeats(fill: Callable[P, Result]) -> Callable[P, Result]:
+    """Let what a product was made with stand for the options that a caller of ``fill(manifest=…)`` does not name."""
+
+    @functools.wraps(fill)
+    def call(*args: P.args, **options: P.kwargs) -> Result:
+        if options.get("manifest") is None:
+            return fill(*args, **options)
+        return run(request_of(inspect.signature(fill).bind(*args, **options).arguments))
+
+    return call
+
+
+@_repeats
 def fill(
     *,
+    aoi: str | None = None,
     t1: datetime.date | str | None = None,
     t2: datetime.date | str | None = None,
+    source: str = "gee",
     out: Path | str | None = None,
-    **options: Any,
+    weights: str = "base",
+    bands: Sequence[str] | None = None,
+    device: str = "auto",
+    precision: PrecisionName = "auto",
+    crs: str | None = None,
+    clip: bool = False,
+    generate_all: bool = False,
+    dtype: Literal["uint16", "float32"] = "uint16",
+    clear_threshold: float = 0.6,
+    s1_units: Literal["dB", "linear"] = "dB",
+    s1_calibrated: bool = True,
+    s2_scale: float = 1.0,
+    chunk: int = 1024,
+    workers: int | None = None,
+    scheduler: str = "threads",
+    overwrite: bool = False,
+    restart: bool = False,
+    project: str | None = None,
+    credentials: Path | str | None = None,
+    search_days: int = 6,
+    observed_days: int = 0,
+    min_coverage: float = 0.9,
+    keep_tiles: bool = True,
+    manifest: Path | str | None = None,
 ) -> Result:
-    """Make a cloud-free product of an area at t2.
+    """Map an area at t2 without its clouds.
+
+    >>> result = crgen.fill(
+    ...     aoi="zhengzhou.geojson", t1="2021-07-10", t2="2021-07-22", project="my-project", out="zhengzhou.tif"
+    ... )
+    >>> result.reflectance.sel(band="B11")        # xarray, opened lazily
+    >>> again = crgen.fill(manifest="zhengzhou.json", out="again.tif")        # the same scenes and settings
 
     Args:
-        t1: date of the first pair of images, a date or ``"YYYY-MM-DD"``; None where a local stack says it.
-        t2: date of the map, alike.
-        out: the reflectance COG to make.
-        options: the other fields of :class:`FillRequest`, and those of
-            :class:`~crgen.pipeline.request.EarthEngine`.
+        aoi: GeoJSON or other vector file, or ``"west,south,east,north"`` in degrees. (the whole of a local stack)
+        t1: day of the earlier images, a date or ``"YYYY-MM-DD"``. (what a local stack says)
+        t2: day to map, alike.
+        source: where the imagery comes from: ``"gee"``, ``"demo"``, or the path of a local stack.
+        out: the ``.tif`` to make; its companions stand beside it. (``AREA_T1_T2.tif``)
+        weights: name or path of the weights.
+        bands: Sentinel-2 bands to make, e.g. ``["B4", "B3", "B2"]``, or ``"all"``. (the usual six, where possible)
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+        precision: what the generator computes in; ``"auto"`` reduces it only where the map hardly changes.
+        crs: grid of the map, e.g. ``"EPSG:32650"``. (a local stack's own, or the area's UTM zone)
+        clip: no data outside the polygon, not only outside its bounding box.
+        generate_all: the generator's image alone, without observations of t2.
+        dtype: ``"uint16"`` for reflectance × 10000, or ``"float32"`` for reflectance.
+        clear_threshold: clear-sky score, above 0 and up to 1, from which a pixel of t2 counts as seen.
+        s1_units: unit of a local stack's backscatter.
+        s1_calibrated: whether a local stack's backscatter is in true dB; else only its contrast counts.
+        s2_scale: factor from a local stack's Sentinel-2 values to reflectance.
+        chunk: side of a unit of work in pixels; bounds the memory.
+        workers: threads that read and encode while one computes, or processes. (the machine's cores)
+        scheduler: who works: ``"threads"``, ``"processes"``, or a dask scheduler at ``"tcp://HOST:PORT"``.
+        overwrite: replace an existing product.
+        restart: throw away what a stopped run left, where it cannot be gone on with.
+        project: Google Cloud project. (``EE_PROJECT_ID``, or what the credentials say)
+        credentials: a service account's JSON key. (what ``earthengine authenticate`` stored)
+        search_days: days around a date within which acquisitions serve it.
+        observed_days: days around t2 within which an optical image counts as observed.
+        min_coverage: share of the area that radar, and the optical image of t1, must cover.
+        keep_tiles: keep fetched tiles on disk for later runs.
+        manifest: a product's ``.json`` to make again, or a manifest whose scenes to map. What is not named here is as
+            the product was made.
 
     Returns:
         The published product, whose rasters open lazily as xarray.
@@ -50,13 +124,7 @@ def fill(
     Raises:
         CrgenError: of the kind that fits what went wrong; no file of the product is there then.
     """
-    earth_engine = EarthEngine(**{f.name: options.pop(f.name) for f in fields(EarthEngine) if f.name in options})
-    if out is not None:
-        options["out"] = Path(out)
-    options |= {"t1": parse_date(t1, "t1"), "t2": parse_date(t2, "t2")}
-    if earth_engine.manifest is not None:
-        return run(repeated(Path(earth_engine.manifest), options, earth_engine))
-    return run(FillRequest(**options, earth_engine=earth_engine))
+    return run(request_of(locals()))
 
 
 def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda done, total: None) -> Result:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import datetime
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import xarray as xr
 
@@ -17,7 +16,7 @@ from crgen.errors import OutputError, RequestError
 from crgen.files import check_writable, require_space
 from crgen.gee.fetch.arrays import Pull
 from crgen.gee.fetch.export import Destination, Export, ExportState, run_exports
-from crgen.pipeline.request import EarthEngine, parse_date
+from crgen.pipeline.request import EarthEngine, read
 from crgen.pipeline.run.plan import channels_of
 from crgen.pipeline.source.area import read_area
 from crgen.pipeline.source.earthengine import Acquired, Channels, acquire
@@ -136,18 +135,42 @@ def run_pull(request: PullRequest, on_tiles: Callable[[int, int], None] = lambda
 def pull(
     *,
     out: Path | str,
+    aoi: str | None = None,
     t1: datetime.date | str | None = None,
     t2: datetime.date | str | None = None,
-    **options: Any,
+    crs: str | None = None,
+    weights: str = "base",
+    pols: Sequence[str] = (),
+    bands: Sequence[str] = (),
+    project: str | None = None,
+    credentials: Path | str | None = None,
+    search_days: int = 6,
+    observed_days: int = 0,
+    min_coverage: float = 0.9,
+    keep_tiles: bool = True,
+    manifest: Path | str | None = None,
 ) -> xr.Dataset:
     """Fetch an area's Stack from Earth Engine and write it to disk.
 
+    >>> stack = crgen.pull(aoi="zhengzhou.geojson", t1="2021-07-10", t2="2021-07-22", out="zhengzhou.zarr")
+    >>> result = crgen.fill(source="zhengzhou.zarr", out="zhengzhou.tif")        # needs no network
+
     Args:
         out: ends in ``.zarr`` or ``.nc``, or names the folder to fill with GeoTIFFs; must not exist.
-        t1: date of the first pair of images, a date or ``"YYYY-MM-DD"``.
-        t2: date of the map, alike.
-        options: the other fields of :class:`PullRequest`, and those of
-            :class:`~crgen.pipeline.request.EarthEngine`.
+        aoi: GeoJSON or other vector file, or ``"west,south,east,north"`` in degrees.
+        t1: day of the earlier images, a date or ``"YYYY-MM-DD"``.
+        t2: day to map, alike.
+        crs: grid, e.g. ``"EPSG:32650"``. (the area's UTM zone)
+        weights: weights whose bands and margin to fetch.
+        pols: polarisations instead, e.g. ``["VV", "VH"]``.
+        bands: Sentinel-2 bands instead, e.g. ``["B2", "B3", "B4", "B8"]``.
+        project: Google Cloud project. (``EE_PROJECT_ID``, or what the credentials say)
+        credentials: a service account's JSON key. (what ``earthengine authenticate`` stored)
+        search_days: days around a date within which acquisitions serve it.
+        observed_days: days around t2 within which an optical image counts as observed.
+        min_coverage: share of the area that radar, and the optical image of t1, must cover.
+        keep_tiles: keep fetched tiles on disk for later runs.
+        manifest: a manifest, or a product's ``.json``, whose scenes to use again.
 
     Returns:
         The Stack, opened lazily from disk.
@@ -155,10 +178,8 @@ def pull(
     Raises:
         CrgenError: of the kind that fits what went wrong.
     """
-    earth_engine = EarthEngine(**{f.name: options.pop(f.name) for f in fields(EarthEngine) if f.name in options})
-    run_pull(
-        PullRequest(Path(out), t1=parse_date(t1, "t1"), t2=parse_date(t2, "t2"), earth_engine=earth_engine, **options)
-    )
+    asked = locals()
+    run_pull(PullRequest(**read(PullRequest, asked), earth_engine=EarthEngine(**read(EarthEngine, asked))))
     return open_stack(out)
 
 

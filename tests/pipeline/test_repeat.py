@@ -78,3 +78,12 @@ def test_an_item_that_holds_whole_paths_as_0_1_0_wrote_them_is_repeated(made: Pa
     (tmp_path / "map.json").write_text(json.dumps(item))
     again = crgen.fill(manifest=tmp_path / "map.json", out=tmp_path / "again.tif")
     assert again.paths.reflectance.read_bytes() == made.with_suffix(".tif").read_bytes()
+
+
+def test_an_option_named_at_its_default_goes_before_what_the_product_was_made_with(made: Path, tmp_path: Path) -> None:
+    beside(made, tmp_path, *FILES)
+    again = crgen.fill(manifest=tmp_path / "map.json", out=tmp_path / "again.tif", dtype="uint16")
+    settings = json.loads(again.paths.item.read_text())["properties"]["crgen:settings"]
+    assert (settings["dtype"], settings["clip"]) == ("uint16", True)
+    with pytest.raises(TypeError, match="smooth"):
+        crgen.fill(manifest=tmp_path / "map.json", smooth=3)
