@@ -15,13 +15,13 @@ def water_label(reflectance: Tensor, bands: Sequence[str], clear: Tensor | None 
     """Return where an optical image shows open water: 1 water, 0 dry, NaN unknown, ``(batch, 1, y, x)``.
 
     Water: MNDWI = (B3 - B11) / (B3 + B11) > 0 and dark in NIR and SWIR (B8 < .15, B11 < .12). Dry: MNDWI < 0.
-    Unknown: all else. MNDWI above 0 alone also holds for cloud, snow and bright wet ground, so it is no water unless dark.
-    Unknown, too, where one of the three bands is missing (NaN, or not among ``bands``) and outside ``clear``: cloud
-    shadow is as dark as water and can look like it, so give a mask where there is one.
+    Unknown: all else; MNDWI above 0 alone also holds for cloud, snow and bright wet ground. Unknown, too, where one of
+    the three bands is missing (NaN, or not among ``bands``) and outside ``clear``: cloud shadow is as dark as water and
+    can look like it, so give a mask where there is one.
 
     MNDWI: Xu (2006), "Modification of normalised difference water index (NDWI) to enhance open water features in
-    remotely sensed imagery", Int. J. Remote Sens. 27(14), 3025-3033, with 0 as its threshold. The limits of NIR and SWIR
-    are this project's own.
+    remotely sensed imagery", Int. J. Remote Sens. 27(14), 3025-3033, with 0 as its threshold. The limits of NIR and
+    SWIR are this project's own.
 
     Args:
         reflectance: ``(batch, band, y, x)``, 0 to 1, NaN where missing.
