@@ -9,15 +9,21 @@ from torch import Tensor
 
 DARK = {"B8": 0.15, "B11": 0.12}
 """Reflectance that open water stays below, by band; cloud, snow and bright wet ground are above in one of them."""
+BLACK = 0.05
+"""Reflectance below which, in NIR and SWIR alike, ground is never taken for dry: lakes and rivers without light from
+within have MNDWI of any sign."""
 
 
 def water_label(reflectance: Tensor, bands: Sequence[str], clear: Tensor | None = None) -> Tensor:
     """Return where an optical image shows open water: 1 water, 0 dry, NaN unknown, ``(batch, 1, y, x)``.
 
-    Water: MNDWI = (B3 - B11) / (B3 + B11) > 0 and dark in NIR and SWIR (B8 < .15, B11 < .12). Dry: MNDWI < 0.
-    Unknown: all else; MNDWI above 0 alone also holds for cloud, snow and bright wet ground. Unknown, too, where one of
-    the three bands is missing (NaN, or not among ``bands``) and outside ``clear``: cloud shadow is as dark as water and
-    can look like it, so give a mask where there is one.
+    Water: MNDWI = (B3 - B11) / (B3 + B11) > 0 and dark in NIR and SWIR (B8 < .15, B11 < .12). Dry: MNDWI < 0 and not
+    black (B8 or B11 above .05). Unknown: all else; MNDWI above 0 alone also holds for cloud, snow, bright wet ground.
+    Unknown, too, where one of the three bands is missing (NaN, or not among ``bands``) and outside ``clear``.
+
+    What it gets wrong, to the eye: shadow of clouds or, under low sun, of terrain, and snow in shadow are called water:
+    give a mask where there is one. Water brighter than .15 in NIR or .12 in SWIR (much sediment) is unknown, and
+    flooded vegetation mostly dry.
 
     MNDWI: Xu (2006), "Modification of normalised difference water index (NDWI) to enhance open water features in
     remotely sensed imagery", Int. J. Remote Sens. 27(14), 3025-3033, with 0 as its threshold. The limits of NIR and
@@ -32,14 +38,15 @@ def water_label(reflectance: Tensor, bands: Sequence[str], clear: Tensor | None 
     if any(name not in bands for name in DARK):
         return torch.full_like(index, torch.nan)
     dark = torch.ones_like(index, dtype=torch.bool)
-    known = torch.isfinite(index)
+    black, known = dark.clone(), torch.isfinite(index)
     for name, limit in DARK.items():
         band = reflectance[:, [list(bands).index(name)]]
-        dark, known = dark & (band < limit), known & torch.isfinite(band)
+        dark, black = dark & (band < limit), black & (band < BLACK)
+        known = known & torch.isfinite(band)
     if clear is not None:
         known = known & clear.bool()
     label = torch.full_like(index, torch.nan)
-    label[known & (index < 0)] = 0.0
+    label[known & (index < 0) & ~black] = 0.0
     label[known & (index > 0) & dark] = 1.0
     return label
 
