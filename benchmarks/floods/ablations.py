@@ -30,6 +30,7 @@ from torch import Tensor
 from benchmarks.floods.__main__ import run, views
 from benchmarks.floods.networks import UNet, training_data
 from benchmarks.floods.regressions import View
+from benchmarks.made import Channels
 from crgen.model import augment
 from crgen.model.adaptive import CENTRE, SPREAD, AdaptiveGenerator, Prepared
 from crgen.model.config import GeneratorConfig, preset
@@ -258,7 +259,9 @@ def score(generator: Generator, data: Ombria, every: int) -> dict[str, tuple[flo
             continue
         truth = torch.nan_to_num(collate([sample]).target)
         for name, view, counts in conditions(sample, index, data.bands):
-            made, mask = torch.from_numpy(run(generator, view))[None].clamp(0, 1), torch.from_numpy(counts)[None]
+            image = run(generator, Channels(data.pols, data.bands), view).reflectance
+            assert image is not None
+            made, mask = torch.from_numpy(image)[None].clamp(0, 1), torch.from_numpy(counts)[None]
             scores[name].append((float(psnr(made, truth, mask)), float(ssim(made, truth, mask))))
     return {name: tuple(np.mean(values, 0).tolist()) for name, values in scores.items()}
 
