@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.made import Channels, generate
+from benchmarks.floods.__main__ import called_water, veil
+from benchmarks.floods.levels import as_calibrated
+from benchmarks.made import Channels, Made, generate
 from benchmarks.ordinary.__main__ import last_three, rmse
 from benchmarks.ordinary.pairs import nearest_pairs
 from benchmarks.water import Counts, count, of_image, otsu, pooled, truth_of, water_table
@@ -66,6 +68,29 @@ def test_otsu_parts_two_heaps_and_stays_off_nodata() -> None:
     assert not found[:8].any()
     assert (found == lake)[8:].mean() > 0.95
     assert not otsu(np.full((8, 8), np.nan, np.float32)).any()
+
+
+def test_a_generator_with_a_probability_is_scored_twice_and_one_without_once() -> None:
+    image = picture(WATER, MEADOW)
+    probability = np.array([[[0.9, 0.9]], [[0.5, 0.4]]], np.float32)
+    made = {"both": Made(image, probability), "image": Made(image), "water": Made(None, probability)}
+    called = {name: where.tolist() for name, where in called_water(made, BANDS)}
+    assert called == dict.fromkeys(("both, its image", "both, p ≥ .5", "image", "water"), [[True, False]])
+
+
+def test_a_veil_lies_over_the_whole_window_in_its_share() -> None:
+    ground, rng = torch.full((1, 3, 32, 32), 0.1), torch.Generator().manual_seed(0)
+    hazy = veil(ground, BANDS, 0.3, rng)
+    assert (hazy > 0.1).all()
+    assert hazy[2].mean() == pytest.approx(0.7 * 0.1 + 0.3 * 0.6, abs=0.01)
+
+
+def test_radar_given_as_calibrated_keeps_what_changed_between_the_dates() -> None:
+    land, water = np.full((1, 4, 4), -8.3, np.float32), np.full((1, 4, 4), -20, np.float32)
+    for seed in range(20):
+        first, then = as_calibrated(land, water, np.random.default_rng(seed))
+        assert -12 <= first.mean() <= -6
+        assert 0.6 * 11.7 <= (first - then).mean() <= 1.1 * 11.7
 
 
 def dates(days: list[int], clear: list[float]) -> list[Date]:
