@@ -10,7 +10,7 @@ over targets, beside copying t1 and the mean of the last three clear dates. `--t
 "Changed" are pixels where a band that was made differs between the dates by more than .05. "False water": share called
 water, by `Prediction.water` (at least .5) where there is one and else by the image's own rule, of ground that is dry at
 both dates; "snow" of that where t2 has snow or low sun, beside what the rule calls water in the true image: shade and
-snow in shade. "Held out" are the targets from the day of
+snow in shade. "No snow or low sun": at neither date. "Held out" are the targets from the day of
 `crgen.pipeline.series.HELD_OUT_FROM` on, that no training of a place sees.
 """
 
@@ -83,7 +83,8 @@ def score(place: str, name: str, generator: Generator, root: Path) -> Iterator[L
             line: Line = {
                 "series": place, "method": method, "t1": str(first.day)[:10], "t2": str(then.day)[:10],
                 "days": days_between(first, then), "held out": int(held_out(place, then)),
-                "low sun": int(low_sun(place, then)), "changed": float(changed.sum() / scored.sum()),
+                "low sun": int(low_sun(place, then)), "low sun t1": int(low_sun(place, first)),
+                "changed": float(changed.sum() / scored.sum()),
                 "RMSE": rmse(image[own], then.s2[own], scored),
                 "RMSE changed": rmse(image[own], then.s2[own], changed),
                 "dry": int(dry.sum()), "dry called in truth": int((of_image(then.s2, BANDS) & dry).sum()),
@@ -140,8 +141,8 @@ def main_table(lines: list[Line], name: str) -> str:
     """Return one generator's table by series, with means over series."""
     head = (
         "series", "targets (held out)", "pixels changed", "copy", "÷ copy: mean of last three", f"÷ copy: {name}",
-        "worse than the copy", "held out", "pixels changed > .05", "100 % cloud on t1", "false water", "snow",
-        "snow: rule on the true image", "false water, 100 % cloud",
+        "worse than the copy", "held out", "no snow or low sun", "pixels changed > .05", "100 % cloud on t1",
+        "false water", "snow", "snow: rule on the true image", "false water, 100 % cloud",
     )  # fmt: skip
     rows, places = [], list(dict.fromkeys(str(line["series"]) for line in lines))
     for place in places:
@@ -165,6 +166,7 @@ def _cells(some: list[Line], name: str) -> list[str]:
         ratio(some, name, "RMSE"),
         f"{worse} of {len(mine)}",
         ratio(later, name, "RMSE"),
+        ratio([line for line in some if not line["low sun"] and not line["low sun t1"]], name, "RMSE"),
         ratio(some, name, "RMSE changed"),
         ratio(some, f"{name}, 100 % cloud on t1", "RMSE"),
         called_share(mine),

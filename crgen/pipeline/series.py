@@ -23,6 +23,9 @@ POLS = ("VV", "VH")
 BANDS = ("B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B11", "B12")
 MONTHS_20 = "WC-INPUTS_belgium_good_2020-08-01_2022-03-31.nc"
 
+MONTHS_20_CLOUDY = ("2021-11-01", "2022-01-01", "2022-02-01")
+"""Composites that are cloud or haze to the eye: clear nowhere."""
+
 GROUND = {
     "belgium_dates": "belgium site",
     "belgium_months": "hesbaye",
@@ -140,6 +143,7 @@ def _read_20months(path: Path) -> Iterator[Date]:
         s2 = planes(bands, at) * np.float32(1e-4)
         # As for the other WorldCereal imagery: bright pixels are cloud, and so is what lies within 3 px.
         unclear = ~np.isfinite(s2).all(0) | (s2[bands.index("B2")] > worldcereal.BRIGHT_BLUE)
+        unclear |= str(day)[:10] in MONTHS_20_CLOUDY
         clear = ~ndimage.binary_dilation(unclear, iterations=3)
         yield Date(day, s1.astype(np.float32), _all_bands(s2, bands), clear)
 
