@@ -3,7 +3,7 @@
     python -m benchmarks.floods.water_unet DATA OUT.pt [--steps N]
 
 Trained on the flood events of the training split by binary cross-entropy and dice on the three-valued label of water
-(:mod:`crgen.model.water`); makes no image. About three minutes on two cores.
+(:mod:`crgen.model.water`); makes no image. Some five minutes on one idle core.
 """
 
 from __future__ import annotations
