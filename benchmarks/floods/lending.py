@@ -37,7 +37,7 @@ def main() -> None:
     given = parser.parse_args()
     generator = load_model(given.weights).generator
     config, core = generator.config, generator.core
-    data = Ombria(given.data / "ombria", config.pols, config.bands, split=given.split)
+    data = Ombria(given.data / "ombria", given.split, pols=config.pols, bands=config.bands)
 
     @lru_cache(64)
     def told(index: int) -> tuple[str, Tensor]:
