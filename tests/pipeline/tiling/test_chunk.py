@@ -14,6 +14,7 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
+from scipy import ndimage
 from shapely.geometry import Polygon, box
 
 from crgen.errors import StackError
@@ -321,9 +322,13 @@ class Spy:
 def given_to_the_generator(
     model: LoadedModel, stack: xr.Dataset, *, calibrated: bool = True
 ) -> list[tuple[tuple[torch.Tensor, ...], dict[str, torch.Tensor]]]:
-    """What the generator is given in both passes over a small area."""
+    """What the generator is given in both passes over a small area at whose middle t2 was seen."""
     spy = Spy(model.generator)
-    area = PLACE.translate_pix(100, 100).expand((40, 50))
+    inside = (slice(MARGIN + 20, -MARGIN - 20), slice(MARGIN + 25, -MARGIN - 25))
+    depth = ndimage.distance_transform_edt(stack["clear_t2"].values >= 0.6)[inside]
+    row, col = np.unravel_index(depth.argmax(), depth.shape)
+    assert depth[row, col] > 8
+    area = PLACE.translate_pix(int(col), int(row)).expand((40, 50))
     work = run_of(model, stack, area, predictor=predictor_of(model._replace(generator=spy), calibrated=calibrated))
     looked: list[object] = []
     work.look(work.grid, lambda *told: looked.append(told), 1)
