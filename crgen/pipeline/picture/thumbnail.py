@@ -154,7 +154,8 @@ class InputThumbnails:
 
     def radar(self, name: str) -> NDArray[np.float32]:
         """Return backscatter of the polarisation that is kept, ``(y, x)``."""
-        return self._thumbnails[name].mean()[0]
+        image: NDArray[np.float32] = self._thumbnails[name].mean()[0]
+        return image
 
     def optical(self, name: str, bands: Sequence[str]) -> NDArray[np.float32]:
         """Return some of the bands that are kept, ``(y, x, band)``."""

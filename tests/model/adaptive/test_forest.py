@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from crgen.model.adaptive.forest import FEWEST, HALF, PIXELS, forest, forest_share
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from crgen.model.adaptive.waves import MOST, WaveRidge, _spread_over
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
