@@ -11,7 +11,7 @@ over targets, beside copying t1 and the mean of the last three clear dates. `--t
 water, by `Prediction.water` (at least .5) where there is one and else by the image's own rule, of ground that is dry at
 both dates; "snow" of that where t2 has snow or low sun, beside what the rule calls water in the true image: shade and
 snow in shade. "No snow or low sun": at neither date. "Held out" are the targets from the day of
-`crgen.pipeline.series.HELD_OUT_FROM` on, that no training of a place sees.
+`crgen.pipeline.series.HELD_OUT_FROM` on, which trainings are to leave out.
 """
 
 from __future__ import annotations
