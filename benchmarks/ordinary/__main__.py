@@ -10,12 +10,8 @@ over targets, beside copying t1 and the mean of the last three clear dates. `--t
 "Changed" are pixels where a band that was made differs between the dates by more than .05. "False water": share called
 water, by `Prediction.water` (at least .5) where there is one and else by the image's own rule, of ground that is dry at
 both dates; "snow" of that where t2 has snow or low sun, beside what the rule calls water in the true image: shade and
-snow in shade. "No snow or low sun": at neither date. "Held out" are the targets from the day of
-<<<<<<< HEAD
-`crgen.training.data.series.HELD_OUT` on, that no training of a place sees.
-=======
-`crgen.training.data.series.HELD_OUT` on, which trainings are to leave out.
->>>>>>> measure
+snow in shade. "No snow or low sun": at neither date. "Held out" are the
+targets on days of `crgen.training.data.series.HELD_OUT`, which trainings are to leave out.
 """
 
 from __future__ import annotations
