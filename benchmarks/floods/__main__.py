@@ -3,8 +3,7 @@
     python -m benchmarks.floods DATA OUT [--weights NAME,PATH] [--every N] [--rows NAME,NAME] [--unseen] [--split test]
 
 DATA holds `ombria` (see `crgen train`), and the series of `benchmarks.ordinary` for the rows of levels; OUT keeps
-trained comparison networks (`water_unet.pt` from `benchmarks.floods.water_unet`; `unet.pt`, `pix2pix.pt`, `paper.pt`
-from `benchmarks.floods.networks`; rows without their file are left out and named) and takes `floods.csv` and
+`water_unet.pt` from `benchmarks.floods.water_unet` (without it that row is left out and named) and takes `floods.csv` and
 `floods.md`. Weights are names or paths as `crgen fill` takes them.
 
 Printed are, each with the simple alternatives beside it:
@@ -32,7 +31,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.floods import levels, networks, regressions
+from benchmarks.floods import levels, regressions
 from benchmarks.floods.regressions import Array, View
 from benchmarks.floods.water_unet import WaterRow
 from benchmarks.made import Channels, Made, generate
@@ -172,11 +171,6 @@ def open_rows(data: Path, out: Path, weights: list[str], wanted: set[str] | None
     train = Ombria(data / "ombria", "train")
     channels = Channels(train.pols, train.bands)
 
-    def network(name: str) -> Row:
-        built = networks.build(name)
-        built.load_state_dict(torch.load(out / f"{name}.pt", weights_only=True))
-        return partial(run, built.eval(), channels)
-
     makers: dict[str, Callable[[], Row]] = {
         COPY: lambda: regressions.copy,
         ALL_WATER: lambda: all_water,
@@ -184,14 +178,11 @@ def open_rows(data: Path, out: Path, weights: list[str], wanted: set[str] | None
         WATER_UNET: lambda: WaterRow(out / "water_unet.pt"),
         "training-mean colour": lambda: regressions.MeanColour(train),
         "trees on all inputs": lambda: BlindToT2(regressions.Trees(train)),
-        "U-Net": lambda: network("unet"),
-        "pix2pix": lambda: network("pix2pix"),
         "gain and offset on the seen": lambda: regressions.gain_and_offset,
         "ridge on the seen": lambda: regressions.ridge,
         "trees on the seen": lambda: regressions.seen_trees,
-        "`paper`": lambda: BlindToT2(network("paper")),
     }
-    files = {WATER_UNET: "water_unet.pt", "U-Net": "unet.pt", "pix2pix": "pix2pix.pt", "`paper`": "paper.pt"}
+    files = {WATER_UNET: "water_unet.pt"}
     rows: dict[str, Row] = {}
     for name, make in makers.items():
         if wanted is not None and name.strip("*`") not in wanted:

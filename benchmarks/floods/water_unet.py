@@ -18,13 +18,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.floods.networks import Block
 from benchmarks.floods.regressions import View
 from benchmarks.made import Made
 from crgen.model.generator import present, standardise
 from crgen.model.water import water_label
-from crgen.training.augment import dihedral, drop_images, tint
+from crgen.training.augment import dihedral, tint
 from crgen.training.data.ombria import BANDS, Ombria
+from crgen.training.noise import happens
+
+
+class Block(nn.Sequential):
+    """Twice convolution, batch norm, ReLU."""
+
+    def __init__(self, cin: int, cout: int) -> None:
+        layers: list[nn.Module] = []
+        for channels in (cin, cout):
+            layers += [nn.Conv2d(channels, cout, 3, padding=1, bias=False), nn.BatchNorm2d(cout), nn.ReLU()]
+        super().__init__(*layers)
 
 
 class WaterUNet(nn.Module):
@@ -85,7 +95,8 @@ def train(data: Path, out: Path, steps: int, crop: int = 128, batch: int = 8) ->
             picked.append(dihedral(cut, turn))
         s1_t1, s2_t1, s1_t2, target, clear = (torch.stack(images) for images in zip(*picked, strict=True))
         label = water_label(target, BANDS, clear)
-        (s2_t1,) = drop_images(tint([s2_t1], rng), rng, 0.1)
+        (s2_t1,) = tint([s2_t1], torch.ones(batch, 1, 1, 1), rng)
+        s2_t1 = torch.where(happens(batch, 0.1, rng), torch.nan, s2_t1)
         loss = loss_of(network(s1_t1, s2_t1, s1_t2), label)
         optimiser.zero_grad()
         loss.backward()
