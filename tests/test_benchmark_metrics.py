@@ -14,7 +14,7 @@ from benchmarks.ordinary.pairs import nearest_pairs
 from benchmarks.water import Counts, count, of_image, otsu, pooled, truth_of, water_table
 from crgen.model.config import preset
 from crgen.model.generator import Generator, Prediction
-from crgen.training.data.series import GROUND, HELD_OUT_FROM, LOW_SUN
+from crgen.training.data.series import GROUND, HELD_OUT, LOW_SUN
 from crgen.training.data.worldcereal import Date
 
 BANDS = ("B11", "B8", "B3")
@@ -127,26 +127,27 @@ def test_error_over_no_pixels_is_unknown() -> None:
 
 
 def test_every_series_has_a_day_from_which_it_is_held_out() -> None:
-    assert set(HELD_OUT_FROM) == set(GROUND)
+    assert set(HELD_OUT) == set(GROUND)
     assert set(LOW_SUN) <= set(GROUND)
 
 
 class Known(Generator):
     """Copies t1, and tells what it was given."""
 
-    def generate(self, s1_t1, s2_t1, s1_t2, s2_t2, lent=None):  # type: ignore[no-untyped-def]
-        self.given = s1_t1, s2_t1, s1_t2, s2_t2
+    def generate(self, s1_t1, s2_t1, s1_t2, s2_t2, **more):  # type: ignore[no-untyped-def]
+        self.given, self.calibrated = (s1_t1, s2_t1, s1_t2, s2_t2), more["calibrated"]
         return Prediction(s2_t1.nan_to_num(0))
 
 
 def test_a_window_of_any_size_and_order_of_channels_is_given_to_a_generator() -> None:
-    generator = Known(preset("base"))
+    generator = Known(preset("base", pols=("VV",), bands=("B11", "B8", "B3")))
     generator.register_parameter("place", torch.nn.Parameter(torch.zeros(1)))
     bands, pols = ("B3", "B4", "B8", "B11"), ("VV", "VH")
     s2 = np.random.default_rng(0).random((4, 40, 50)).astype(np.float32)
     radar = np.zeros((2, 40, 50), np.float32)
     made = generate(generator, (radar, s2, radar, np.full_like(s2, np.nan)), Channels(pols, bands), calibrated=True)
     assert [image.shape for image in generator.given] == [(1, n, 64, 64) for n in (1, 3, 1, 3)]
+    assert generator.calibrated.tolist() == [True]
     assert made.reflectance is not None
     assert made.reflectance.shape == (4, 40, 50)
     np.testing.assert_allclose(made.reflectance[[0, 2, 3]], s2[[0, 2, 3]])

@@ -3,8 +3,8 @@
     python -m benchmarks.floods DATA OUT [--weights NAME,PATH] [--every N] [--rows NAME,NAME] [--unseen] [--split test]
 
 DATA holds `ombria` (see `crgen train`), and the series of `benchmarks.ordinary` for the rows of levels; OUT keeps
-`water_unet.pt` from `benchmarks.floods.water_unet` (without it that row is left out and named) and takes `floods.csv` and
-`floods.md`. Weights are names or paths as `crgen fill` takes them.
+`water_unet.pt` from `benchmarks.floods.water_unet` (without it that row is left out and named) and takes `floods.csv`
+and `floods.md`. Weights are names or paths as `crgen fill` takes them.
 
 Printed are, each with the simple alternatives beside it:
 
