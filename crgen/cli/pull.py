@@ -20,7 +20,7 @@ def pull(
     t2: Annotated[str | None, typer.Option(help="Day to map, YYYY-MM-DD.")] = None,
     weights: Annotated[str, typer.Option(help="Weights whose bands and margin to fetch.")] = "base",
     pols: Annotated[str, typer.Option(help="Polarisations instead, e.g. VV,VH.")] = "",
-    bands: Annotated[str, typer.Option(help="Sentinel-2 bands instead, e.g. B2,B3,B4,B8.")] = "",
+    bands: Annotated[str, typer.Option(help="Sentinel-2 bands instead, e.g. B2,B3,B4,B8, or all.")] = "",
     crs: Annotated[str | None, typer.Option(help="Grid, e.g. EPSG:32650. (the area's UTM zone)")] = None,
     project: Project = None,
     credentials: Credentials = None,
@@ -48,7 +48,7 @@ def pull(
     from crgen.files import size_text
     from crgen.gee.fetch.export import Destination
     from crgen.pipeline.pull import PullRequest, export_state, import_export, plan_pull, run_export, run_pull
-    from crgen.pipeline.request import parse_date
+    from crgen.pipeline.request import parse_bands, parse_date
     from crgen.pipeline.source.earthengine import EarthEngine
 
     if sum((dry_run, export is not None, exported is not None)) > 1:
@@ -61,7 +61,7 @@ def pull(
         crs=crs,
         weights=weights,
         pols=tuple(filter(None, pols.upper().replace(" ", "").split(","))),
-        bands=tuple(filter(None, bands.upper().replace(" ", "").split(","))),
+        bands=parse_bands(bands) or (),
         earth_engine=EarthEngine(
             project=project,
             credentials=credentials,

@@ -23,6 +23,9 @@ def scenes(
     t1: Annotated[str, typer.Option(help="Day of the earlier images, YYYY-MM-DD.")],
     t2: Annotated[str, typer.Option(help="Day to map, YYYY-MM-DD.")],
     weights: Annotated[str, typer.Option(help="Whose bands are needed.")] = "base",
+    bands: Annotated[
+        str | None, typer.Option(help="Sentinel-2 bands to make of them, as 'crgen fill' takes them.")
+    ] = None,
     crs: Annotated[str | None, typer.Option(help="Grid, e.g. EPSG:32650. (the area's UTM zone)")] = None,
     project: Project = None,
     credentials: Credentials = None,
@@ -43,7 +46,7 @@ def scenes(
     from crgen.files import check_writable, publish, write_partial
     from crgen.gee.choose.find import refuse_shortfall
     from crgen.pipeline.picture.footprints import draw_footprints
-    from crgen.pipeline.request import parse_date
+    from crgen.pipeline.request import parse_bands, parse_date
     from crgen.pipeline.run.plan import channels_of
     from crgen.pipeline.source.earthengine import EarthEngine, scenes_for, wanted_of
 
@@ -59,7 +62,7 @@ def scenes(
         observed_days=observed_days,
         min_coverage=min_coverage,
     )
-    channels = channels_of(weights, None)
+    channels = channels_of(weights, parse_bands(bands))
     area, wanted = wanted_of(channels, aoi=aoi, t1=parse_date(t1, "t1"), t2=parse_date(t2, "t2"), crs=crs)
     choice = scenes_for(options, channels, area, wanted, strict=False)
     if choice.candidates:

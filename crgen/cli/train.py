@@ -12,6 +12,7 @@ from crgen.cli.console import console, note, progress
 if TYPE_CHECKING:
     from crgen.model.generator import Generator
     from crgen.training.data.dataset import PatchDataset
+    from crgen.training.job import Job
     from crgen.training.score.evaluate import Evaluation
 
 DATA = (
@@ -67,6 +68,7 @@ def train(
     from crgen.model.weights import save_weights
     from crgen.training.data.kinds import parse_table
     from crgen.training.job import prepare, read_training_file
+    from crgen.training.processes import leaving_processes
     from crgen.training.score.evaluate import Evaluation
 
     optimiser = {} if learning_rate is None else {"optimiser": {"learning_rate": learning_rate}}
@@ -78,11 +80,23 @@ def train(
         "preset": preset, "out": out, "perceptual": perceptual, "start": start, "checkpoint": checkpoint, "log": log,
         "tensorboard": tensorboard, "picture_every": picture_every, "workers": workers, "device": device,
     }  # fmt: skip
-    job = prepare(read_training_file(config, flags))
+    file = read_training_file(config, flags)
+    with leaving_processes():
+        job = prepare(file)
+        generator = _trained(job)
+    if not job.trainer.processes.first:
+        return
+    scores = Evaluation() if job.validation is None else score(generator, job.validation)
+    count_skipped([*job.skipped, *job.trainer.skipped, *scores.skipped])
+    card = save_weights(job.out, generator, job.card(scores.means(region="all")))
+    console.print(f"{job.out} {card.tensors_sha256}", highlight=False, markup=False)
+
+
+def _trained(job: Job) -> Generator:
+    """Train, saying how it goes if this is the first process, and return the generator."""
     trainer = job.trainer
     if not trainer.processes.first:
-        trainer.run()
-        return
+        return trainer.run()
     for line in (*(f"skipped: {line}" for line in job.skipped), *job.notes):
         note(line)
     mean, told = None, 0
@@ -96,11 +110,7 @@ def train(
                 note(f"skipped: {line}")
             told = len(trainer.skipped)
 
-        generator = trainer.run(on_step)
-    scores = Evaluation() if job.validation is None else score(generator, job.validation)
-    count_skipped([*job.skipped, *trainer.skipped, *scores.skipped])
-    card = save_weights(job.out, generator, job.card(scores.means(region="all")))
-    console.print(f"{job.out} {card.tensors_sha256}", highlight=False, markup=False)
+        return trainer.run(on_step)
 
 
 def evaluate(

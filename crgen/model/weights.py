@@ -21,6 +21,9 @@ from crgen.model.card import ModelCard
 from crgen.model.generator import Generator
 
 SHIPPED = Path(__file__).parent / "shipped"
+SHIPPED_DIGESTS = {"base": {"826a7eda558cb390442adc1925586c82b73435b65a6bea48b554cb0f1809902c": 256}}
+"""By name, the digests of all weights that a version of crgen shipped, with the side of their windows. New ones are
+added and none is taken out: maps made with earlier weights of a name are known by them."""
 _CARD_KEY = "crgen_card"
 
 
@@ -45,6 +48,18 @@ def cache_folder() -> Path:
 def known_weights() -> dict[str, Path]:
     """Return the weights files shipped and cached, by name; a cached file does not hide a shipped one."""
     return {path.stem: path for folder in (cache_folder(), SHIPPED) for path in sorted(folder.glob("*.safetensors"))}
+
+
+def earlier_digests(path: Path) -> dict[str, int]:
+    """Return the digests of what other versions of crgen shipped under the name of a shipped weights file.
+
+    Returns:
+        The digests, each with the side of a window; none for a file that crgen does not ship.
+    """
+    if path.parent != SHIPPED:
+        return {}
+    here = read_card(path).tensors_sha256
+    return {sha: window for sha, window in SHIPPED_DIGESTS.get(path.stem, {}).items() if sha != here}
 
 
 def find_weights(name_or_path: str) -> Path:

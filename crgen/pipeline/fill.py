@@ -16,7 +16,7 @@ from crgen.pipeline.cog.splice import splice
 from crgen.pipeline.product.outputs import describe, picture
 from crgen.pipeline.product.result import Result, errors, notes_on
 from crgen.pipeline.repeat import repeated
-from crgen.pipeline.request import FillRequest, parse_date
+from crgen.pipeline.request import FillRequest, parse_bands, parse_date
 from crgen.pipeline.run.cluster import connected, device_of, fill_on, recipe_for
 from crgen.pipeline.run.fingerprint import fingerprint_of, short
 from crgen.pipeline.run.make_parts import gather, open_workshop
@@ -42,8 +42,8 @@ def fill(
         t1: date of the first pair of images, a date or ``"YYYY-MM-DD"``; None where a local stack says it.
         t2: date of the map, alike.
         out: the reflectance COG to make.
-        options: the other fields of :class:`FillRequest`, and those of
-            :class:`~crgen.pipeline.source.earthengine.EarthEngine`.
+        options: the other fields of :class:`FillRequest`, ``bands`` also as one text (``"B4,B3,B2"``, ``"all"``), and
+            those of :class:`~crgen.pipeline.source.earthengine.EarthEngine`.
 
     Returns:
         The published product, whose rasters open lazily as xarray.
@@ -55,6 +55,8 @@ def fill(
     if out is not None:
         options["out"] = Path(out)
     options |= {"t1": parse_date(t1, "t1"), "t2": parse_date(t2, "t2")}
+    if isinstance(options.get("bands"), str):
+        options["bands"] = parse_bands(options["bands"])
     if earth_engine.manifest is not None:
         return run(repeated(Path(earth_engine.manifest), options, earth_engine))
     return run(FillRequest(**options, earth_engine=earth_engine))

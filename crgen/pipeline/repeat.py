@@ -9,7 +9,7 @@ from typing import Any
 
 from crgen.errors import RequestError, SourceError, WeightsError
 from crgen.gee.manifest import manifest_in
-from crgen.model.weights import find_weights, read_card
+from crgen.model.weights import find_weights, known_weights, read_card
 from crgen.pipeline.request import FillRequest, parse_date
 from crgen.pipeline.source.earthengine import EarthEngine
 
@@ -24,7 +24,8 @@ def repeated(path: Path, given: dict[str, Any], earth_engine: EarthEngine) -> Fi
 
     Raises:
         SourceError: if the file cannot be read, or is neither.
-        RequestError: if a person names what the manifest has frozen, or settings make no sense.
+        RequestError: if a person names what the manifest has frozen, a file that the product names is neither beside it
+            nor in the working folder, or settings make no sense.
         WeightsError: if the weights of that name are others than made the product.
     """
     try:
@@ -34,9 +35,12 @@ def repeated(path: Path, given: dict[str, Any], earth_engine: EarthEngine) -> Fi
     except ValueError:
         raise SourceError(f"{path} is not JSON; give a product's .json, or a manifest") from None
     manifest = manifest_in(content)
+    properties = content.get("properties", {}) if isinstance(content, dict) else {}
+    if isinstance(manifest, dict) and manifest.get("source") != "gee":
+        manifest = properties.get("crgen:manifest", manifest)  # not what was stored with a stack of the person's own
     if not (isinstance(content, dict) and isinstance(manifest, dict) and "source" in manifest):
         raise SourceError(f"{path} is neither a product's .json nor a manifest")
-    settings = dict(content.get("properties", {}).get("crgen:settings", {}))
+    settings = {"bands": _bands_of(content), **properties.get("crgen:settings", {})}
     known = {f.name for f in fields(FillRequest)} - {"earth_engine"}
     request = {name: value for name, value in settings.items() if name in known} | given
     if manifest["source"] == "gee":
@@ -45,8 +49,15 @@ def repeated(path: Path, given: dict[str, Any], earth_engine: EarthEngine) -> Fi
         # The settings' own area is a file that may be gone; the manifest holds it whole.
         request |= {"source": "gee", "aoi": None, "t1": None, "t2": None, "crs": None}
         earth_engine = replace(earth_engine, manifest=path)
+    elif manifest["source"] == "local" and "source" not in given and request.get("source"):
+        request["source"] = _beside(path, request["source"], "the stack", "source")
+    if request.get("aoi") and "aoi" not in given and not _is_bounds(request["aoi"]):
+        request["aoi"] = _beside(path, request["aoi"], "the area", "aoi")
     if "weights" in settings and "weights" not in given:
-        _check_weights(settings["weights"], content["properties"].get("crgen:model", {}).get("sha256"), path)
+        if request["weights"] not in known_weights():
+            request["weights"] = _beside(path, request["weights"], "weights", "weights")
+        _check_weights(request["weights"], properties, path)
+    request["bands"] = None if request["bands"] is None else tuple(request["bands"])
     request["t1"], request["t2"] = (parse_date(request.get(name), name) for name in ("t1", "t2"))
     try:
         return FillRequest(**request, earth_engine=earth_engine)
@@ -54,9 +65,37 @@ def repeated(path: Path, given: dict[str, Any], earth_engine: EarthEngine) -> Fi
         raise SourceError(f"{path} holds settings that crgen does not understand ({error}); update crgen") from None
 
 
-def _check_weights(name: str, sha256: str | None, path: Path) -> None:
+def _beside(path: Path, name: str, what: str, option: str) -> str:
+    """Return the path of a file that a product names: beside the product, or else from the working folder."""
+    found = [place for place in (path.parent / name, Path(name), path.parent / Path(name).name) if place.exists()]
+    if not found:
+        raise RequestError(
+            f"{path} was made from {what} '{Path(name).name}', which is neither beside it nor here: "
+            f"say where it is with --{option}"
+        )
+    return str(found[0])
+
+
+def _is_bounds(aoi: str) -> bool:
+    """Say whether an area is written as four numbers, not named by a file."""
+    try:
+        return len([float(part) for part in aoi.split(",")]) == 4
+    except ValueError:
+        return False
+
+
+def _bands_of(content: dict[str, Any]) -> list[str] | None:
+    """Return the bands of a product whose settings do not name them, as crgen 0.1 wrote them; None for a manifest."""
+    bands = content.get("assets", {}).get("reflectance", {}).get("bands")
+    return None if bands is None else [band["name"] for band in bands]
+
+
+def _check_weights(name: str, properties: dict[str, Any], path: Path) -> None:
+    sha256 = properties.get("crgen:model", {}).get("sha256")
     if sha256 is not None and read_card(find_weights(name)).tensors_sha256 != sha256:
+        version = properties.get("processing:software", {}).get("crgen")
+        by = f"crgen {version} with weights" if version else "weights"
         raise WeightsError(
-            f"{path} was made by weights '{name}' of digest {sha256[:12]}…, which differ from those of that name here; "
+            f"{path} was made by {by} '{name}' of digest {sha256[:12]}…, which differ from those of that name here; "
             "get the same weights, or name others with --weights"
         )

@@ -13,6 +13,7 @@ from crgen.errors import RequestError
 from crgen.gee.choose.clear_share import CLEAR_FROM
 from crgen.model.config import PrecisionName
 from crgen.pipeline.source.earthengine import EarthEngine
+from crgen.pipeline.source.open import ALL
 
 
 @dataclass(frozen=True)
@@ -100,5 +101,8 @@ def parse_date(value: datetime.date | str | None, name: str) -> datetime.date | 
 
 
 def parse_bands(text: str | None) -> tuple[str, ...] | None:
-    """Return the bands a person wrote with commas between; None as it is."""
-    return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
+    """Return the bands a person wrote with commas between, or ``all``, in upper or lower case; None as it is."""
+    if text is None:
+        return None
+    names = tuple(name.strip().upper() for name in text.split(",") if name.strip())
+    return ALL if names == ("ALL",) else names

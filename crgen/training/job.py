@@ -131,6 +131,8 @@ class Job:
 def prepare(file: TrainingFile) -> Job:
     """Open the data, build the networks and resume where a checkpoint stands; nothing is trained or written yet.
 
+    To be called inside :func:`~crgen.training.processes.leaving_processes`, as is the training.
+
     Raises:
         RequestError: if options contradict each other.
         OutputError: if the results could not be written.
@@ -144,7 +146,7 @@ def prepare(file: TrainingFile) -> Job:
     recipe = _recipe(file)
     specs = [table_spec(table) for table in file.data]
     config = _config(file, specs)
-    processes, device = join_processes(pick_device(file.device))
+    device = pick_device(file.device)
     state = file.checkpoint or file.out.with_name(file.out.stem + ".checkpoint.pt")
     for path in (file.out, state):
         check_writable(path.parent)
@@ -170,6 +172,7 @@ def prepare(file: TrainingFile) -> Job:
     discriminator = None
     if recipe.adversary is not None:
         discriminator = build_discriminator(generator, recipe.adversary, recipe.seed)
+    processes, device = join_processes(device)
     trainer = Trainer(
         generator,
         recipe,

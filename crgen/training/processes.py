@@ -7,12 +7,17 @@ rest for some steps, and any module trains as it is.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+ALONE = timedelta(days=1)
+"""How long the first process may work alone, as while it scores; the others' usual limit is 10 to 30 minutes."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,8 @@ class Processes:
 
     rank: int = 0
     count: int = 1
+    waiting: dist.ProcessGroup | None = None
+    """All of them, joined over gloo, to wait in for up to :data:`ALONE`; the networks' own group may be of NCCL."""
 
     @property
     def first(self) -> bool:
@@ -47,6 +54,11 @@ class Processes:
             for tensor in (*module.parameters(), *module.buffers()):
                 dist.broadcast(tensor.detach(), 0)
 
+    def wait(self) -> None:
+        """Wait until all processes are here."""
+        if self.count > 1:
+            dist.barrier(self.waiting)
+
     def all(self, good: bool, device: torch.device) -> bool:
         """Return whether all processes say so."""
         if self.count == 1:
@@ -56,8 +68,28 @@ class Processes:
         return bool(flag > 0)
 
 
+@contextmanager
+def leaving_processes() -> Iterator[None]:
+    """Leave, at the end, the processes that :func:`join_processes` joined inside.
+
+    Threads that still listened to the others when the interpreter ends could abort it. After an error NCCL is not left:
+    it would wait for the others, who wait for this process; `torchrun` ends them.
+    """
+    try:
+        yield
+    except BaseException:
+        if dist.is_available() and dist.is_initialized() and dist.get_backend() == "gloo":
+            dist.destroy_process_group()
+        raise
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
 def join_processes(device: str) -> tuple[Processes, str]:
-    """Join the processes that `torchrun` started, if it did; return this one's place and its device."""
+    """Join the processes that `torchrun` started, if it did; return this one's place and its device.
+
+    To be called inside :func:`leaving_processes`.
+    """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         return Processes(), device
@@ -67,4 +99,5 @@ def join_processes(device: str) -> tuple[Processes, str]:
         torch.cuda.set_device(device)
     if not dist.is_initialized():
         dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
-    return Processes(dist.get_rank(), count), device
+    waiting = dist.new_group(backend="gloo", timeout=ALONE)
+    return Processes(dist.get_rank(), count, waiting), device

@@ -54,7 +54,8 @@ class Trainer:
             to return a list of score maps; needed exactly if the recipe has one.
         perceptual: the perceptual term, :class:`crgen.training.losses.Perceptual`, needed exactly if the recipe weighs
             it.
-        validate: returns scores of the averaged generator, among them ``PSNR`` if the recipe keeps the best.
+        validate: returns scores of the averaged generator, among them ``PSNR`` if the recipe keeps the best; of several
+            processes only the first calls it, but all of them or none are given it.
         checkpoint: file to save to and to resume from; nothing is saved if None.
         checkpoint_every: steps between saves.
         origin: what the present weights are, to tell runs apart.
@@ -268,12 +269,13 @@ class Trainer:
             for plateau in self.plateaus.values():
                 plateau.step(float(mean))
             self.epoch_loss = 0.0
+        every = self.recipe.validate_every
+        scored = self.validate is not None and every is not None and (self.step % every == 0 or last)
         if self.processes.first:
             if self.log is not None:
                 self.log.step(self.step, values)
                 self.log.pictures(self.step, self.epoch_steps, self.averaged, last=last)
-            every = self.recipe.validate_every
-            if self.validate is not None and every is not None and (self.step % every == 0 or last):
+            if self.validate is not None and scored:
                 scores = self.validate(self.averaged)
                 if self.log is not None:
                     self.log.scores(self.step, scores)
@@ -282,6 +284,8 @@ class Trainer:
                     self.best = {"PSNR": scores["PSNR"], "step": self.step, "state": state}
             if self.checkpoint is not None and (self.step % self.checkpoint_every == 0 or last):
                 write_checkpoint(self.checkpoint, self._identity(), self._state())
+        if scored:
+            self.processes.wait()
 
     def _identity(self) -> dict[str, Any]:
         identity = {"config": self.generator.config.to_dict(), "recipe": self.recipe.to_dict(), "origin": self.origin}

@@ -3,16 +3,21 @@
 import multiprocessing
 import os
 import socket
+import time
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from crgen.errors import TrainingError
 from crgen.model.build import build_generator
 from crgen.model.config import preset
+from crgen.model.generator import Generator
 from crgen.training.discriminator import build_discriminator
-from crgen.training.processes import Processes, join_processes
+from crgen.training.processes import Processes, join_processes, leaving_processes
 from crgen.training.recipe import Adversary, Recipe
 from crgen.training.train import Trainer
 from tests.training.patches import Patches
@@ -26,6 +31,12 @@ def train(rank: int, port: int, folder: Path, last: int, spoilt: tuple[int, ...]
     place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ |= {name: str(value) for name, value in place.items()}
     torch.set_num_threads(1)
+    with leaving_processes():
+        train_together(rank, folder, last, spoilt)
+    assert not dist.is_initialized()
+
+
+def train_together(rank: int, folder: Path, last: int, spoilt: tuple[int, ...]) -> None:
     processes, device = join_processes("cpu")
     generator = build_generator(preset("tiny"), rank)  # unlike at first: those of the first process count
     trainer = Trainer(
@@ -45,13 +56,38 @@ def train(rank: int, port: int, folder: Path, last: int, spoilt: tuple[int, ...]
     torch.save((first, trainer.generator.state_dict()), folder / f"rank{rank}.pt")
 
 
+def score_for_long(rank: int, port: int, limit: float) -> None:
+    """One of two processes whose first scores for longer than the others wait for it within a step."""
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ |= {name: str(value) for name, value in place.items()}
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", timeout=timedelta(seconds=limit))
+
+    def scores(generator: Generator) -> dict[str, float]:
+        if trainer.step == 1:
+            time.sleep(1.5 * limit)
+        return {"PSNR": 20.0}
+
+    with leaving_processes():
+        processes, _ = join_processes("cpu")
+        recipe = Recipe(steps=2, batch=2, crop=32, warmup=0, validate_every=1)
+        generator = build_generator(preset("tiny"), 0)
+        trainer = Trainer(generator, recipe, Patches(), processes=processes, validate=scores)
+        trainer.run()
+
+
 def together(folder: Path, last: int = 0, spoilt: tuple[int, ...] = ()) -> None:
     folder.mkdir(exist_ok=True)
+    two(train, folder, last, spoilt)
+
+
+def two(target: Callable[..., None], *args: object) -> None:
+    """Run two processes, which must end well."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     fork = multiprocessing.get_context("fork")
-    pair = [fork.Process(target=train, args=(rank, port, folder, last, spoilt)) for rank in (0, 1)]
+    pair = [fork.Process(target=target, args=(rank, port, *args)) for rank in (0, 1)]
     for process in pair:
         process.start()
     for process in pair:
@@ -74,6 +110,10 @@ def test_a_loss_that_is_not_a_number_in_one_stops_both(tmp_path: Path) -> None:
     together(tmp_path, spoilt=tuple(range(6)))
     for rank in (0, 1):
         assert "not a number at step 0" in (tmp_path / f"error{rank}").read_text()
+
+
+def test_the_first_process_may_score_for_longer_than_a_step_may_take() -> None:
+    two(score_for_long, 5.0)
 
 
 def test_a_batch_that_cannot_be_shared_is_refused() -> None:

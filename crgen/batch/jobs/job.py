@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from crgen.batch.jobs.dates import BEFORE_EVENT, LATEST, T1, T2, Day, DaysBefore, Deadline, Duration
 from crgen.batch.jobs.size import Size
+from crgen.errors import WeightsError
 from crgen.files import files_identity, stack_files
 from crgen.pipeline.request import FillRequest
 from crgen.pipeline.source.earthengine import EarthEngine
@@ -42,6 +43,16 @@ Secret = Annotated[str, AfterValidator(_expanded)]
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+_DEFINING = (
+    *("name", "aoi", "t1", "t2", "event", "out", "source", "weights", "device", "precision", "crs", "clip"),
+    *("generate_all", "dtype", "clear_threshold", "s1_units", "s2_scale", "chunk", "workers", "scheduler", "project"),
+    *("credentials", "search_days", "observed_days", "min_coverage", "no_cache", "priority", "deadline", "retries"),
+    "retry_wait",
+)
+"""The options that the definition of a job has been made of since version 0.1.0; the list stays as it is. Later ones
+count where they have another value than their default, so that a new option changes no definition."""
 
 
 class Job(_Section):
@@ -85,6 +96,8 @@ class Job(_Section):
     """Attempts after the first before a product is given up."""
     retry_wait: Duration = datetime.timedelta(minutes=1)
     """Before the first of them; every further one waits twice as long."""
+    remake_for_new_weights: bool = False
+    """Whether weights that another version of crgen ships under the same name make maps due again that were made."""
 
     @model_validator(mode="after")
     def _dates_fit(self) -> Self:
@@ -135,7 +148,10 @@ class Job(_Section):
         """A digest of all that is asked and of the files it names: once it changes, what failed is tried again."""
         area = _content(self.aoi) if self.aoi else b""
         weights = files_identity(Path(self.weights)) if Path(self.weights).is_file() else []
-        asked = [dict(self), hashlib.sha256(area).hexdigest(), stack_files(self.source), weights]
+        options = {n: v for n, v in self if n in _DEFINING or v != type(self).model_fields[n].default}
+        if self.remake_for_new_weights:
+            options["weights digest"] = _weights_digest(self.weights)
+        asked = [options, hashlib.sha256(area).hexdigest(), stack_files(self.source), weights]
         return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -221,6 +237,15 @@ class JobsFile(_Section):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two jobs are named '{twice[0]}'")
         return self
+
+
+def _weights_digest(weights: str) -> str:
+    from crgen.pipeline.run.plan import weights_digest  # torch takes seconds to load
+
+    try:
+        return weights_digest(weights)
+    except WeightsError:  # said when the job is tried
+        return ""
 
 
 def _content(aoi: str) -> bytes:

@@ -13,7 +13,7 @@ from crgen.batch.jobs.job import Job
 from crgen.batch.schedule.messages import Found
 from crgen.errors import StackError
 from crgen.pipeline.request import FillRequest
-from crgen.pipeline.run.fingerprint import identity_of
+from crgen.pipeline.run.fingerprint import earlier_identities, identity_of
 from crgen.pipeline.run.plan import Plan, channels_of, lay_out
 from crgen.pipeline.source.earthengine import newest_acquisition, scenes_for, wanted_of
 
@@ -60,9 +60,10 @@ def find(job: Job, today: datetime.date, scratch: Path, *, processes: int = 1) -
     request = frozen(job, manifest, (t1, t2), None, scratch, processes=processes)
     work = lay_out(request)
     identity = identity_of(request, work)
+    earlier = () if job.remake_for_new_weights else earlier_identities(request, work)
     scene = work.scene
     product = Path(job.out) / job.name / f"{job.name}_{scene.t1}_{scene.t2}_{identity[:8]}.tif"
-    return Found(identity, scene.t1, scene.t2, str(product), manifest), replace(request, out=product), work
+    return Found(identity, scene.t1, scene.t2, str(product), manifest, earlier), replace(request, out=product), work
 
 
 def frozen(

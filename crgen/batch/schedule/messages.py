@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,12 @@ class Found:
     """The reflectance COG."""
     manifest: dict[str, Any] | None
     """The frozen scenes, of source ``gee``."""
+    earlier: tuple[str, ...] = ()
+    """Identities of the same product by weights that crgen shipped before under the same name, if these will do."""
+
+    def among(self, identities: Collection[str]) -> str | None:
+        """Return by which identity it is among others; None if it is not."""
+        return next((identity for identity in (self.identity, *self.earlier) if identity in identities), None)
 
 
 @dataclass(frozen=True)

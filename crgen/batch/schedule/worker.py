@@ -72,8 +72,8 @@ def _do(order: Order, tell: Callable[[Found], None]) -> Outcome:
             request = frozen(job, row["manifest"], days, product, scratch, processes=order.processes)
         else:
             found, request, _ = find(job, order.today, scratch, processes=order.processes)
-            if found.identity in order.finished:
-                return Nothing(found.identity)
+            if (held := found.among(order.finished)) is not None:
+                return Nothing(held)
             tell(found)
             identity, product = found.identity, Path(found.product)
         windows = 0 if _whole(Paths(product)) else _fill(request)

@@ -15,9 +15,10 @@ import rasterio
 import torch
 
 from crgen.files import stack_files
+from crgen.model.weights import earlier_digests
 from crgen.pipeline.request import FillRequest
 from crgen.pipeline.run.plan import Plan, settings_of
-from crgen.pipeline.source.stack import manifest_of, stack_geobox
+from crgen.pipeline.source.stack import FEATHER, manifest_of, stack_geobox
 
 Fingerprint = dict[str, Any]
 
@@ -46,10 +47,24 @@ def fingerprint_of(request: FillRequest, work: Plan, device: str | None = None) 
             "crgen": f"{version('crgen')} {_code()[:12]}",
             "torch": torch.__version__,
             "numpy": np.__version__,
-            "scikit-learn": version("scikit-learn"),
             "GDAL": rasterio.__gdal_version__,
         },
     }
+
+
+OPTIONS = ("t1", "t2", "clip", "generate_all", "dtype", "clear_threshold", "s1_units", "s2_scale", "window")
+"""The settings that an identity has been made of since version 0.1.0. The list stays as it is: with another one all
+that was ever made would be due again."""
+
+OPTIONS_SINCE: dict[str, Any] = {"bands": None, "s1_calibrated": True}
+"""Settings that came later and decide what a product shows, with the value by which products were made before. They
+count where they have another value, so that a new option makes nothing due again."""
+
+IMMATERIAL = (
+    *("aoi", "source", "weights", "crs"),  # counted by the area, the inputs and the tensors
+    *("device", "precision", "chunk", "workers", "scheduler", "out", "overwrite", "restart", "earth_engine"),
+)
+"""Fields of a request that do not count."""
 
 
 def identity_of(request: FillRequest, work: Plan) -> str:
@@ -58,17 +73,28 @@ def identity_of(request: FillRequest, work: Plan) -> str:
     Unlike a fingerprint it does not tell by what it was computed: a map is not due again because crgen, a library or
     the machine changed. Of an Earth Engine manifest only the assets count.
     """
-    settings = settings_of(request, work)
-    for immaterial in ("aoi", "source", "weights", "crs", "device", "precision", "batch", "chunk"):
-        del settings[immaterial]
-    manifest = manifest_of(work.scene.stack)
+    return _identity(request, work, work.model.sha256, work.model.card.window)
+
+
+def earlier_identities(request: FillRequest, work: Plan) -> tuple[str, ...]:
+    """Return the identities of the same product by the weights that other versions of crgen shipped under this name."""
+    return tuple(_identity(request, work, sha, window) for sha, window in earlier_digests(work.model.path).items())
+
+
+def _identity(request: FillRequest, work: Plan, weights: str, window: int) -> str:
+    settings = settings_of(request, work) | {"window": window, "bands": request.bands}
+    counted = {name: settings[name] for name in OPTIONS}
+    counted |= {name: settings[name] for name, before in OPTIONS_SINCE.items() if settings[name] != before}
+    area, manifest = work.scene.area, manifest_of(work.scene.stack)
     if manifest.get("source") == "gee":
         scenes = {name: [(s["id"], s["score"]) for s in held] for name, held in manifest["scenes"].items()}
         inputs: list[Any] = [scenes]
     else:
-        inputs = [manifest, _grid(stack_geobox(work.scene.stack)), stack_files(request.source)]
-    area = work.scene.area
-    return _digest(work.model.sha256, _grid(area.geobox), area.polygon.wkb_hex, settings, inputs)
+        held, here = stack_geobox(work.scene.stack), work.model.card.window
+        if window != here and held == area.geobox.pad(here + FEATHER):  # it was opened as far as windows reach
+            held = held.pad(window - here)
+        inputs = [manifest, _grid(held), stack_files(request.source)]
+    return _digest(weights, _grid(area.geobox), area.polygon.wkb_hex, counted, inputs)
 
 
 def short(fingerprint: Fingerprint) -> str:

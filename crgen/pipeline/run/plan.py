@@ -17,11 +17,11 @@ import torch
 from crgen.errors import OutputError
 from crgen.files import check_writable, file_sha256
 from crgen.model.device import Precision, fixed_windows, pick_device, pick_precision
-from crgen.model.weights import LoadedModel, find_weights, load_model, read_card
+from crgen.model.weights import LoadedModel, find_weights, known_weights, load_model, read_card
 from crgen.pipeline.box import Box, lattice_box
 from crgen.pipeline.product.outputs import RUN, Paths
 from crgen.pipeline.request import FillRequest
-from crgen.pipeline.source.area import read_area
+from crgen.pipeline.source.area import is_file_of_area, read_area
 from crgen.pipeline.source.earthengine import Channels
 from crgen.pipeline.source.imagery import Scene
 from crgen.pipeline.source.open import bands_made, open_scene
@@ -51,14 +51,13 @@ class Plan:
     @property
     def predictor(self) -> Predictor:
         """A new predictor for this run."""
-        calibrated = self.scene.calibrated
         return Predictor(
             self.model,
             self.device,
             self.channels.bands,
             self.scene.made,
             precision=self.precision.name,
-            calibrated=calibrated,
+            calibrated=self.scene.calibrated,
         )
 
     @property
@@ -152,6 +151,15 @@ def channels_of(weights: str, bands: Sequence[str] | None) -> Channels:
     return Channels.of(card, bands_made(bands, card.config))
 
 
+def weights_digest(weights: str) -> str:
+    """Return the digest of the tensors of weights, by name or path.
+
+    Raises:
+        WeightsError: if there are none of that name.
+    """
+    return read_card(find_weights(weights)).tensors_sha256
+
+
 def _unfinished(request: FillRequest, resolution: float) -> Path | None:
     """Return the record that a stopped run of the same product would have left, if its scenes may be used again."""
     if request.source != "gee" or request.restart or request.earth_engine.manifest is not None:
@@ -207,7 +215,18 @@ def settings_of(request: FillRequest, work: Plan) -> dict[str, Any]:
     # What Earth Engine was asked is in the manifest, without the person's project and credentials.
     left_out = ("out", "overwrite", "restart", "scheduler", "workers", "earth_engine")
     settings = {name: value for name, value in asdict(request).items() if name not in left_out}
-    settings |= {"bands": list(work.scene.made), "t1": work.scene.t1.isoformat(), "t2": work.scene.t2.isoformat()}
+    settings |= {"t1": work.scene.t1.isoformat(), "t2": work.scene.t2.isoformat()} | _names(request)
+    settings |= {"bands": list(work.scene.made), "s1_calibrated": work.scene.calibrated}
     window = work.model.card.window
     made_by = {"device": work.device, "precision": work.precision.name, "batch": batch_on(work.device, window)}
     return settings | made_by | {"window": window}
+
+
+def _names(request: FillRequest) -> dict[str, str | None]:
+    """Return area, source and weights without folders: a product tells nobody where its maker keeps files."""
+    stack, weights = Path(request.source), request.weights
+    return {
+        "aoi": Path(request.aoi).name if request.aoi is not None and is_file_of_area(request.aoi) else request.aoi,
+        "source": stack.name or stack.resolve().name,
+        "weights": weights if weights in known_weights() else Path(weights).name,
+    }

@@ -73,7 +73,7 @@ def read_area(
         raise AreaError(f"the resolution is {resolution} m; give a positive number of metres")
     spec = str(spec)
     path = Path(spec)
-    if spec.strip() and _exists(path):
+    if is_file_of_area(spec):
         polygon, source, notes = _read_file(path)
         name = re.sub(r"[^a-z0-9_-]+", "_", path.stem.lower()).strip("_") or "area"
     else:
@@ -117,9 +117,10 @@ def clip_mask(polygon: BaseGeometry, geobox: GeoBox) -> NDArray[np.bool_]:
     return mask
 
 
-def _exists(path: Path) -> bool:
+def is_file_of_area(spec: str) -> bool:
+    """Say whether an area of interest is named by a file (or folder) that is there."""
     try:
-        return path.exists()
+        return bool(spec.strip()) and Path(spec).exists()
     except OSError:  # longer than any file name, e.g. GeoJSON itself
         return False
 

@@ -1,7 +1,8 @@
 """What t2 shows in one place, lent to others: so that a window that sees little of t2, or nothing, is not left alone.
 
 The lattice's cells, windows side by side, each say what their seen pixels tell of others (the generator's evidence). A
-window gets the sum around it, weighted by distance. So a pixel is decided by its place and by what was seen up to
+window gets the sum around it, weighted by distance, without the cell that holds its middle: of a window that is a cell,
+that is what it saw itself, and it would count twice. So a pixel is decided by its place and by what was seen up to
 about ``4 · REACH`` windows from it within the run's area, not by how the area is cut into chunks.
 """
 
@@ -47,12 +48,17 @@ class Lent:
         field = np.zeros([*shape, size])
         for origin, numbers in told:
             field[self._index(origin)] = numbers
-        reach = int(4 * REACH)  # where scipy cuts the Gaussian off
-        peak = ndimage.gaussian_filter1d(np.eye(1, 2 * reach + 1, reach)[0], REACH).max()
-        self._field = ndimage.gaussian_filter(field, REACH, mode="constant", axes=(0, 1)) / peak**2
+        cut_off = int(4 * REACH)
+        near = np.exp(-((np.arange(-cut_off, cut_off + 1) / REACH) ** 2) / 2)
+        others = near.copy()
+        others[cut_off] = 0
+        # Each cell but the one itself: those of other columns, in any row, and those of the same column. Nothing is
+        # subtracted, so that what nobody else saw is exactly nothing.
+        beside = _weighted(_weighted(field, others, axis=1), near, axis=0)
+        self._field = beside + _weighted(field, others, axis=0)
 
     def at(self, windows: Sequence[Origin]) -> NDArray[np.float32]:
-        """Return what windows are lent, ``(window, size)``."""
+        """Return what windows are lent, ``(window, size)``: nothing of the cell that holds a window's middle."""
         return np.stack([self._field[self._index(origin)] for origin in windows]).astype(np.float32)
 
     def _index(self, origin: Origin) -> tuple[int, int]:
@@ -62,3 +68,9 @@ class Lent:
     def _cell(self, start: int) -> int:
         """Return the cell that holds the middle of a window, along one axis."""
         return (start + self._window // 2) // self._window
+
+
+def _weighted(field: Numbers, weights: Numbers, axis: int) -> Numbers:
+    """Return the weighted sums of neighbours along an axis; beyond the border nothing was seen."""
+    sums: Numbers = ndimage.correlate1d(field, weights, axis, mode="constant")
+    return sums

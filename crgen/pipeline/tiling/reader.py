@@ -17,7 +17,7 @@ Array = NDArray[np.float32]
 
 
 class StackReader:
-    """Reads rectangles of a Stack; beyond the Stack's edge pixels are reflected.
+    """Reads rectangles of a Stack; beyond the Stack's edge it is reflected there, whatever rectangle is read.
 
     Args:
         stack: a validated Stack.
@@ -41,23 +41,31 @@ class StackReader:
         Raises:
             CancelledError: if :attr:`stopped` was set.
         """
-        here = box.intersect(self.box)
-        if here is None:
+        if box.intersect(self.box) is None:
             raise ValueError(f"{box} lies outside the stack {self.box}")
-        rows, cols = here.slices(self.box)
+        rows = _reflected(box.r0 - self.box.r0, box.r1 - self.box.r0, self.box.shape[0])
+        cols = _reflected(box.c0 - self.box.c0, box.c1 - self.box.c0, self.box.shape[1])
         stack = self._stack if names is None else self._stack[list(names)]
-        data = stack.isel(y=rows, x=cols).compute(
+        first, left = rows.min(), cols.min()
+        data = stack.isel(y=slice(first, rows.max() + 1), x=slice(left, cols.max() + 1)).compute(
             scheduler="synchronous", callbacks=[(None, None, self._go_on, None, None)]
         )
-        margin = ((here.r0 - box.r0, box.r1 - here.r1), (here.c0 - box.c0, box.c1 - here.c1))
 
         def reflected(array: Array) -> Array:
-            if not any(map(any, margin)):
+            if box.intersect(self.box) == box:
                 return array
-            return np.pad(array, ((0, 0),) * (array.ndim - 2) + margin, mode="reflect")
+            taken: Array = array.take(rows - first, axis=-2).take(cols - left, axis=-1)
+            return taken
 
         return {str(name): reflected(array.values) for name, array in data.data_vars.items()}
 
     def _go_on(self, *_: object) -> None:
         if self.stopped.is_set():
             raise CancelledError
+
+
+def _reflected(low: int, high: int, size: int) -> NDArray[np.intp]:
+    """Return which of ``size`` pixels stand at ``low … high-1``: beyond the edge as ``np.pad(…, mode="reflect")``."""
+    period = max(2 * (size - 1), 1)
+    place = np.arange(low, high) % period
+    return np.minimum(place, period - place) if size > 1 else place

@@ -8,9 +8,11 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 import crgen
+from crgen.model.weights import load_model
 from crgen.pipeline.box import Box
 from crgen.pipeline.source.stack import build_stack
 from crgen.pipeline.tiling.lending import REACH, Lent, cells
+from crgen.pipeline.tiling.predict import Predictor, WindowInputs
 from crgen.pipeline.tiling.windows import ChunkGrid, Lattice
 
 LATTICE = Lattice(64)
@@ -27,13 +29,39 @@ def test_cells_lie_side_by_side_over_the_area_whatever_the_chunks(chunk: int) ->
 
 
 def test_a_window_is_lent_more_by_near_ones_and_nothing_by_far_ones() -> None:
-    lent = Lent(AREA, LATTICE, [((0, 640), np.array([100.0, 5.0]))], 2)
-    here, beside, far, beyond = lent.at([(0, 640), (0, 640 + 64 * 8), (0, 640 + 64 * 20), (0, 640 + 64 * 40)])
-    assert here == pytest.approx([100, 5])
-    assert beside == pytest.approx(here * np.exp(-((8 / REACH) ** 2) / 2), rel=1e-4)
+    told = np.array([100.0, 5.0])
+    lent = Lent(AREA, LATTICE, [((0, 640), told)], 2)
+    near, beside, far, beyond = lent.at([(0, 640 + 64 * steps) for steps in (1, 8, 20, 40)])
+    assert near == pytest.approx(told * np.exp(-((1 / REACH) ** 2) / 2), rel=1e-6)
+    assert beside == pytest.approx(told * np.exp(-((8 / REACH) ** 2) / 2), rel=1e-6)
     assert 0 < far[0] < beside[0]
     assert beyond[0] == 0
     assert np.array_equal(lent.at([(0, 640 - 64 * 3)]), lent.at([(64 * 3, 640)]))
+    diagonal = lent.at([(64 * 3, 640 + 64 * 4)])[0]
+    assert diagonal == pytest.approx(told * np.exp(-((5 / REACH) ** 2) / 2), rel=1e-6)
+
+
+def test_a_window_is_lent_nothing_of_the_cell_that_holds_its_middle() -> None:
+    own = Lent(AREA, LATTICE, [((0, 640), np.array([100.0, 5.0]))], 2)
+    assert not own.at([(0, 640), (-32, 640), (0, 608), (-32, 608)]).any()
+    several = Lent(AREA, LATTICE, [((0, 640), np.array([1e9])), ((64, 640), np.array([8.0]))], 1)
+    assert several.at([(0, 640)]) == pytest.approx(8 * np.exp(-((1 / REACH) ** 2) / 2))
+
+
+def test_a_window_that_alone_saw_some_pixels_of_t2_goes_by_these_as_if_nothing_were_lent(tiny_weights: Path) -> None:
+    predictor = Predictor(load_model(str(tiny_weights)), "cpu")
+    rng = np.random.default_rng(0)
+    radar = rng.normal(-11, 2, (2, 1, 64, 64)).astype(np.float32)
+    before, after = rng.uniform(0.05, 0.3, (2, 3, 64, 64)).astype(np.float32)
+    after[:, 4:] = np.nan  # 256 pixels are left
+    area = Box(0, 64, 640, 704)
+    inputs = WindowInputs(area, radar[0], before, radar[1], after, np.ones((64, 64), bool))
+    window = [(0, 640)]
+    told = predictor.evidence(predictor.stage(inputs, window))
+    assert told[0, 640][0] == 256
+    alone = predictor.predict(predictor.stage(inputs, window))
+    lent = Lent(area, LATTICE, told.items(), predictor.evidence_size)
+    assert np.array_equal(predictor.predict(predictor.stage(inputs, window, lent)), alone)
 
 
 def test_what_is_lent_adds_up_and_does_not_depend_on_the_outline() -> None:
