@@ -54,7 +54,7 @@ def stack_on_disk(side: int, folder: Path) -> Path:
     path = folder / f"stack_{side}.zarr"
     if path.exists():
         return path
-    pols, bands, block = ("VV",), ("B11", "B8", "B3"), 1024
+    pols, bands, block = ("VV", "VH"), ("B2", "B3", "B4", "B8", "B11", "B12"), 1024
     grid = GeoBox((side, side), Affine(10, 0, WEST, 0, -10, NORTH), "EPSG:32649")
     days = [datetime.date.fromisoformat(day) for day in DAYS]
     tile = open_demo(grid.crop((block, block)), *days, pols=pols, bands=bands).compute()

@@ -32,7 +32,7 @@ def stand_in():
     real = load_model()
 
     class StandIn(Generator):
-        def generate(self, s1_t1, s2_t1, s1_t2, s2_t2):
+        def generate(self, s1_t1, s2_t1, s1_t2, s2_t2, **more):
             known = torch.where(torch.isfinite(s2_t1), s2_t1, 0.1)
             return Prediction(torch.nn.functional.avg_pool2d(known, 3, 1, 1))
 
@@ -167,12 +167,14 @@ def bare_rate() -> float:
     """Return windows per second of the shipped generator on this machine, as a run computes them."""
     from crgen.model.device import pick_precision
     from crgen.model.weights import load_model
-    from crgen.pipeline.run.plan import measure
+    from crgen.pipeline.run.plan import channels_of, measure
+    from crgen.pipeline.source.open import bands_made
     from crgen.pipeline.tiling.predict import Predictor
 
     model = load_model()
+    opened, made = channels_of("base", None).bands, bands_made(None, model.card.config)
     precision = pick_precision("auto", model.generator, model.card.window).name
-    return measure(Predictor(model, "cpu", precision=precision), rounds=8)
+    return measure(Predictor(model, "cpu", opened, made, precision=precision), rounds=8)
 
 
 def main(sides: list[int], dtype: str) -> None:

@@ -21,7 +21,16 @@ settings.load_profile("crgen")
 @pytest.fixture(scope="session")
 def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of preset ``tiny`` with windows of 64 px; untrained, so only good for testing what is around them."""
-    torch.manual_seed(0)
+    return write_tiny(tmp_path_factory.mktemp("weights") / "tiny.safetensors", seed=0)
+
+
+@pytest.fixture(scope="session")
+def other_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with other numbers."""
+    return write_tiny(tmp_path_factory.mktemp("weights") / "other.safetensors", seed=1)
+
+
+def write_tiny(path: Path, seed: int) -> Path:
     config = preset("tiny")
     card = ModelCard(
         name="tiny",
@@ -36,6 +45,5 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
         limits=["untrained"],
         licence="Apache-2.0",
     )
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    save_weights(path, build_generator(config), card)
+    save_weights(path, build_generator(config, seed), card)
     return path

@@ -9,6 +9,5 @@ ctx.set_forkserver_preload(
         "crgen.batch.schedule.worker",
         "crgen.pipeline.fill",
         "distributed",
-        "sklearn.ensemble",
     ]
 )

@@ -24,6 +24,7 @@ from crgen.training.metrics import psnr, ssim
 
 NEIGHBOURS = (-2, -1, 1, 2)
 SEEN, PAINTED = 0.3, 0.5
+UNCALIBRATED = torch.zeros(1)
 
 
 def main() -> None:
@@ -35,7 +36,8 @@ def main() -> None:
     parser.add_argument("--weights", default="base")
     given = parser.parse_args()
     generator = load_model(given.weights).generator
-    data = Ombria(given.data / "ombria", given.split)
+    config, core = generator.config, generator.core
+    data = Ombria(given.data / "ombria", given.split, pols=config.pols, bands=config.bands)
 
     @lru_cache(64)
     def told(index: int) -> tuple[str, Tensor]:
@@ -43,7 +45,9 @@ def main() -> None:
         rng = torch.Generator().manual_seed(index)
         cloud = cloud_opacity(torch.tensor([1 - SEEN]), *sample.clear.shape[-2:], rng)[0].numpy() > 0.5
         s2_t2 = np.where(sample.clear & ~cloud, sample.target, np.float32(np.nan))
-        return sample.event, generator.evidence(*map(batched, (sample.s1_t1, sample.s2_t1, sample.s1_t2, s2_t2)))
+        return sample.event, generator.evidence(
+            *map(batched, (sample.s1_t1, sample.s2_t1, sample.s1_t2, s2_t2)), calibrated=UNCALIBRATED
+        )
 
     scores: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
     for index in range(0, len(data), given.every):
@@ -55,11 +59,13 @@ def main() -> None:
         if sample.clear.mean() < 0.5 or not lent.any():
             continue
         s1_t1, s2_t1, s1_t2, clear = map(batched, (sample.s1_t1, sample.s2_t1, sample.s1_t2, sample.clear))
-        truth = torch.nan_to_num(batched(sample.target))
+        truth = torch.nan_to_num(batched(sample.target))[:, core]
         painted, _ = paint_clouds(s2_t1, data.bands, torch.tensor([PAINTED]), torch.Generator().manual_seed(index))
         for sky, optical in (("as it is", s2_t1), ("half under cloud", painted)):
             for name, borrowed in (("alone", None), ("with what others lend", lent)):
-                made = generator(s1_t1, optical, s1_t2, None, borrowed).reflectance.clamp(0, 1)
+                made = generator(s1_t1, optical, s1_t2, calibrated=UNCALIBRATED, lent=borrowed).reflectance.clamp(0, 1)[
+                    :, core
+                ]
                 scores[sky, name].append((float(psnr(made, truth, clear)), float(ssim(made, truth, clear))))
                 if sample.flooded is not None and (under := clear & batched(sample.flooded)).sum() >= 100:
                     flooded = float(psnr(made, truth, under)), float(ssim(made, truth, under))

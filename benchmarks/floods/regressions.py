@@ -10,8 +10,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from crgen.model.adaptive.forest import FEWEST, forest
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 from sklearn.ensemble import HistGradientBoostingRegressor
@@ -148,12 +146,3 @@ def seen_trees(view: View) -> Array:
         for band in view.s2_t2
     ]
     return np.stack(image).astype(np.float32)
-
-
-def seen_forest(view: View) -> Array:
-    """The extremely randomised trees that `base` holds, told the features and each pixel's place, by themselves."""
-    seen = seen_of(view)
-    if seen.sum() < FEWEST:
-        return copy(view)
-    given = features(view)[1:], np.nan_to_num(view.s2_t2), seen[None].astype(np.float32)
-    return forest(*(torch.from_numpy(a)[None] for a in given))[0].numpy()

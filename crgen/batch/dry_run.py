@@ -15,8 +15,7 @@ from crgen.batch.schedule.state import Row, State
 from crgen.errors import CrgenError
 from crgen.pipeline.request import FillRequest
 from crgen.pipeline.run.plan import Plan as Work
-from crgen.pipeline.run.plan import channels_of, estimated, lay_out
-from crgen.pipeline.source.earthengine import acquire
+from crgen.pipeline.run.plan import estimated, lay_out
 
 
 @dataclass(frozen=True)
@@ -93,10 +92,7 @@ def _cost(job: Job, what: str, request: FillRequest, work: Work, rates: dict[tup
     if key not in rates:
         rates[key] = estimated(request, work).windows_per_second
     requests, download = 0, 0.0
-    if job.source == "gee":
-        pull = acquire(
-            request.earth_engine, channels_of(job.weights, job.bands), aoi=None, t1=None, t2=None, crs=None
-        ).pull
+    if (pull := work.scene.pull) is not None:
         requests = len(pull) - pull.kept()
         download = pull.bytes * requests / len(pull)
     windows = work.grid.window_count

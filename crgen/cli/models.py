@@ -24,7 +24,7 @@ def models(context: typer.Context) -> None:
         try:
             card = read_card(path)
         except WeightsError as error:
-            console.print(f"{name:16} {origin:8} damaged: {error}", highlight=False, markup=False)
+            console.print(f"{name:16} {origin:8} cannot be used: {error}", highlight=False, markup=False)
             continue
         channels = f"{'/'.join(card.config.pols)} + {'/'.join(card.config.bands)}"
         size = path.stat().st_size / 1e6

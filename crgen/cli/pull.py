@@ -9,7 +9,7 @@ import typer
 
 from crgen.cli.console import console, note, progress
 from crgen.cli.options import fetching, takes
-from crgen.pipeline.request import EarthEngine, parse_date
+from crgen.pipeline.request import EarthEngine, parse_bands, parse_date
 
 
 @takes(EarthEngine)
@@ -22,7 +22,7 @@ def pull(
     t2: Annotated[str | None, typer.Option(help="Day to map, YYYY-MM-DD.")] = None,
     weights: Annotated[str, typer.Option(help="Weights whose bands and margin to fetch.")] = "base",
     pols: Annotated[str, typer.Option(help="Polarisations instead, e.g. VV,VH.")] = "",
-    bands: Annotated[str, typer.Option(help="Sentinel-2 bands instead, e.g. B2,B3,B4,B8.")] = "",
+    bands: Annotated[str, typer.Option(help="Sentinel-2 bands instead, e.g. B2,B3,B4,B8, or all.")] = "",
     crs: Annotated[str | None, typer.Option(help="Grid, e.g. EPSG:32650. (the area's UTM zone)")] = None,
     manifest: Annotated[
         Path | None, typer.Option(help="Use the scenes of a manifest or of a product's .json again.")
@@ -56,7 +56,7 @@ def pull(
         crs=crs,
         weights=weights,
         pols=tuple(filter(None, pols.upper().replace(" ", "").split(","))),
-        bands=tuple(filter(None, bands.upper().replace(" ", "").split(","))),
+        bands=parse_bands(bands) or (),
         earth_engine=EarthEngine(**earth_engine, manifest=manifest),
     )
     if export is not None:

@@ -10,7 +10,7 @@ import typer
 
 from crgen.cli.console import console, note, table
 from crgen.cli.options import takes
-from crgen.pipeline.request import EarthEngine, parse_date
+from crgen.pipeline.request import EarthEngine, parse_bands, parse_date
 
 if TYPE_CHECKING:
     from crgen.gee.choose.choice import Candidate
@@ -25,6 +25,9 @@ def scenes(
     t1: Annotated[str, typer.Option(help="Day of the earlier images, YYYY-MM-DD.")],
     t2: Annotated[str, typer.Option(help="Day to map, YYYY-MM-DD.")],
     weights: Annotated[str, typer.Option(help="Whose bands are needed.")] = "base",
+    bands: Annotated[
+        str | None, typer.Option(help="Sentinel-2 bands to make of them, as 'crgen fill' takes them.")
+    ] = None,
     crs: Annotated[str | None, typer.Option(help="Grid, e.g. EPSG:32650. (the area's UTM zone)")] = None,
     picture: Annotated[Path | None, typer.Option(help="A .png of the footprints to make.")] = None,
     manifest: Annotated[
@@ -50,7 +53,7 @@ def scenes(
                 raise OutputError(f"'{path}' must end in {ending}")
             check_writable(path.parent)
     options = EarthEngine(**earth_engine)
-    channels = channels_of(weights, None)
+    channels = channels_of(weights, parse_bands(bands))
     area, wanted = wanted_of(channels, aoi=aoi, t1=parse_date(t1, "t1"), t2=parse_date(t2, "t2"), crs=crs)
     choice = scenes_for(options, channels, area, wanted, strict=False)
     if choice.candidates:

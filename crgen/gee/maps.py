@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +21,8 @@ from crgen.gee.manifest import Manifest, Scene
 OPTICAL = (0.0, 4000.0)
 RADAR = (-25.0, 0.0)
 """Digital numbers and dB that are drawn black and white."""
+SHOWN = (("B4", "B3", "B2"), ("B11", "B8", "B3"))
+"""What is drawn as red, green and blue: the first of these whose bands are there."""
 SENSORS = {"s1": "radar", "s2": "optical"}
 COLOURS = {"s1_t1": "#1b6ca8", "s1_t2": "#5aa9e6", "s2_t1": "#d1495b", "s2_t2": "#f29e4c"}
 
@@ -96,7 +98,7 @@ def _right(raster: Path | None, manifest: Manifest, layer: Any) -> tuple[Any, st
     """Return the layer on the right and its label; the label says so if the product cannot be shown."""
     day = manifest.dates["t2"]
     if raster is not None and find_spec("localtileserver"):
-        return _raster(raster, manifest), f"result, {day}"
+        return _raster(raster), f"result, {day}"
     missing = "" if raster is None else f"<br>{raster.name} is not shown: it needs pip install 'crgen[notebook]'"
     name = "s2_t2" if "s2_t2" in manifest.scenes else "s1_t2"
     label = _label(name, manifest)
@@ -111,15 +113,22 @@ def _label(name: str, manifest: Manifest) -> str:
     return f"{SENSORS[sensor]} {date}, {days}"
 
 
-def _raster(path: Path, manifest: Manifest) -> Any:
+def _raster(path: Path) -> Any:
     from geemap.common import get_local_tile_layer
 
     make: Callable[..., Any] = get_local_tile_layer
     with rasterio.open(path) as file:
         scale = 1 if file.scales[0] == 1 else 1 / file.scales[0]
+        held = list(file.descriptions)
     low, high = (value * 1e-4 * scale for value in OPTICAL)
-    bands = [1, 2, 3] if len(manifest.bands) >= 3 else [1]
+    bands = [held.index(band) + 1 for band in _shown(held)]
     return make(str(path), indexes=bands, vmin=low, vmax=high, layer_name="result", quiet=True)
+
+
+def _shown(bands: Sequence[str]) -> list[str]:
+    """Return the bands to draw as red, green and blue, or the one to draw in grey."""
+    whole = (list(composite) for composite in SHOWN if set(composite) <= set(bands))
+    return next(whole, list(bands[:3]) if len(bands) >= 3 else list(bands[:1]))
 
 
 def _map_id(name: str, manifest: Manifest) -> Any:
@@ -127,8 +136,7 @@ def _map_id(name: str, manifest: Manifest) -> Any:
     if name.startswith("s1"):
         image, bands, (low, high) = radar_image(scenes, manifest.pols), [manifest.pols[0]], RADAR
     else:
-        shown = list(manifest.bands[:3]) if len(manifest.bands) >= 3 else [manifest.bands[0]]
-        image, bands, (low, high) = optical_image(scenes, manifest.bands), shown, OPTICAL
+        image, bands, (low, high) = optical_image(scenes, manifest.bands), _shown(manifest.bands), OPTICAL
     return image.updateMask(image.select([VALID])).getMapId({"bands": bands, "min": low, "max": high})
 
 

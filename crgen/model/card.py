@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from crgen.errors import WeightsError
 from crgen.model.config import GeneratorConfig
 
+FIELDS_OF_0_1 = frozenset({"features", "waves", "gate"})
+"""Fields of a generator's configuration that crgen 0.1 wrote and no later version knows."""
+
 
 class ModelCard(BaseModel):
     """Travels as JSON in the header of the weights file."""
@@ -49,11 +52,18 @@ class ModelCard(BaseModel):
         """Read a card from JSON.
 
         Raises:
-            WeightsError: naming ``where`` and the first field that does not fit.
+            WeightsError: naming ``where`` and the first field that does not fit, or the version of crgen that knows the
+                weights.
         """
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
+            named = {place["loc"][-1] for place in error.errors() if place["loc"][:1] == ("generator",)}
+            if named & FIELDS_OF_0_1:
+                raise WeightsError(
+                    f"{where}: made by crgen 0.1; this version has another network: use other weights (see 'crgen "
+                    "models'), or crgen 0.1"
+                ) from None
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"]) or "the card"
             raise WeightsError(

@@ -16,7 +16,7 @@ from crgen.errors import OutputError, RequestError
 from crgen.files import check_writable, require_space
 from crgen.gee.fetch.arrays import Pull
 from crgen.gee.fetch.export import Destination, Export, ExportState, run_exports
-from crgen.pipeline.request import EarthEngine, read
+from crgen.pipeline.request import ALL, EarthEngine, read
 from crgen.pipeline.run.plan import channels_of
 from crgen.pipeline.source.area import read_area
 from crgen.pipeline.source.earthengine import Acquired, Channels, acquire
@@ -48,11 +48,12 @@ class PullRequest:
     pols: tuple[str, ...] = ()
     """Polarisations; empty for the weights'."""
     bands: tuple[str, ...] = ()
-    """Sentinel-2 bands; empty for those that a fill with these weights reads."""
+    """Sentinel-2 bands, or ``("all",)``; empty for those that a fill with these weights reads by default."""
     earth_engine: EarthEngine = field(default_factory=EarthEngine)
 
     def __post_init__(self) -> None:
-        for given, known, what in ((self.pols, POLARISATIONS, "polarisation"), (self.bands, S2_BANDS, "band")):
+        bands = () if self.bands == ALL else self.bands
+        for given, known, what in ((self.pols, POLARISATIONS, "polarisation"), (bands, S2_BANDS, "band")):
             for name in given:
                 if name not in known:
                     raise RequestError(f"there is no {what} '{name}'; choose from {', '.join(known)}")
@@ -62,10 +63,10 @@ class PullRequest:
     @property
     def channels(self) -> Channels:
         """What to fetch."""
-        of_weights = channels_of(self.weights, None)
-        return Channels(
-            self.pols or of_weights.pols, self.bands or of_weights.bands, of_weights.resolution, of_weights.margin
-        )
+        of_weights = channels_of(self.weights, ALL if self.bands == ALL else None)
+        if self.pols:
+            of_weights = replace(of_weights, pols=self.pols, needed_pols=())
+        return replace(of_weights, bands=self.bands) if self.bands not in ((), ALL) else of_weights
 
 
 @dataclass(frozen=True)

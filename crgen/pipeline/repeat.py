@@ -54,7 +54,7 @@ def repeated(path: Path, given: dict[str, Any], earth_engine: EarthEngine) -> Fi
         manifest = properties.get("crgen:manifest", manifest)  # not what was stored with a stack of the person's own
     if not (isinstance(content, dict) and isinstance(manifest, dict) and "source" in manifest):
         raise SourceError(f"{path} is neither a product's .json nor a manifest")
-    settings = dict(properties.get("crgen:settings", {}))
+    settings = {"bands": _bands_of(content), **properties.get("crgen:settings", {})}
     request = read(FillRequest, settings) | given
     if manifest["source"] == "gee":
         if named := [f"--{name}" for name in ("aoi", "t1", "t2", "crs", "source") if given.get(name) is not None]:
@@ -69,7 +69,7 @@ def repeated(path: Path, given: dict[str, Any], earth_engine: EarthEngine) -> Fi
     if "weights" in settings and "weights" not in given:
         if request["weights"] not in known_weights():
             request["weights"] = _beside(path, request["weights"], "weights", "weights")
-        _check_weights(request["weights"], properties.get("crgen:model", {}).get("sha256"), path)
+        _check_weights(request["weights"], properties, path)
     try:
         return FillRequest(**request, earth_engine=earth_engine)
     except TypeError as error:
@@ -95,9 +95,18 @@ def _is_bounds(aoi: str) -> bool:
         return False
 
 
-def _check_weights(name: str, sha256: str | None, path: Path) -> None:
+def _bands_of(content: dict[str, Any]) -> list[str] | None:
+    """Return the bands of a product whose settings do not name them, as crgen 0.1 wrote them; None for a manifest."""
+    bands = content.get("assets", {}).get("reflectance", {}).get("bands")
+    return None if bands is None else [band["name"] for band in bands]
+
+
+def _check_weights(name: str, properties: dict[str, Any], path: Path) -> None:
+    sha256 = properties.get("crgen:model", {}).get("sha256")
     if sha256 is not None and read_card(find_weights(name)).tensors_sha256 != sha256:
+        version = properties.get("processing:software", {}).get("crgen")
+        by = f"crgen {version} with weights" if version else "weights"
         raise WeightsError(
-            f"{path} was made by weights '{name}' of digest {sha256[:12]}…, which differ from those of that name here; "
+            f"{path} was made by {by} '{name}' of digest {sha256[:12]}…, which differ from those of that name here; "
             "get the same weights, or name others with --weights"
         )

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from crgen.gee.connection.session import Settings
 
 
+ALL = ("all",)
+"""Asks for every band that the weights make."""
+
+
 def option(default: Any, help: str, flag: str | None = None) -> Any:
     """Return a dataclass field that is an option.
 
@@ -163,10 +167,14 @@ def parse_date(value: datetime.date | str | None, name: str) -> datetime.date | 
 
 
 def parse_bands(value: Sequence[str] | None) -> tuple[str, ...] | None:
-    """Return the bands a person wrote, in one text with commas between or as several; None as it is."""
+    """Return the bands a person wrote, in upper or lower case, in one text with commas between or as several, or all.
+
+    None stays as it is.
+    """
     if isinstance(value, str):
-        value = [name.strip() for name in value.split(",") if name.strip()]
-    return None if value is None else tuple(value)
+        value = [name for name in value.split(",") if name.strip()]
+    names = None if value is None else tuple(name.strip().upper() for name in value)
+    return ALL if names == ("ALL",) else names
 
 
 def read(kind: type, options: Mapping[str, Any]) -> dict[str, Any]:

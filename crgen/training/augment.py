@@ -114,11 +114,16 @@ def sky(n: int, height: int, width: int, rng: torch.Generator) -> Tensor:
     return torch.where(kind < 0.62, opacity, torch.zeros(()))
 
 
+def speckle_deviation(n: int, rng: torch.Generator) -> Tensor:
+    """Return the deviation of added speckle in dB, ``(n, 1, 1, 1)``: little, or as of single acquisitions at 10 m."""
+    return uniform((n, 1, 1, 1), 0, 1, rng) * torch.where(happens(n, 0.5, rng), 0.8, 2.5)
+
+
 def jitter_backscatter(s1: Tensor, rng: torch.Generator, *, gain: float = 0.25, offset: float = 3.0) -> Tensor:
     """Vary gain, offset (dB) and speckle of ``s1`` in dB, ``(n, pol, y, x)``."""
     n, pols = s1.shape[:2]
     shape = (n, pols, 1, 1)
-    speckle = torch.randn(s1.shape, generator=rng) * uniform((n, 1, 1, 1), 0.0, 1.0, rng)
+    speckle = torch.randn(s1.shape, generator=rng) * speckle_deviation(n, rng)
     return (s1 + 12) * uniform(shape, 1 - gain, 1 + gain, rng) - 12 + uniform(shape, -offset, offset, rng) + speckle
 
 
@@ -198,7 +203,7 @@ def vary_radar(s1_t1: Tensor, s1_t2: Tensor, calibrated: Tensor, rng: torch.Gene
     usual = torch.where(calibrated, uniform((n, 1, 1, 1), -1.5, 1.5, rng), uniform((n, 1, 1, 1), -5, 1, rng))
     varied = []
     for s1 in (s1_t1, s1_t2):
-        speckle = torch.randn(s1.shape, generator=rng) * uniform((n, 1, 1, 1), 0.0, 0.8, rng)
+        speckle = torch.randn(s1.shape, generator=rng) * speckle_deviation(n, rng)
         level = (s1 + 8) * gain - 8 + usual + uniform((n, pols, 1, 1), -0.7, 0.7, rng) + speckle
         varied.append(torch.where(flag, level, jitter_backscatter(s1, rng)))
     second = happens(n, 0.5, rng) | (torch.arange(pols) == 0).view(1, -1, 1, 1)  # VV alone in half of the samples
@@ -254,7 +259,7 @@ def vary(
         target,
         batch.clear & ~seen,
         torch.where(batch.clear_t1 == 1, ground_t1, torch.nan),
-        batch.clear_t1 * (opacity < HAZE),
+        torch.where(torch.isfinite(s2_t1).any(1, keepdim=True), batch.clear_t1 * (opacity < HAZE), torch.nan),
         pair.water_t1,
         pair.water_t2,
         batch.flooded,

@@ -10,6 +10,7 @@ import torch
 
 from crgen.errors import TrainingError
 from crgen.files import replacing
+from crgen.model.card import FIELDS_OF_0_1
 
 
 def one_line(error: Exception) -> str:
@@ -36,15 +37,22 @@ def read_checkpoint(path: Path, identity: dict[str, Any], device: torch.device) 
     """Return a run's state.
 
     Raises:
-        TrainingError: if the file cannot be read, or belongs to a run with another identity.
+        TrainingError: if the file cannot be read, is of a version of crgen with another network, or belongs to a run
+            with another identity.
     """
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
         found = state["identity"]
+        old = not FIELDS_OF_0_1.isdisjoint(dict(found).get("config", ()))
     except (OSError, RuntimeError, EOFError, LookupError, TypeError, ValueError, pickle.UnpicklingError) as error:
         raise TrainingError(
             f"checkpoint {path} cannot be read ({type(error).__name__}); remove it to start anew"
         ) from None
+    if old:
+        raise TrainingError(
+            f"checkpoint {path}: made by crgen 0.1; this version has another network and cannot go on with it: give "
+            "another file, or go on with crgen 0.1"
+        )
     if found != identity:
         differs = next(iter(name for name in identity if found.get(name) != identity[name]), "form")
         raise TrainingError(

@@ -67,10 +67,10 @@ def paint_events(pair: Pair, pols: tuple[str, ...], bands: tuple[str, ...], some
         shown = torch.where(leafy, 0.3 * cover, cover)
         s1_t2 = torch.where(at_t2, mixed(s1_t2, dark, cover), s1_t2)
         target = torch.where(at_t2, torch.lerp(target, colour, shown), target)
-        water_t2 = torch.where(at_t2 & (cover > 0.1), label, water_t2)
+        water_t2 = torch.where(at_t2 & (cover > 0.1) & known(s1_t2, target), label, water_t2)
         s1_t1 = torch.where(at_t1, mixed(s1_t1, water_backscatter(s1_t1, pols, rng), cover), s1_t1)
         s2_t1 = torch.where(at_t1, torch.lerp(s2_t1, colour, shown), s2_t1)
-        water_t1 = torch.where(at_t1 & (cover > 0.1), label, water_t1)
+        water_t1 = torch.where(at_t1 & (cover > 0.1) & known(s1_t1, s2_t1), label, water_t1)
     if negative.any():
         fields = torch.where((uniform((n, 1, 1, 1), 0, 1, rng) < 0.4), torch.ones_like(cover), patchwork(cover, rng))
         both = (uniform((n, 1, 1, 1), 0, 1, rng) < 0.5).float()
@@ -83,6 +83,11 @@ def paint_events(pair: Pair, pols: tuple[str, ...], bands: tuple[str, ...], some
         target = target * wet
         water_t2 = torch.where((wet < 1) & (water_t2 != 0), torch.nan, water_t2)
     return Pair(s1_t1, s2_t1, s1_t2, target, water_t1, water_t2)
+
+
+def known(s1: Tensor, s2: Tensor) -> Tensor:
+    """Return where a date has radar or an optical image, ``(n, 1, y, x)``."""
+    return (s1.isfinite().any(1) | s2.isfinite().any(1))[:, None]
 
 
 def outline(s1: Tensor, rng: torch.Generator) -> Tensor:

@@ -122,7 +122,9 @@ def clean(made: Prediction, truth: Truth, core: list[int]) -> Tensor:
 
 
 def water(made: Prediction, truth: Truth) -> Tensor:
-    """Cross-entropy of the probability of water at t2, half of that at t1, and a third of the dice loss at t2.
+    """Cross-entropy of the probability of water at t2, half of that at t1, and the dice loss at t2.
+
+    Water is rare in most scenes: cross-entropy alone teaches to doubt it everywhere.
 
     Only pixels whose label is known count; at t2 only hidden ones.
     """
@@ -133,7 +135,7 @@ def water(made: Prediction, truth: Truth) -> Tensor:
     known, wet = torch.isfinite(label), torch.nan_to_num(label)
     both = (after * wet * known).sum()
     dice = 1 - (2 * both + 1) / ((after * known).sum() + wet.sum() + 1)
-    return _cross_entropy(after, label) + 0.5 * _cross_entropy(before, truth.water_t1) + dice / 3
+    return _cross_entropy(after, label) + 0.5 * _cross_entropy(before, truth.water_t1) + dice
 
 
 def _cross_entropy(share: Tensor, truth: Tensor) -> Tensor:

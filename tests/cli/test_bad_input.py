@@ -65,7 +65,10 @@ def test_a_stack_fills_by_itself(crgen, fill_stack, stack):
 @pytest.mark.parametrize(
     ("channels", "words"),
     [
-        ({"bands": ("B4", "B3", "B2")}, "'s2_t1' lacks B11, B8: it holds B4, B3, B2, the model needs B11, B8, B3"),
+        (
+            {"bands": ("B4", "B3", "B2")},
+            "'s2_t1' lacks B8, B11: it holds B4, B3, B2, the model needs B2, B3, B4, B8, B11",
+        ),
         ({"pols": ("VH",)}, "'s1_t1' lacks VV: it holds VH, the model needs VV"),
     ],
 )

@@ -64,7 +64,7 @@ def test_a_folder_is_no_area(refused, fill, here):
         (["--t1", "2013-01-01"], "before Sentinel-1"),
         (["--device", "gpu"], "there is no device 'gpu'; choose auto, cuda, mps, cpu"),
         (["--dtype", "int8"], "--dtype"),
-        (["--bands", "B4"], "--bands"),
+        (["--band", "B4"], "--band"),
         (["--out"], "--out"),
         (["--chunk", "0"], "must be positive"),
         (["--chunk", "big"], "--chunk"),

@@ -28,7 +28,7 @@ def test_a_fill_says_what_it_made_and_leaves_four_files(crgen, fill, here):
         f"my maps/{name}" for name in ("map.tif", "map_quality.tif", "map.png", "map.json")
     ]
     with rasterio.open(here / "my maps" / "map.tif") as file:
-        assert file.descriptions == ("B11", "B8", "B3")
+        assert file.descriptions == ("B2", "B3", "B4", "B8", "B11", "B12")
     assert json.loads((here / "my maps" / "map.json").read_text())["id"] == "map"
 
 

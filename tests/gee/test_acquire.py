@@ -12,6 +12,8 @@ from pyproj import Transformer
 
 from crgen.errors import StackError
 from crgen.gee.manifest import Manifest
+from crgen.pipeline.request import FillRequest
+from crgen.pipeline.run.plan import lay_out
 from crgen.pipeline.source.earthengine import Acquired, Channels, EarthEngine, acquire
 from crgen.pipeline.source.stack import manifest_of, stack_geobox
 from tests.earthengine import ground
@@ -146,6 +148,24 @@ def test_a_manifest_repeats_the_run(service: EarthEngineServer, tmp_path: Path) 
     assert manifest_of(again.stack)["scenes"] == manifest_of(first.stack)["scenes"]
     assert again.manifest.expressions == first.manifest.expressions
     assert json.loads(first.manifest.to_json())["source"] == "gee"
+
+
+def test_a_manifest_of_vv_and_three_bands_serves_weights_that_can_do_without_others(
+    service: EarthEngineServer, tmp_path: Path, tiny_weights: Path
+) -> None:
+    """As crgen 0.1 wrote them."""
+    held = open_area().manifest.model_copy(update={"pols": ("VV",)})
+    path = tmp_path / "run.json"
+    path.write_text(held.to_json())
+    again = {"aoi": None, "t1": None, "t2": None, "crs": None}
+    with pytest.raises(StackError, match="without scenes with VH, which this map needs"):
+        acquire(EarthEngine(manifest=path), CHANNELS, **again)
+    scene = lay_out(FillRequest(weights=str(tiny_weights), earth_engine=EarthEngine(manifest=path))).scene
+    assert scene.made == ("B3", "B8", "B11")
+    assert scene.stack.pol.values.tolist() == ["VV"]
+    assert manifest_of(scene.stack)["scenes"] == json.loads(held.to_json())["scenes"]
+    with pytest.raises(StackError, match="without scenes with B4, which this map needs"):
+        lay_out(FillRequest(weights=str(tiny_weights), bands=("B4",), earth_engine=EarthEngine(manifest=path)))
 
 
 def test_a_pull_travels_to_other_processes_as_a_small_thing(service: EarthEngineServer) -> None:

@@ -19,6 +19,9 @@ from crgen.gee.fetch.export import ExportState
 from crgen.gee.fetch.images import layers
 from crgen.gee.fetch.tile import Tile, grid_of, read_tile
 from crgen.pipeline.picture import quicklook
+from crgen.pipeline.pull import PullRequest
+from crgen.pipeline.run.plan import channels_of
+from crgen.pipeline.source.earthengine import Channels
 from crgen.pipeline.source.stack import manifest_of
 from tests.cli.conftest import COMMAND, crgen, files_in, here  # noqa: F401
 from tests.earthengine import faults
@@ -193,6 +196,22 @@ def test_pull_from_python_takes_other_bands(service: EarthEngineServer, here: Pa
     assert "s2_t2" not in stack
     assert manifest_of(stack)["t1"] == "2021-07-10"
     assert bool(np.isfinite(stack["s1_t1"]).all())
+
+
+def test_pull_takes_what_a_fill_reads_or_all(tiny_weights: Path) -> None:
+    def fetched(**asked: object) -> Channels:
+        return PullRequest(Path("s.zarr"), weights=str(tiny_weights), **asked).channels
+
+    usual = channels_of(str(tiny_weights), None)
+    assert fetched() == usual
+    assert usual.bands == ("B2", "B3", "B4", "B8", "B11", "B12")
+    assert (usual.pols, usual.needed_pols) == (("VV", "VH"), ("VV",))
+    assert len(fetched(bands=("all",)).bands) == 10
+    assert fetched(bands=("B4",)).bands == ("B4",)
+    assert channels_of(str(tiny_weights), ("B4",)).bands == ("B3", "B4", "B8", "B11")
+    assert fetched(pols=("VV", "VH")).held_pols(("VV",)) == ()
+    assert fetched().held_pols(("VV",)) == ("VV",)
+    assert fetched().held_pols(("VH",)) == ()
 
 
 def test_exports_start_once_are_looked_at_and_failed_ones_start_again(

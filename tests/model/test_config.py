@@ -8,7 +8,7 @@ from torch._subclasses import FakeTensorMode
 
 from crgen.errors import RequestError
 from crgen.model.build import build_generator
-from crgen.model.config import PRESETS, preset
+from crgen.model.config import CORE, PRESETS, preset
 from crgen.training.score.cost import operations, parameters
 from tests.model.scenes import BANDS12
 
@@ -29,24 +29,40 @@ def test_preset_paper_stays_that_size_for_other_channels(pols: tuple[str, ...], 
     assert operations(config) == pytest.approx(122.28e9, rel=0.1)
 
 
-def test_preset_base_fits_into_a_file_of_25_megabytes() -> None:
+def test_preset_base_has_four_million_parameters_at_most_and_a_file_of_20_megabytes() -> None:
     with FakeTensorMode():
-        assert 4 * sum(p.numel() for p in build_generator(preset("base")).parameters()) < 25e6
+        count = parameters(build_generator(preset("base")))
+    assert count < 4e6
+    assert 4 * count < 20e6
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_takes_other_channels(name: str) -> None:
-    config = preset(name, pols=("VH",), bands=("B8",))
-    assert (config.pols, config.bands, config.db_range) == (("VH",), ("B8",), ((-32.5, 0.0),))
+    bands = ("B11", "B4", "B8", "B3")
+    config = preset(name, pols=("VH",), bands=bands)
+    assert (config.pols, config.bands, config.db_range) == (("VH",), bands, ((-40.0, -5.0),))
     assert json.loads(json.dumps(config.to_dict()))["pols"] == ["VH"]
+
+
+@pytest.mark.parametrize("name", ["base", "tiny"])
+def test_the_default_makes_three_bands_itself_and_the_others_follow_from_them(name: str) -> None:
+    config = preset(name)
+    assert len(config.bands) == 10
+    assert config.core == CORE == ("B3", "B8", "B11")
+    assert (config.pols, config.needed_pols) == (("VV", "VH"), ("VV",))
+    assert all(low <= -35 for low, _ in config.db_range), "calm water is not cut off"
+    paper = preset("paper")
+    assert (paper.core, paper.needed_pols) == (paper.bands, paper.pols)
+    assert preset("paper", bands=("B8",)).core == ("B8",)
 
 
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"pols": ("VV", "VH")}, "db_range"),
+        ({"pols": ("VV",)}, "db_range"),
         ({"pols": (), "db_range": ()}, "polarisations"),
         ({"bands": ("B8", "B8")}, "bands"),
+        ({"bands": ("B3", "B4", "B8")}, "form adaptive needs B3, B8, B11 among its bands"),
         ({"reflectance_range": (1.0, 0.0)}, "lower to a higher"),
         ({"head_dim": 5}, "multiple of head_dim"),
         ({"stem": 0}, "at least 1"),

@@ -1,5 +1,7 @@
 """Reduced precision is used where the hardware has it and the result hardly moves, and nowhere else."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -24,7 +26,7 @@ class Delicate(Generator):
     def __init__(self) -> None:
         super().__init__(preset("tiny"))
 
-    def generate(self, s1_t1: torch.Tensor, s2_t1: torch.Tensor, *more: torch.Tensor) -> Prediction:
+    def generate(self, s1_t1: torch.Tensor, s2_t1: torch.Tensor, *more: Any, **known: Any) -> Prediction:
         known = s2_t1.clamp(0, 1)
         large = known @ torch.eye(known.shape[-1]) * 1000
         return Prediction(large - known * 1000)

@@ -22,6 +22,7 @@ from crgen.pipeline.source.demo import open_demo
 from crgen.pipeline.tiling.quality import Quality
 
 AOI = "113.545,34.705,113.565,34.720"
+BANDS = ("B2", "B3", "B4", "B8", "B11", "B12")
 DAYS = {"t1": "2021-07-10", "t2": "2021-07-22"}
 
 
@@ -47,9 +48,9 @@ def test_the_reflectance_is_a_strict_cog_on_the_areas_grid(product: Result) -> N
     with rasterio.open(product.paths.reflectance) as cog:
         assert cog.transform.almost_equals(grid.affine, 1e-9)
         assert (cog.crs.to_epsg(), cog.shape) == (32649, grid.shape)
-        assert cog.descriptions == ("B11", "B8", "B3")
+        assert cog.descriptions == BANDS
         assert (cog.dtypes[0], cog.nodata, cog.scales[0], cog.offsets[0]) == ("uint16", 0, 1e-4, 0)
-        assert [c.name for c in cog.colorinterp] == ["red", "green", "blue"]
+        assert [c.name for c in cog.colorinterp] == ["blue", "green", "red", *["undefined"] * 3]
         assert "STATISTICS_MEAN" in cog.tags(1)
         assert cog.tags()["CRGEN_T2"] == "2021-07-22"
         assert (cog.read() >= 1).all()
@@ -59,14 +60,31 @@ def test_the_reflectance_is_a_strict_cog_on_the_areas_grid(product: Result) -> N
 def test_the_result_opens_as_xarray_and_observed_pixels_are_the_satellites(product: Result) -> None:
     grid = read_area(AOI).geobox
     days = (datetime.date(2021, 7, 10), datetime.date(2021, 7, 22))
-    stack = open_demo(grid, *days, pols=("VV",), bands=("B11", "B8", "B3")).compute()
+    stack = open_demo(grid, *days, pols=("VV", "VH"), bands=BANDS).compute()
     image, quality = product.reflectance.compute(), product.quality.compute()
-    assert list(image.band.values) == ["B11", "B8", "B3"]
+    assert tuple(image.band.values) == BANDS
     seen = (quality == Quality.OBSERVED).values
     assert seen.any()
     np.testing.assert_allclose(image.values[:, seen], stack["s2_t2"].values[:, seen], atol=0.51e-4)
     assert not (stack["clear_t2"].values[seen] < 0.6).any()
     assert product.error is not None
+
+
+def test_observed_pixels_are_the_satellites_in_every_band_and_no_band_depends_on_which_are_made_beside_it(
+    product: Result, tiny_weights: Path, tmp_path: Path
+) -> None:
+    days = (datetime.date(2021, 7, 10), datetime.date(2021, 7, 22))
+    request = {"aoi": AOI, **DAYS, "source": "demo", "weights": str(tiny_weights)}
+    every = crgen.fill(**request, bands="all", out=tmp_path / "all.tif", chunk=96).reflectance.compute()
+    bands = tuple(every.band.values)
+    assert len(bands) == 10
+    stack = open_demo(read_area(AOI).geobox, *days, pols=("VV",), bands=bands).compute()
+    seen = (product.quality == Quality.OBSERVED).values
+    np.testing.assert_allclose(every.values[:, seen], stack["s2_t2"].values[:, seen], atol=0.51e-4)
+    usual = product.reflectance.compute()
+    assert (every.sel(band=list(BANDS)).values == usual.values).all()
+    two = crgen.fill(**request, bands=["B12", "B3"], out=tmp_path / "two.tif").reflectance.compute()
+    assert (two.values == usual.sel(band=["B12", "B3"]).values).all()
 
 
 def test_the_item_names_weights_inputs_settings_and_counts(product: Result) -> None:
@@ -76,6 +94,8 @@ def test_the_item_names_weights_inputs_settings_and_counts(product: Result) -> N
     raw = json.loads(product.paths.item.read_text())["properties"]
     assert raw["crgen:manifest"]["source"] == "demo"
     assert raw["crgen:settings"]["aoi"] == AOI
+    assert raw["crgen:settings"]["bands"] == list(BANDS)
+    assert raw["crgen:settings"]["s1_calibrated"] is True
     assert len(raw["crgen:model"]["sha256"]) == 64
     assert sum(raw["crgen:counts"].values()) == product.tally.inside
     assert raw["crgen:error"]["generated"]["RMSE"] == pytest.approx(product.error["generated"]["RMSE"])
@@ -133,7 +153,7 @@ def test_a_stack_written_to_disk_gives_the_same_pixels_as_its_source(
 ) -> None:
     grid = read_area(AOI).geobox.pad(72)
     days = (datetime.date(2021, 7, 10), datetime.date(2021, 7, 22))
-    crgen.write_stack(open_demo(grid, *days, pols=("VV",), bands=("B11", "B8", "B3")), tmp_path / "demo.zarr")
+    crgen.write_stack(open_demo(grid, *days, pols=("VV", "VH"), bands=BANDS), tmp_path / "demo.zarr")
     again = crgen.fill(aoi=AOI, source=str(tmp_path / "demo.zarr"), out=tmp_path / "b.tif", weights=str(tiny_weights))
     assert (again.reflectance == product.reflectance).all()
     assert (again.quality == product.quality).all()

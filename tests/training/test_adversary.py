@@ -16,16 +16,18 @@ from tests.model.scenes import TINY_PAPER
 from tests.training.patches import Patches
 
 ADVERSARY = Adversary(widths=(4, 8, 12), optimiser=Optimiser("adam", 1e-3, (0.0, 0.99), 1e-5))
+THREE = replace(TINY_PAPER, pols=("VV",), bands=("B11", "B8", "B3"), db_range=((-35.0, 0.0),))
+DATA = Patches(pols=THREE.pols, bands=THREE.bands)
 RECIPE = Recipe(
     steps=4, batch=2, crop=32, variation="none", losses={"l1": 1.0, "auxiliary": 0.5}, warmup=0, adversary=ADVERSARY
 )
 
 
 def training(recipe: Recipe, path: Path | None = None, discriminator: nn.Module | None = None) -> Trainer:
-    generator = build_generator(TINY_PAPER, recipe.seed)
+    generator = build_generator(THREE, recipe.seed)
     if discriminator is None and recipe.adversary is not None:
         discriminator = build_discriminator(generator, recipe.adversary, recipe.seed)
-    return Trainer(generator, recipe, Patches(), discriminator=discriminator, checkpoint=path, checkpoint_every=1)
+    return Trainer(generator, recipe, DATA, discriminator=discriminator, checkpoint=path, checkpoint_every=1)
 
 
 def state(trainer: Trainer) -> dict[str, Tensor]:
@@ -149,7 +151,7 @@ def test_a_discriminator_whose_loss_is_not_a_number_stops_the_run() -> None:
 
 
 def test_a_recipe_and_its_networks_must_agree() -> None:
-    generator, data = build_generator(TINY_PAPER, 0), Patches()
+    generator, data = build_generator(THREE, 0), DATA
     discriminator = build_discriminator(generator, ADVERSARY, 0)
     with pytest.raises(TrainingError, match="needs a discriminator"):
         Trainer(generator, RECIPE, data)

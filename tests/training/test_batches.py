@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from crgen.errors import TrainingError
-from crgen.training.batches import Steps, batches, step_rng
+from crgen.training.batches import Step, Steps, batches, step_rng
 from crgen.training.data.dataset import DamagedPatch, Mixture, Sample
 from crgen.training.recipe import Recipe
-from tests.training.patches import Patches
+from tests.training.patches import WATER, Patches
 
 PLAIN = Recipe(steps=6, batch=6, crop=32, variation="none")
 
@@ -24,16 +24,32 @@ class Damaged(Patches):
         return super().__getitem__(index)
 
 
+def same(a: Step, b: Step) -> bool:
+    pairs = zip((*a.inputs, *a.truth), (*b.inputs, *b.truth), strict=True)
+    return a.names == b.names and all(torch.equal(x.nan_to_num(-99), y.nan_to_num(-99)) for x, y in pairs)
+
+
 def test_a_step_draws_the_same_crops_again_and_keeps_inputs_together() -> None:
     steps = Steps(Patches(), PLAIN, 6)
-    batch, _, names, _ = steps.draw(3)
-    again = steps.draw(3).batch
-    for first, second in zip(batch, again, strict=True):
-        torch.testing.assert_close(first, second, rtol=0, atol=0, equal_nan=True)
-    assert steps.draw(4).names != names
-    assert batch.target.shape == (6, 3, 32, 32)
-    dry = (batch.s1_t2 == batch.s1_t1).expand(-1, 3, -1, -1)
-    torch.testing.assert_close(batch.target[dry], 0.8 * batch.s2_t1[dry])
+    step = steps.draw(3)
+    assert same(step, steps.draw(3))
+    assert steps.draw(4).names != step.names
+    inputs, truth = step.inputs, step.truth
+    assert truth.target.shape == (6, 10, 32, 32)
+    dry = (inputs.s1_t2 == inputs.s1_t1).all(1, keepdim=True).expand_as(truth.target)
+    torch.testing.assert_close(truth.target[dry], 0.8 * inputs.s2_t1[dry])
+
+
+@pytest.mark.parametrize("variation", ["none", "full"])
+def test_the_same_seed_and_step_draw_the_same_batch_and_another_seed_another(variation: str) -> None:
+    """PyTorch's generator keeps 32 bits of a seed: put into the upper ones, seeds drew the same batches."""
+    recipe = replace(PLAIN, variation=variation)
+    one, again, other = (Steps(Patches(), replace(recipe, seed=seed), 6).draw(2) for seed in (1, 1, 2))
+    assert same(one, again)
+    assert one.names != other.names
+    assert not torch.equal(one.truth.target, other.truth.target)
+    first = {float(torch.rand(1, generator=step_rng(seed, step))) for seed in range(16) for step in range(64)}
+    assert len(first) == 16 * 64, "no seed draws at one step what another draws at another"
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -41,41 +57,48 @@ def test_batches_do_not_depend_on_who_prepares_them_nor_on_where_one_begins(work
     steps = Steps(Patches(), replace(PLAIN, variation="full"), 6)
     made = list(batches(steps, 3, workers, pin=False))
     assert [m.names for m in made] == [steps.draw(i).names for i in (3, 4, 5)]
-    torch.testing.assert_close(made[1].batch.s2_t1, steps.draw(4).batch.s2_t1, equal_nan=True, rtol=0, atol=0)
+    assert same(made[1], steps.draw(4))
 
 
 def test_two_processes_share_a_batch_and_draw_each_their_own() -> None:
     parts = [Steps(Patches(), PLAIN, 6, rank, 2).draw(0) for rank in (0, 1)]
     assert [len(p.names) for p in parts] == [3, 3]
-    assert not torch.equal(parts[0].batch.target, parts[1].batch.target)
+    assert not torch.equal(parts[0].truth.target, parts[1].truth.target)
 
 
-def test_samples_smaller_than_the_crop_are_padded_with_missing_pixels() -> None:
-    batch = Steps(Patches(side=40), replace(PLAIN, crop=64), 6).draw(0).batch
-    assert batch.target.shape == (6, 3, 64, 64)
-    for image in (batch.s1_t1, batch.s2_t1, batch.s1_t2, batch.target):
-        assert image.isnan().sum() == 6 * image.shape[1] * (64**2 - 40**2)
-    assert not (batch.clear & batch.target.isnan().any(1, keepdim=True)).any()
-    assert batch.clear.float().mean() > 0.3
+@pytest.mark.parametrize("variation", ["none", "full"])
+def test_samples_smaller_than_the_crop_are_padded_with_missing_pixels(variation: str) -> None:
+    inputs, truth = Steps(Patches(side=40), replace(PLAIN, crop=64, variation=variation), 6).draw(0)[:2]
+    assert truth.target.shape == (6, 10, 64, 64)
+    beyond = truth.target.isnan().all(1, keepdim=True)
+    assert beyond.sum() == 6 * (64**2 - 40**2)
+    for image in (inputs.s1_t1, inputs.s2_t1, inputs.s1_t2, inputs.s2_t2):
+        assert image[beyond.expand_as(image)].isnan().all(), "nothing is painted where there is nothing"
+    assert not (truth.counts & beyond).any()
+    assert truth.counts.float().mean() > 0.2
+    for label in (truth.water_t1, truth.flooded, truth.shown_t1):
+        assert label[beyond].isnan().all()
+    if variation == "none":
+        assert truth.water_t2[beyond].isnan().all()
 
 
 class Wet(Patches):
-    """Where the target is dark is flooded."""
+    """Where the target has the colour of water is flooded."""
 
     def __getitem__(self, index: int) -> Sample:
         sample = super().__getitem__(index)
-        return sample._replace(flooded=sample.target[:1] == np.float32(0.05))
+        return sample._replace(flooded=sample.target[[self.bands.index("B8")]] == np.float32(WATER["B8"]))
 
 
 def test_crops_know_which_pixels_are_flooded() -> None:
     recipe = replace(PLAIN, crop=64, variation="mild")
-    batch = Steps(Wet(side=40), recipe, 6).draw(0).batch
-    assert torch.equal(batch.flooded.isnan(), batch.target[:, :1].isnan())
-    wet = batch.flooded == 1
+    truth = Steps(Wet(side=40, calibrated=False), recipe, 6).draw(0).truth
+    assert torch.equal(truth.flooded.isnan(), truth.target[:, :1].isnan())
+    wet = truth.flooded == 1
     assert 0.1 < float(wet.float().mean()) < 0.9
-    for image, flood in zip(batch.target[:, 0], wet[:, 0], strict=True):
+    for image, flood in zip(truth.target[:, 0], wet[:, 0], strict=True):
         assert image[flood].unique().numel() == 1, "one colour of water, tinted or not"
-    assert Steps(Patches(), PLAIN, 6).draw(0).batch.flooded.isnan().all()
+    assert Steps(Patches(), PLAIN, 6).draw(0).truth.flooded.isnan().all()
 
 
 class Overcast(Patches):
@@ -135,7 +158,7 @@ def test_a_part_that_weighs_its_samples_is_drawn_by_them() -> None:
     ("parts", "problem"),
     [
         ([], "no data"),
-        ([(Patches(), 1.0), (Patches(bands=("B4",)), 1.0)], "VV and B11/B8/B3 and VV and B4"),
+        ([(Patches(), 1.0), (Patches(bands=("B4",)), 1.0)], "VV/VH and B2/.*/B12 and VV/VH and B4"),
         ([(Patches(), 0.0)], "weight 0.0"),
         ([(Patches(count=0), 1.0)], "no samples"),
     ],

@@ -40,7 +40,8 @@ def test_the_condition_is_scaled_and_has_no_holes() -> None:
     condition = condition_of(generator, *given[:3])
     assert condition.isfinite().all()
     assert condition.abs().max() <= 1
-    torch.testing.assert_close(condition[:, 0, :, 9:], (given.s1_t1[:, 0, :, 9:] + 12.5) / 12.5)
+    for at, middle in enumerate((17.5, 22.5)):  # VV and VH: -35 to 0, and -40 to -5 dB
+        torch.testing.assert_close(condition[:, at, :, 9:], (given.s1_t1[:, at, :, 9:] + middle) / 17.5)
 
 
 def test_three_scales_each_see_the_whole_image(images: tuple[Tensor, Tensor]) -> None:

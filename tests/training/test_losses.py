@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from crgen.errors import RequestError
 from crgen.model.build import build_generator
 from crgen.model.generator import Prediction
+from crgen.training.augment import Truth
 from crgen.training.discriminator import build_discriminator
-from crgen.training.losses import TERMS, Perceptual, gaussian, reliability_error
+from crgen.training.losses import IMAGE_TERMS, TERMS, Perceptual, gaussian, reliability, terms_of, water
 from crgen.training.recipe import RECIPES
 from crgen.training.train import Trainer
 from tests.model.scenes import TINY_PAPER
@@ -43,83 +44,239 @@ VGG19 = {
 """The convolutions of torchvision's ``vgg19().features``: place in it, and shape of the weight."""
 
 
+CORE = [1, 2]
+"""Places of the bands that the terms on images compare, in the fixture of three."""
+
+
+def truth_of(target: Tensor, counts: Tensor, **known: Tensor) -> Truth:
+    """A truth of which all else is unknown."""
+    unknown = torch.full_like(target[:, :1], torch.nan)
+    rest = {name: unknown for name in ("shown_t1", "water_t1", "water_t2", "flooded")}
+    return Truth(target, counts, **{"clean_t1": torch.full_like(target, torch.nan), **rest, **known})
+
+
+def everything(image: Tensor) -> Prediction:
+    """A prediction whose every part is the image."""
+    return Prediction(image, image[:, :1], image, image[:, :2], image[:, CORE], image)
+
+
 @pytest.fixture
-def pair() -> tuple[Tensor, Tensor, Tensor]:
-    rng = torch.Generator().manual_seed(0)
-    made, truth = torch.rand(2, 2, 3, 48, 48, generator=rng)
-    return made, truth, torch.rand(2, 1, 48, 48, generator=rng) > 0.3
+def made() -> Tensor:
+    return 0.05 + 0.9 * torch.rand(2, 3, 48, 48, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def truth(made: Tensor) -> Truth:
+    rng = torch.Generator().manual_seed(1)
+    target, clean = torch.rand(2, *made.shape, generator=rng)
+    labels = torch.rand(3, 2, 1, 48, 48, generator=rng)
+    three = torch.where(labels < 0.3, torch.nan, (labels > 0.6).float())
+    counts = torch.rand(2, 1, 48, 48, generator=rng) > 0.3
+    return truth_of(target, counts, clean_t1=clean, shown_t1=three[0], water_t1=three[1], water_t2=three[2])
 
 
 def test_terms_by_hand() -> None:
-    truth = torch.full((1, 2, 16, 16), 0.2)
-    made = torch.stack([torch.full((16, 16), 0.2), torch.full((16, 16), 0.5)])[None]
-    every = torch.ones(1, 1, 16, 16, dtype=torch.bool)
-    prediction = Prediction(made, variance=torch.full_like(made, 0.01), prior=truth + 0.2, auxiliary=truth + 0.1)
-    assert TERMS["prior"](prediction, truth, every).item() == pytest.approx(0.2, abs=1e-2)
-    assert TERMS["log_error"](prediction, truth, every).item() == pytest.approx(math.log(0.045 / 1e-5 + 1), rel=1e-5)
-    assert TERMS["l1"](prediction, truth, every).item() == pytest.approx(0.15)
-    assert TERMS["charbonnier"](prediction, truth, every).item() == pytest.approx(0.15, abs=1e-3)
+    target = torch.full((1, 2, 16, 16), 0.2)
+    image = torch.stack([torch.full((16, 16), 0.2), torch.full((16, 16), 0.5)])[None]
+    known = {"clean_t1": target + 0.3, "water_t1": 0 * target[:, :1], "water_t2": 0 * target[:, :1] + 1}
+    truth = truth_of(target, torch.ones(1, 1, 16, 16, dtype=torch.bool), **known, shown_t1=known["water_t2"])
+    water = torch.stack([torch.full((16, 16), 0.4), torch.full((16, 16), 0.7)])[None]
+    prediction = Prediction(
+        image, 0 * target[:, :1] + 0.8, torch.full_like(image, 0.01), water, target[:, :1], target + 0.1
+    )
     cosine = (0.2 * 0.2 + 0.2 * 0.5) / (math.hypot(0.2, 0.2) * math.hypot(0.2, 0.5))
-    assert TERMS["cosine"](prediction, truth, every).item() == pytest.approx(1 - cosine, rel=1e-5)
-    assert TERMS["auxiliary"](prediction, truth, every).item() == pytest.approx(0.1, rel=1e-5)
-    expected = 0.5 * math.log(0.01) + 0.5 * (0.5 * 0.3**2 / 0.01)
-    assert TERMS["gaussian"](prediction, truth, every).item() == pytest.approx(expected, rel=1e-5)
+    dice = 1 - (2 * 256 * 0.7 + 1) / (256 * 0.7 + 256 + 1)
+    expected = {
+        "log_error": math.log(0.045 / 1e-5 + 1),
+        "l1": 0.15,
+        "charbonnier": (math.hypot(0.3, 1e-3) - 1e-3) / 2,
+        "cosine": 1 - cosine,
+        "auxiliary": 0.1,
+        "gaussian": 0.5 * math.log(0.01) + 0.5 * (0.5 * 0.3**2 / 0.01),
+        "reliability": -math.log(0.8),
+        "clean": math.hypot(0.3, 1e-3) - 1e-3,
+        "water": -math.log(0.7) - 0.5 * math.log(1 - 0.4) + dice,
+    }
+    terms = terms_of(TERMS, [0, 1], 1.0)
+    terms["clean"] = terms_of(["clean"], [0], 1.0)["clean"]
+    for name, value in expected.items():
+        assert terms[name](prediction, truth).item() == pytest.approx(value, rel=1e-4), name
+    others = terms_of(["others"], [0], 1.0)["others"]
+    assert others(prediction, truth).item() == pytest.approx(math.hypot(0.3, 1e-3) - 1e-3, rel=1e-4)
 
 
-@pytest.mark.parametrize("name", TERMS)
-def test_pixels_that_do_not_count_give_no_gradient(name: str, pair: tuple[Tensor, Tensor, Tensor]) -> None:
-    made, truth, counts = pair
+ONLY_COUNTED = sorted({*TERMS} - {"reliability", "clean", "water"})
+
+
+@pytest.mark.parametrize("name", ONLY_COUNTED)
+def test_pixels_that_do_not_count_give_no_gradient(name: str, made: Tensor, truth: Truth) -> None:
     made.requires_grad_()
-    loss = TERMS[name](Prediction(made, variance=made + 0.1, prior=made, auxiliary=made), truth, counts)
-    assert loss.shape == (2,)
-    loss.sum().backward()
+    variance = made + 0.1
+    loss = terms_of([name], CORE, 3.0)[name](everything(made)._replace(variance=variance), truth)
+    assert loss.shape == ()
+    loss.backward()
     assert made.grad is not None
-    beside = ~counts.expand_as(made)
-    assert (made.grad[beside] == 0).all()
-    assert made.grad[~beside].abs().min() > 0 or name in ("ssim", "ms_ssim")
+    seen = {"others": [0], "gaussian": [0, 1, 2], "auxiliary": [0, 1, 2]}.get(name, CORE)
+    beside = ~truth.counts.expand(-1, len(seen), -1, -1)
+    assert (made.grad[:, seen][beside] == 0).all()
+    assert made.grad[:, seen][~beside].abs().min() > 0 or name in ("ssim", "ms_ssim")
+    unseen = [at for at in range(3) if at not in seen]
+    assert (made.grad[:, unseen] == 0).all(), "each term has its own bands"
 
 
-def test_a_perfect_image_has_no_loss_nor_an_undefined_gradient(pair: tuple[Tensor, Tensor, Tensor]) -> None:
-    _, truth, counts = pair
-    made = truth.clone().requires_grad_()
-    for name in set(TERMS) - {"gaussian"}:
-        loss = TERMS[name](Prediction(made, prior=made, auxiliary=made), truth, counts)
-        assert loss.abs().max() < 1e-5, name
-        (slope,) = torch.autograd.grad(loss.sum(), made)
+def test_a_perfect_image_has_no_loss_nor_an_undefined_gradient(truth: Truth) -> None:
+    image = truth.target.clone().requires_grad_()
+    prediction = everything(image)._replace(clean_t1=truth.clean_t1[:, CORE] + 0 * image[:, CORE])
+    for name, term in terms_of(sorted({*TERMS} - {"gaussian", "reliability", "water"}), CORE, 3.0).items():
+        loss = term(prediction, truth)
+        assert loss.abs() < 1e-5, name
+        (slope,) = torch.autograd.grad(loss, image)
         assert slope.isfinite().all(), name
 
 
-def test_the_likelihood_is_best_at_the_true_variance(pair: tuple[Tensor, Tensor, Tensor]) -> None:
-    _, truth, counts = pair
-    made = truth + 0.1 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(1))
-    losses = [
-        gaussian(Prediction(made, variance=torch.full_like(made, v)), truth, counts).mean() for v in (0.003, 0.01, 0.03)
-    ]
+# --- water -----------------------------------------------------------------------------------------------------------
+
+
+def test_water_is_learned_from_known_labels_alone_and_at_t2_from_hidden_pixels_alone(truth: Truth) -> None:
+    probability = torch.rand(2, 2, 48, 48, generator=torch.Generator().manual_seed(3)).requires_grad_()
+    water(everything(truth.target)._replace(water=probability), truth).backward()
+    assert probability.grad is not None
+    before, after = probability.grad.split(1, 1)
+    assert torch.equal(before != 0, truth.water_t1.isfinite())
+    assert torch.equal(after != 0, truth.water_t2.isfinite() & truth.counts)
+    assert (before[truth.water_t1 == 1] < 0).all()
+    assert (before[truth.water_t1 == 0] > 0).all()
+    assert (after[(truth.water_t2 == 1) & truth.counts] < 0).all()
+    assert (after[(truth.water_t2 == 0) & truth.counts] > 0).all()
+
+
+def test_without_any_label_of_water_there_is_nothing_to_learn_and_no_undefined_value(truth: Truth) -> None:
+    unknown = torch.full_like(truth.water_t1, torch.nan)
+    probability = torch.rand(2, 2, 48, 48).requires_grad_()
+    prediction = everything(truth.target)._replace(water=probability)
+    loss = water(prediction, truth._replace(water_t1=unknown, water_t2=unknown))
+    loss.backward()
+    assert loss == 0
+    assert (probability.grad == 0).all()
+
+
+@pytest.mark.parametrize("certain", [0.0, 1.0])
+def test_certainty_that_is_wrong_is_finite_and_its_gradient_too(truth: Truth, certain: float) -> None:
+    logit = torch.full((2, 2, 48, 48), 200.0 * (2 * certain - 1)).requires_grad_()
+    loss = water(everything(truth.target)._replace(water=logit.sigmoid()), truth)
+    loss.backward()
+    assert loss > 1
+    assert loss.isfinite()
+    assert logit.grad.isfinite().all()
+
+
+def test_new_water_counts_as_much_as_the_recipe_says() -> None:
+    """In one of two samples a quarter is newly under water, and wrong by a tenth; the other is right."""
+    target = torch.full((2, 3, 16, 16), 0.2)
+    after = torch.zeros(2, 1, 16, 16)
+    after[0, :, :4] = 1
+    truth = truth_of(target, torch.ones_like(after, dtype=torch.bool), water_t1=0 * after, water_t2=after)
+    wrong = Prediction(target + 0.1 * after)
+
+    def l1(truth: Truth, times: float) -> float:
+        return float(terms_of(["l1"], CORE, times)["l1"](wrong, truth))
+
+    assert l1(truth, 1.0) == pytest.approx(0.1 * 0.25 / 2)
+    assert l1(truth, 3.0) == pytest.approx(0.1 * 3 * 0.25 / (1 + 2 * 0.25) / 2)
+    unknown = torch.full_like(after, torch.nan)
+    masked = truth._replace(water_t1=unknown, water_t2=unknown, flooded=after)
+    assert l1(masked, 3.0) == pytest.approx(l1(truth, 3.0)), "so does a published mask"
+    for same in (truth._replace(water_t1=after), truth._replace(water_t2=unknown), truth._replace(water_t2=0 * after)):
+        assert l1(same, 3.0) == pytest.approx(l1(truth, 1.0)), "old water, unknown or dry"
+
+
+# --- t1, other bands -------------------------------------------------------------------------------------------------
+
+
+def test_the_clean_image_of_t1_is_learned_wherever_t1_is_known_clear_or_not_at_t2(made: Tensor, truth: Truth) -> None:
+    known = truth.clean_t1.clone()
+    known[:, CORE[0], :20] = torch.nan  # one band of the three is enough
+    known[:, 0, 30:] = torch.nan  # of the others none is needed
+    clean_t1 = made[:, CORE].clone().requires_grad_()
+    term = terms_of(["clean"], CORE, 1.0)["clean"]
+    term(everything(made)._replace(clean_t1=clean_t1), truth._replace(clean_t1=known)).backward()
+    assert (clean_t1.grad[:, :, :20] == 0).all()
+    assert (clean_t1.grad[:, :, 20:] != 0).all(), "whatever counts at t2"
+
+
+def test_other_bands_count_where_a_data_set_has_them(made: Tensor, truth: Truth) -> None:
+    """Of two samples one lacks the band, as OMBRIA does."""
+    lacking = truth.target.clone()
+    lacking[1, 0] = torch.nan
+    term = terms_of(["others"], CORE, 1.0)["others"]
+    made.requires_grad_()
+    loss = term(Prediction(made), truth._replace(target=lacking))
+    loss.backward()
+    assert (made.grad[1] == 0).all()
+    first = Truth(*(part[:1] for part in truth))
+    torch.testing.assert_close(loss, term(Prediction(made[:1]), first), msg="nor does it dilute the other")
+    without = lacking.clone()
+    without[:, 0] = torch.nan
+    assert term(Prediction(made), truth._replace(target=without)) == 0
+    assert terms_of(["others"], [0, 1, 2], 1.0)["others"](Prediction(made), truth) == 0, "where none follows"
+
+
+def test_bands_that_a_data_set_lacks_have_no_likelihood(made: Tensor, truth: Truth) -> None:
+    lacking = truth.target.clone()
+    lacking[:, 0] = torch.nan
+    variance = torch.full_like(made, 0.1).requires_grad_()
+    gaussian(Prediction(made, variance=variance), truth._replace(target=lacking)).backward()
+    assert (variance.grad[:, 0] == 0).all()
+    assert (variance.grad[:, 1:][truth.counts.expand(-1, 2, -1, -1)] != 0).all()
+
+
+def test_reliability_is_right_where_it_says_how_much_of_the_ground_is_seen(made: Tensor, truth: Truth) -> None:
+    known = truth.shown_t1.isfinite()
+
+    def loss(said: Tensor) -> float:
+        return float(reliability(everything(made)._replace(reliability=said), truth))
+
+    best = loss(truth.shown_t1.nan_to_num(0.5))
+    assert best < 1e-4
+    for wrong in (0.5, 0.9):
+        assert loss(torch.full_like(truth.shown_t1, wrong)) > best + 0.3
+    assert loss(torch.where(known, truth.shown_t1, 0.3)) == best, "unknown pixels do not count"
+
+
+@pytest.mark.parametrize("name", ["gaussian", "reliability", "clean", "water"])
+def test_a_term_of_what_the_generator_does_not_make_is_refused(name: str, made: Tensor, truth: Truth) -> None:
+    with pytest.raises(RequestError, match=f"the loss '{name}' needs a generator that"):
+        terms_of([name], CORE, 1.0)[name](Prediction(made), truth)
+
+
+def test_the_likelihood_is_best_at_the_true_variance(truth: Truth) -> None:
+    made = truth.target + 0.1 * torch.randn(truth.target.shape, generator=torch.Generator().manual_seed(1))
+    losses = [gaussian(Prediction(made, variance=torch.full_like(made, v)), truth) for v in (0.003, 0.01, 0.03)]
     assert losses[1] < min(losses[0], losses[2])
-    with pytest.raises(RequestError, match="needs a generator that predicts a variance"):
-        gaussian(Prediction(made), truth, counts)
 
 
-def test_the_likelihood_trains_the_variance_alone(pair: tuple[Tensor, Tensor, Tensor]) -> None:
-    made, truth, counts = pair
+def test_the_likelihood_trains_the_variance_alone(made: Tensor, truth: Truth) -> None:
     made.requires_grad_()
     variance = torch.full_like(made, 0.01).requires_grad_()
-    gaussian(Prediction(made, variance=variance), truth, counts).sum().backward()
+    gaussian(Prediction(made, variance=variance), truth).backward()
     assert made.grad is None
     assert variance.grad is not None
 
 
-def test_reliability_is_right_where_it_says_how_much_of_the_ground_is_seen() -> None:
-    s2_t1 = torch.rand(1, 3, 8, 8)
-    s2_t1[..., 0] = torch.nan
-    clear = torch.full((1, 1, 8, 8), 1.0)
-    clear[..., 1:4], clear[..., 7] = 0.0, torch.nan
-    best = reliability_error(clear.nan_to_num(0.5), clear, s2_t1)
-    assert best < 1e-4
-    for wrong in (0.5, 0.9):
-        assert reliability_error(torch.full_like(clear, wrong), clear, s2_t1) > best + 0.3
-    elsewhere = torch.where(clear.isnan() | s2_t1.isnan().any(1, keepdim=True), 0.3, clear)
-    assert reliability_error(elsewhere, clear, s2_t1) == best, "unknown and missing pixels do not count"
+# --- samples ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", IMAGE_TERMS)
+def test_a_sample_without_pixels_that_count_does_not_dilute_the_others(name: str, made: Tensor, truth: Truth) -> None:
+    term = terms_of([name], CORE, 3.0)[name]
+    truth.counts[1] = False
+    alone = term(Prediction(made[:1]), Truth(*(part[:1] for part in truth)))
+    torch.testing.assert_close(term(Prediction(made), truth), alone)
+    made.requires_grad_()
+    nothing = term(Prediction(made), truth._replace(counts=truth.counts & False))
+    assert nothing == 0
+    nothing.backward()
+    assert (made.grad == 0).all()
 
 
 @pytest.fixture(scope="module")
@@ -163,15 +320,12 @@ def test_the_network_is_torchvisions_vgg_19_layer_by_layer(vgg: Path) -> None:
 
 
 def test_without_a_file_torchvision_is_asked_for_the_weights(
-    vgg: Path, pair: tuple[Tensor, Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+    vgg: Path, made: Tensor, truth: Truth, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, truth, counts = pair
     asked = stub_torchvision(monkeypatch, torch.load(vgg, weights_only=True))
     perceptual = Perceptual(BANDS)
     assert asked == [{"progress": False, "check_hash": True}]
-    assert torch.equal(
-        perceptual(Prediction(made), truth, counts), Perceptual(BANDS, vgg)(Prediction(made), truth, counts)
-    )
+    assert torch.equal(perceptual(Prediction(made), truth), Perceptual(BANDS, vgg)(Prediction(made), truth))
 
 
 @pytest.mark.parametrize(
@@ -197,7 +351,7 @@ def test_the_papers_whole_loss_trains_both_networks(vgg: Path) -> None:
     recipe = replace(RECIPES["paper"], steps=2, epochs=None, batch=2, crop=32)
     assert set(recipe.losses) == {"perceptual", "cosine", "ms_ssim", "auxiliary"}
     assert recipe.adversary is not None
-    generator, perceptual = build_generator(TINY_PAPER, 0), Perceptual(BANDS, vgg)
+    generator, perceptual = build_generator(TINY_PAPER, 0), Perceptual(TINY_PAPER.bands, vgg)
     networks = {
         "generator": generator,
         "discriminator": build_discriminator(generator, recipe.adversary, 0),
@@ -222,16 +376,14 @@ def test_the_papers_whole_loss_trains_both_networks(vgg: Path) -> None:
 
 
 def test_the_perceptual_loss_is_zero_for_the_truth_and_blind_to_pixels_that_do_not_count(
-    vgg: Path, pair: tuple[Tensor, Tensor, Tensor]
+    vgg: Path, made: Tensor, truth: Truth
 ) -> None:
-    made, truth, counts = pair
     perceptual = Perceptual(BANDS, vgg)
     assert not any(p.requires_grad for p in perceptual.parameters())
-    loss = perceptual(Prediction(made), truth, counts)
-    assert loss.min() > 0.01
-    assert (perceptual(Prediction(truth), truth, counts) == 0).all()
-    assert torch.equal(perceptual(Prediction(torch.where(counts, made, 7.0)), truth, counts), loss)
-    assert torch.equal(perceptual(Prediction(made), truth, 3.0 * counts), loss), "whatever weight a pixel has"
+    loss = perceptual(Prediction(made), truth)
+    assert loss > 0.01
+    assert perceptual(Prediction(truth.target), truth) == 0
+    assert torch.equal(perceptual(Prediction(torch.where(truth.counts, made, 7.0)), truth), loss)
 
 
 def test_the_perceptual_loss_sees_true_colour_where_it_is_made(vgg: Path) -> None:

@@ -127,3 +127,27 @@ def test_one_process_is_alone_unless_started_by_torchrun(monkeypatch: pytest.Mon
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     processes, device = join_processes("cpu")
     assert (processes, device, processes.first) == (Processes(0, 1), "cpu", True)
+
+
+def test_gradients_of_all_layers_are_averaged_in_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each message has its delay; the other process's gradients are all 3 here."""
+    messages: list[int] = []
+
+    def all_reduce(flat: torch.Tensor) -> None:
+        messages.append(flat.numel())
+        flat += 3
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
+    network = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 3), torch.nn.Linear(4, 5), torch.nn.Linear(7, 1))
+    network.to(memory_format=torch.channels_last)
+    for parameter in network[:2].parameters():
+        parameter.grad = torch.randn_like(parameter)
+    expected = [(p.grad + 3) / 2 for p in network[:2].parameters()]
+    Processes(0, 2).average_gradients(network)
+    assert messages == [2 * 3 * 9 + 3 + 4 * 5 + 5]
+    for parameter, mean in zip(network[:2].parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, mean)
+    assert network[2].weight.grad is None
+    Processes(0, 2).average([])
+    Processes().average_gradients(network)
+    assert len(messages) == 1, "nothing to tell, nobody to tell it"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 
 import shapely
@@ -10,7 +11,7 @@ import shapely
 from crgen.gee.choose.catalogue import lonlat, search
 from crgen.gee.choose.choice import Choice, Wanted, choose, could_serve, stretches
 from crgen.gee.choose.clear_share import with_clear_shares
-from crgen.gee.choose.passes import passes_over
+from crgen.gee.choose.passes import Pass, passes_over
 from crgen.gee.choose.rules import Rules
 from crgen.gee.choose.shortfall import NEARBY_DAYS, require_coverage, shortfall
 from crgen.gee.connection.session import Settings, connect
@@ -25,6 +26,7 @@ def find_scenes(
     pols: Sequence[str],
     bands: Sequence[str],
     rules: Rules,
+    needed_pols: Sequence[str] = (),
     margin: float = 0.0,
     strict: bool = True,
 ) -> Choice:
@@ -34,9 +36,11 @@ def find_scenes(
         settings: how to reach Earth Engine.
         area: the area of interest, without margin.
         wanted: the dates, as many as are needed.
-        pols: polarisations needed.
+        pols: polarisations wanted.
         bands: Sentinel-2 bands needed.
         rules: what makes an acquisition eligible.
+        needed_pols: those of ``pols`` to go without the others for, where too little of the area has all; empty for
+            all.
         margin: how far around the area's box pixels are wanted too, in metres.
         strict: refuse a choice that covers less than ``rules.min_coverage``.
 
@@ -50,9 +54,20 @@ def find_scenes(
     near = could_serve(catalogue, area, wanted, bands, rules)
     catalogue = with_clear_shares(session, catalogue, area, near)
     choice = choose(catalogue, area, wanted, pols=pols, bands=bands, rules=rules, margin=margin)
+    if needed_pols and _radar_short(choice, rules):
+        fewer = choose(catalogue, area, wanted, pols=needed_pols, bands=bands, rules=rules, margin=margin)
+        if not _radar_short(fewer, rules):
+            both, alone = (" and ".join(names) for names in (pols, needed_pols))
+            note = f"radar with {both} covers too little of the area, so {alone} alone is used"
+            choice = replace(fewer, manifest=fewer.manifest.model_copy(update={"notes": (*fewer.manifest.notes, note)}))
     if strict:
         refuse_shortfall(settings, choice, rules)
     return choice
+
+
+def _radar_short(choice: Choice, rules: Rules) -> bool:
+    """Return whether radar covers too little of the area."""
+    return any(variable.startswith("s1") for variable in shortfall(choice, rules))
 
 
 def newest_pass(
@@ -60,6 +75,7 @@ def newest_pass(
     area: Grid,
     *,
     pols: Sequence[str],
+    needed_pols: Sequence[str] = (),
     rules: Rules,
     until: date,
     within_days: int,
@@ -72,7 +88,8 @@ def newest_pass(
     Args:
         settings: how to reach Earth Engine.
         area: the area of interest.
-        pols: polarisations needed.
+        pols: polarisations wanted.
+        needed_pols: those of ``pols`` to go without the others for, if no pass has all; empty for all.
         rules: what makes an acquisition eligible.
         until: the last day to look at, UTC.
         within_days: how far back to look.
@@ -82,7 +99,15 @@ def newest_pass(
     """
     stretch = (until - timedelta(within_days), until)
     found = search(connect(settings), lonlat_bounds(area), [stretch], optical=False)
-    passes = [p for p in passes_over(found.radar, area.polygon, area.crs, pols) if not p.first.unfit]
+    for channels in filter(None, (pols, needed_pols)):
+        passes = [p for p in passes_over(found.radar, area.polygon, area.crs, channels) if not p.first.unfit]
+        if day := _newest_day(passes, area, rules):
+            return day
+    return None
+
+
+def _newest_day(passes: Sequence[Pass], area: Grid, rules: Rules) -> date | None:
+    """Return the day of the newest of some passes, see :func:`newest_pass`."""
     newest_first = sorted(passes, key=lambda p: p.first.time, reverse=True)
     for overpass in newest_first:
         if overpass.coverage >= rules.min_coverage:

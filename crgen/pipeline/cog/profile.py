@@ -55,14 +55,23 @@ class RasterProfile:
         return tuple(by_band.get(band, ColorInterp.undefined) for band in self.bands)
 
 
-def display_bands(bands: Sequence[str]) -> tuple[str, ...]:
-    """Return the bands to show as red, green and blue, or the first alone where there are fewer than three.
+TRUE_COLOUR, FALSE_COLOUR = ("B4", "B3", "B2"), ("B11", "B8", "B3")
+"""Bands as red, green and blue; in the second water is dark, whatever it carries."""
 
-    True colour (B4, B3, B2) where all three exist, else the first three as a false colour.
+
+def composites(bands: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Return the composites to show side by side, each of bands as red, green and blue.
+
+    True colour, then false colour, where all three bands exist; if neither does, the first three bands, or the first
+    alone where there are fewer.
     """
-    if {"B4", "B3", "B2"} <= set(bands):
-        return ("B4", "B3", "B2")
-    return tuple(bands[:3]) if len(bands) >= 3 else tuple(bands[:1])
+    whole = tuple(composite for composite in (TRUE_COLOUR, FALSE_COLOUR) if set(composite) <= set(bands))
+    return whole or (tuple(bands[:3]) if len(bands) >= 3 else tuple(bands[:1]),)
+
+
+def display_bands(bands: Sequence[str]) -> tuple[str, ...]:
+    """Return the bands to show as red, green and blue where there is room for one composite."""
+    return composites(bands)[0]
 
 
 def band_statistics(path: Path) -> list[dict[str, float]]:

@@ -15,7 +15,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import Geod, Transformer
 
 from crgen.files import write_partial
-from crgen.pipeline.cog.profile import display_bands
+from crgen.pipeline.cog.profile import TRUE_COLOUR, composites
 from crgen.pipeline.picture.page import MARGIN, MISSING, MUTED, Entry, Sheet
 from crgen.pipeline.picture.thumbnail import InputThumbnails, cog_thumbnail
 from crgen.pipeline.tiling.quality import COLOURS, LABELS, Quality
@@ -36,6 +36,8 @@ class Panel:
     kind: Literal["optical", "radar", "quality"]
     caption: str = ""
     """A second line: sensor, bands."""
+    composite: int = 0
+    """Of an optical panel: which composite it shows; each has a stretch of its own."""
 
 
 def draw_quicklook(
@@ -44,20 +46,20 @@ def draw_quicklook(
     panels: Sequence[Panel],
     title: str,
     geobox: GeoBox,
-    stretch_like: NDArray[np.float32],
+    stretch_like: Sequence[NDArray[np.float32]],
     counts: Mapping[Quality, int],
 ) -> Path:
     """Draw the panels under the hidden name of ``path``.
 
-    All optical panels share one stretch, and all radar panels another, so that they can be compared;
-    pixels without data are hatched.
+    All optical panels of a composite share one stretch, and all radar panels another, so that they can be compared;
+    pixels without data are hatched. A panel of a second composite stands beside that of the first.
 
     Args:
         path: the PNG to make.
         panels: pictures of the same area, in reading order.
         title: heading of the whole.
         geobox: the grid of the area; gives shape and scale.
-        stretch_like: the optical image whose 2nd to 98th percentiles, by channel, set the stretch: the
+        stretch_like: by composite, the optical image whose 2nd to 98th percentiles, by channel, set the stretch: the
             result, not a cloudy input.
         counts: pixels by quality class, for the legend.
 
@@ -68,8 +70,9 @@ def draw_quicklook(
         OutputError: if it cannot be written.
     """
     radar = [panel.image for panel in panels if panel.kind == "radar"]
-    stretches = {"optical": stretch_of([stretch_like], 0.05), "radar": stretch_of(radar, 5.0)}
-    columns, panel_width, panel_height = _arrange(len(panels), geobox.shape[0] / geobox.shape[1])
+    stretches = [stretch_of([image], 0.05) for image in stretch_like], stretch_of(radar, 5.0)
+    beside = [i - 1 for i, panel in enumerate(panels) if panel.composite]
+    columns, panel_width, panel_height = arrange(len(panels), geobox.shape[0] / geobox.shape[1], beside)
     column = max(panel_width, NARROWEST)
     width = 2 * MARGIN + columns * (column + GAP) - GAP
     sheet = Sheet(width)
@@ -83,10 +86,10 @@ def draw_quicklook(
         left = MARGIN + number % columns * (column + GAP)
         top = MARGIN + TITLE + number // columns * row
         sheet.write(left, top, panel.title, column, fontsize=10, fontweight="bold")
-        sheet.write(left, top + 0.2, _caption(panel, stretches), column, fontsize=8, color=MUTED)
+        sheet.write(left, top + 0.2, _caption(panel, stretches[1]), column, fontsize=8, color=MUTED)
         axes = sheet.axes(left, top + CAPTION, panel_width, panel_height)
         interpolation = "nearest" if panel.kind == "quality" else "auto"
-        axes.imshow(_colours(panel, stretches), aspect="auto", interpolation=interpolation)
+        axes.imshow(_colours(panel, *stretches), aspect="auto", interpolation=interpolation)
     for number, entries in enumerate(legend):
         sheet.draw_legend(entries, sheet.height - MARGIN / 2 - (len(legend) - number) * LINE)
     return write_partial(path, sheet.png())
@@ -94,8 +97,8 @@ def draw_quicklook(
 
 def product_panels(
     inputs: InputThumbnails, *, result: Path, quality: Path, t1: date, t2: date, days: Mapping[str, Sequence[date]]
-) -> tuple[list[Panel], NDArray[np.float32]]:
-    """Return the panels of a product, and its image to set the stretch by.
+) -> tuple[list[Panel], list[NDArray[np.float32]]]:
+    """Return the panels of a product, and its image by composite to set the stretch by.
 
     Args:
         inputs: the Stack in small; ``truth_t2`` is shown where it exists.
@@ -106,32 +109,33 @@ def product_panels(
         days: days of acquisition by variable, in order, where they are known; named where they are others.
     """
     with rasterio.open(result) as cog:
-        shown = display_bands(cog.descriptions)
-    kind = " true colour" if shown == ("B4", "B3", "B2") else " false colour" if len(shown) == 3 else ""
-    colours = " ".join(shown) + kind
-    pol = inputs.pol
+        shown = composites(cog.descriptions)
+    images = [np.moveaxis(cog_thumbnail(result, bands), 0, -1) for bands in shown]
 
-    def optical(name: str) -> NDArray[np.float32]:
-        return _channels_last(inputs[name])
+    def optical(title: str, caption: str, composite: int, image: NDArray[np.float32]) -> Panel:
+        return Panel(title, image, "optical", f"{caption} · {_named(shown[composite])}", composite)
 
-    def radar(name: str) -> NDArray[np.float32]:
-        return np.squeeze(inputs[name], axis=0)
+    def inputs_of(name: str, title: str, caption: str, count: int) -> list[Panel]:
+        return [optical(title, caption, i, inputs.optical(name, shown[i])) for i in range(count)]
 
-    image = _channels_last(cog_thumbnail(result, shown))
+    def radar(name: str, date: str, asked: date) -> Panel:
+        title = f"{date} radar, {_days(days.get(name, ()), asked)}"
+        return Panel(title, inputs.radar(name), "radar", f"Sentinel-1 {inputs.pol}")
+
+    panels = inputs_of("s2_t1", f"t1 optical, {_days(days.get('s2_t1', ()), t1)}", "Sentinel-2", len(shown))
+    panels += [radar("s1_t1", "t1", t1), radar("s1_t2", "t2", t2)]
+    panels += [optical(f"t2 result, {_day(t2)}", "origin: see quality", *of) for of in enumerate(images)]
     classes = cog_thumbnail(quality)[0]
-    panels = [
-        Panel(
-            f"t1 optical, {_days(days.get('s2_t1', ()), t1)}", optical("s2_t1"), "optical", f"Sentinel-2 · {colours}"
-        ),
-        Panel(f"t1 radar, {_days(days.get('s1_t1', ()), t1)}", radar("s1_t1"), "radar", f"Sentinel-1 {pol}"),
-        Panel(f"t2 radar, {_days(days.get('s1_t2', ()), t2)}", radar("s1_t2"), "radar", f"Sentinel-1 {pol}"),
-        Panel(f"t2 result, {_day(t2)}", image, "optical", f"origin: see quality · {colours}"),
-        Panel(f"t2 quality, {_day(t2)}", classes, "quality", "where each pixel comes from"),
-    ]
+    panels.append(Panel(f"t2 quality, {_day(t2)}", classes, "quality", "where each pixel comes from"))
     if "truth_t2" in inputs:
-        image_of_truth = optical("truth_t2")
-        panels.append(Panel(f"t2 truth, {_day(t2)}", image_of_truth, "optical", f"cloud-free · {colours}"))
-    return panels, image
+        panels += inputs_of("truth_t2", f"t2 truth, {_day(t2)}", "cloud-free", 1)
+    return panels, images
+
+
+def _named(bands: Sequence[str]) -> str:
+    """Return bands with what they show as red, green and blue."""
+    kind = " true colour" if tuple(bands) == TRUE_COLOUR else " false colour" if len(bands) == 3 else ""
+    return " ".join(bands) + kind
 
 
 def stretch_of(images: Sequence[NDArray[np.float32]], narrowest: float) -> NDArray[np.float64]:
@@ -161,8 +165,11 @@ def metres_across(geobox: GeoBox) -> float:
     return float(Geod(ellps="WGS84").inv(west, south, east, north)[2])
 
 
-def _arrange(count: int, aspect: float) -> tuple[int, float, float]:
-    """Return how many columns, and a panel's width and height in inches, fill the sheet best."""
+def arrange(count: int, aspect: float, beside: Sequence[int] = ()) -> tuple[int, float, float]:
+    """Return how many columns, and a panel's width and height in inches, fill the sheet best.
+
+    Panels in ``beside`` are not the last of their row.
+    """
 
     def panel_width(columns: int) -> float:
         rows = -(-count // columns)
@@ -170,18 +177,18 @@ def _arrange(count: int, aspect: float) -> tuple[int, float, float]:
         across = (WIDEST - 2 * MARGIN + GAP) / columns - GAP
         return min(across, room / rows / aspect)
 
-    columns = max(range(1, count + 1), key=panel_width)
-    columns = -(-count // -(-count // columns))
+    even = sorted({-(-count // -(-count // columns)) for columns in range(1, count + 1)})
+    columns = max((n for n in even if all((i + 1) % n for i in beside)), key=panel_width)
     return columns, panel_width(columns), panel_width(columns) * aspect
 
 
-def _colours(panel: Panel, stretches: Mapping[str, NDArray[np.float64]]) -> NDArray[np.uint8]:
+def _colours(panel: Panel, optical: Sequence[NDArray[np.float64]], radar: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Return RGBA, transparent where missing."""
     missing = _is_missing(panel)
     if panel.kind == "quality":
         table = np.array([COLOURS[quality] for quality in Quality], "uint8")
         return np.take(table, np.where(missing, 0, panel.image).astype("uint8"), axis=0)
-    low, high = stretches[panel.kind].T
+    low, high = (radar if panel.kind == "radar" else optical[panel.composite]).T
     image = np.where(missing[..., None], 0, panel.image.reshape(*missing.shape, -1))
     shown = np.clip((image - low) / (high - low), 0, 1)
     rgb = np.broadcast_to(255 * shown + 0.5, (*missing.shape, 3))
@@ -195,10 +202,10 @@ def _is_missing(panel: Panel) -> NDArray[np.bool_]:
     return np.asarray(absent.reshape(*absent.shape[:2], -1).any(axis=2))
 
 
-def _caption(panel: Panel, stretches: Mapping[str, NDArray[np.float64]]) -> str:
+def _caption(panel: Panel, radar: NDArray[np.float64]) -> str:
     if panel.kind != "radar":
         return panel.caption
-    low, high = stretches["radar"][0]
+    low, high = radar[0]
     span = f"{low:.0f} to {high:.0f} dB".replace("-", "\N{MINUS SIGN}")
     return f"{panel.caption} · {span}"
 
@@ -219,10 +226,6 @@ def _legend(counts: Mapping[Quality, int], missing: bool) -> list[Entry]:
     if missing and not counts.get(Quality.NODATA):
         entries.append(("missing input", MISSING))
     return entries
-
-
-def _channels_last(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.moveaxis(image, 0, -1)
 
 
 def _days(acquired: Sequence[date], asked: date) -> str:

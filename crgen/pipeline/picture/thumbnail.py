@@ -12,7 +12,7 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
 
-from crgen.pipeline.cog.profile import display_bands
+from crgen.pipeline.cog.profile import composites
 
 LONGEST = 700
 
@@ -115,13 +115,15 @@ class InputThumbnails:
 
     Args:
         shape: ``(y, x)`` of the product.
-        bands: the bands of its images; those that :func:`~crgen.pipeline.cog.profile.display_bands` shows are kept.
+        bands: the bands of its images, in order.
+        made: the bands of the product; those of its :func:`~crgen.pipeline.cog.profile.composites` are kept.
         pol: the first polarisation of its radar, the one that is kept.
     """
 
-    def __init__(self, shape: tuple[int, int], bands: Sequence[str], pol: str) -> None:
+    def __init__(self, shape: tuple[int, int], bands: Sequence[str], made: Sequence[str], pol: str) -> None:
         self.pol = pol
-        shown = [list(bands).index(band) for band in display_bands(bands)]
+        self._bands = list(dict.fromkeys(band for composite in composites(made) for band in composite))
+        shown = [list(bands).index(band) for band in self._bands]
         self._channels = {name: [0] if name.startswith("s1") else shown for name in SHOWN_INPUTS}
         self._thumbnails = {
             name: Thumbnail((len(channels), *shape), decibel=name.startswith("s1"))
@@ -150,5 +152,11 @@ class InputThumbnails:
     def __contains__(self, name: str) -> bool:
         return name in self._fed
 
-    def __getitem__(self, name: str) -> NDArray[np.float32]:
-        return self._thumbnails[name].mean()
+    def radar(self, name: str) -> NDArray[np.float32]:
+        """Return backscatter of the polarisation that is kept, ``(y, x)``."""
+        image: NDArray[np.float32] = self._thumbnails[name].mean()[0]
+        return image
+
+    def optical(self, name: str, bands: Sequence[str]) -> NDArray[np.float32]:
+        """Return some of the bands that are kept, ``(y, x, band)``."""
+        return np.moveaxis(self._thumbnails[name].mean()[[self._bands.index(band) for band in bands]], 0, -1)

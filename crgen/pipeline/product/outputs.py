@@ -180,7 +180,7 @@ def picture(
         product_panels,
     )
 
-    panels, image = product_panels(
+    panels, images = product_panels(
         inputs,
         result=partial_name(paths.reflectance),
         quality=partial_name(paths.quality),
@@ -197,6 +197,6 @@ def picture(
         panels=panels,
         title=title,
         geobox=scene.area.geobox,
-        stretch_like=image,
+        stretch_like=images,
         counts={quality: tally.pixels[quality] for quality in Quality},
     )

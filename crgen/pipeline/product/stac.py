@@ -208,7 +208,6 @@ def _processing(
         "processing:software": {
             "crgen": version("crgen"),
             "torch": version("torch"),
-            "scikit-learn": version("scikit-learn"),
             "GDAL": rasterio.__gdal_version__,
         },
     }

@@ -47,7 +47,6 @@ def fingerprint_of(request: FillRequest, work: Plan, device: str | None = None) 
             "crgen": f"{version('crgen')} {_code()[:12]}",
             "torch": torch.__version__,
             "numpy": np.__version__,
-            "scikit-learn": version("scikit-learn"),
             "GDAL": rasterio.__gdal_version__,
         },
     }

@@ -165,17 +165,18 @@ class Workshop:
 def open_workshop(request: FillRequest, work: Plan, store: PartStore) -> Workshop:
     """Return a process's workshop for a request that was laid out."""
     card, scene = work.model.card, work.scene
-    thumbnails = InputThumbnails(work.grid.output.shape, work.channels.bands, card.config.pols[0])
+    bands, shape = work.channels.bands, work.grid.output.shape
+    thumbnails = InputThumbnails(shape, bands, scene.made, card.config.pols[0])
     reflectance, quality = profiles(scene, card, request.dtype)
     predictor = work.predictor
     held = [pol for pol in card.config.pols if pol in scene.stack["s1_t1"].pol]
     run = Run(
-        reader=StackReader(scene.stack, tuple(held), work.channels.bands),
+        reader=StackReader(scene.stack, tuple(held), bands),
         output=scene.area.geobox,
         polygon=scene.area.polygon if request.clip else None,
         predictor=predictor,
         grid=work.grid,
-        made=[work.channels.bands.index(band) for band in scene.made],
+        made=[bands.index(band) for band in scene.made],
         needed_pols=len(card.config.needed_pols),
         generate_all=request.generate_all,
         clear_threshold=request.clear_threshold,

@@ -51,14 +51,13 @@ class Plan:
     @property
     def predictor(self) -> Predictor:
         """A new predictor for this run."""
-        calibrated = self.scene.calibrated
         return Predictor(
             self.model,
             self.device,
             self.channels.bands,
             self.scene.made,
             precision=self.precision.name,
-            calibrated=calibrated,
+            calibrated=self.scene.calibrated,
         )
 
     @property
@@ -217,7 +216,7 @@ def settings_of(request: FillRequest, work: Plan) -> dict[str, Any]:
     left_out = ("out", "overwrite", "restart", "scheduler", "workers", "earth_engine")
     settings = {name: value for name, value in asdict(request).items() if name not in left_out}
     settings |= {"t1": work.scene.t1.isoformat(), "t2": work.scene.t2.isoformat()} | _names(request)
-    settings["bands"] = list(work.scene.made)
+    settings |= {"bands": list(work.scene.made), "s1_calibrated": work.scene.calibrated}
     window = work.model.card.window
     made_by = {"device": work.device, "precision": work.precision.name, "batch": batch_on(work.device, window)}
     return settings | made_by | {"window": window}

@@ -37,13 +37,20 @@ class Channels:
     resolution: float
     margin: int
     """Pixels fetched around the area, so that windows at its edge see real surroundings."""
+    needed_pols: tuple[str, ...] = ()
+    """Polarisations that radar must have where it has not all; empty for all."""
 
     @classmethod
     def of(cls, card: ModelCard, made: Sequence[str]) -> Channels:
         """Return what a model asks for to make some bands: these, and those that it makes all others from."""
         config = card.config
         bands = tuple(band for band in config.bands if band in made or band in config.core)
-        return cls(config.pols, bands, card.resolution, card.window + FEATHER)
+        return cls(config.pols, bands, card.resolution, card.window + FEATHER, config.needed_pols)
+
+    def held_pols(self, there: Sequence[str]) -> tuple[str, ...]:
+        """Return which polarisations there are; none if a needed one is not there."""
+        held = tuple(pol for pol in self.pols if pol in there)
+        return held if set(self.needed_pols or self.pols) <= set(held) else ()
 
 
 @dataclass(frozen=True)
@@ -164,6 +171,7 @@ def scenes_for(
         Grid.of(area.name, area.geobox, area.polygon),
         wanted,
         pols=channels.pols,
+        needed_pols=channels.needed_pols,
         bands=channels.bands,
         rules=options.rules,
         margin=channels.margin * channels.resolution,
@@ -196,7 +204,13 @@ def newest_acquisition(
     area = read_area(aoi, crs=crs, resolution=channels.resolution)
     grid = Grid.of(area.name, area.geobox, area.polygon)
     return newest_pass(
-        options.settings, grid, pols=channels.pols, rules=options.rules, until=until, within_days=within_days
+        options.settings,
+        grid,
+        pols=channels.pols,
+        needed_pols=channels.needed_pols,
+        rules=options.rules,
+        until=until,
+        within_days=within_days,
     )
 
 
@@ -220,7 +234,8 @@ def _kept(options: EarthEngine, channels: Channels, area: Area, wanted: Sequence
         return None
     same = held is not None and (
         (held.area, held.dates) == (Grid.of(area.name, area.geobox, area.polygon), {w.name: w.day for w in wanted})
-        and (held.pols, held.bands, held.rules) == (channels.pols, channels.bands, asdict(options.rules))
+        and (held.bands, held.rules) == (channels.bands, asdict(options.rules))
+        and held.pols == channels.held_pols(held.pols)
     )
     return held if same else None
 
@@ -237,11 +252,13 @@ def _repeated(
     asked = {"--aoi": aoi, "--crs": crs, "--t1": t1, "--t2": t2}
     if given := [name for name, value in asked.items() if value is not None]:
         raise RequestError(f"--manifest {path} says the area and the dates: leave out {', '.join(given)}")
-    lacking = [c for c in (*channels.pols, *channels.bands) if c not in (*manifest.pols, *manifest.bands)]
+    pols = channels.held_pols(manifest.pols)
+    lacking = [pol for pol in channels.needed_pols or channels.pols if pol not in manifest.pols]
+    lacking += [band for band in channels.bands if band not in manifest.bands]
     if lacking or not {"t1", "t2"} <= set(manifest.dates):
         what = f"scenes with {', '.join(lacking)}" if lacking else "the dates t1 and t2"
-        raise StackError(f"the manifest {path} was made without {what}, which the weights need; choose scenes anew")
-    return manifest.model_copy(update={"pols": channels.pols, "bands": channels.bands})
+        raise StackError(f"the manifest {path} was made without {what}, which this map needs; choose scenes anew")
+    return manifest.model_copy(update={"pols": pols, "bands": channels.bands})
 
 
 def _passing_folder() -> Path:

@@ -17,13 +17,13 @@ from crgen.errors import AreaError, RequestError
 from crgen.gee.manifest import Manifest, manifest_in
 from crgen.model.card import ModelCard
 from crgen.model.config import GeneratorConfig
-from crgen.pipeline.request import EarthEngine
+from crgen.pipeline.request import ALL, EarthEngine
 from crgen.pipeline.source.area import Area, read_area
 from crgen.pipeline.source.demo import open_demo
 from crgen.pipeline.source.earthengine import Channels, area_of, open_earth_engine
 from crgen.pipeline.source.imagery import Scene, check_dates
 from crgen.pipeline.source.local.read import open_stack
-from crgen.pipeline.source.stack import FEATHER, manifest_of, require_channels, stack_geobox
+from crgen.pipeline.source.stack import FEATHER, is_calibrated, manifest_of, require_channels, stack_geobox
 
 BANDS = ("B2", "B3", "B4", "B8", "B11", "B12")
 """The bands that are made where none are named: true colour, near and short-wave infrared."""
@@ -52,9 +52,9 @@ def open_scene(
         t2: date of the second radar image, alike.
         crs: grid of the result; None for the area's UTM zone, or for a local stack's own grid.
         s1_units: units of a local stack's Sentinel-1, ``dB`` or ``linear``.
-        s1_calibrated: whether a local stack's Sentinel-1 is in true dB, if it does not say so itself.
+        s1_calibrated: whether Sentinel-1 is in true dB; a local stack may say by itself that it is not.
         s2_scale: what to multiply a local stack's Sentinel-2 with to get reflectance.
-        bands: the bands to make; None for the usual ones, of which a local stack may lack some.
+        bands: the bands to make; None for the usual ones, of which a local stack or a manifest may lack some.
         card: says which polarisations, bands and pixel size to open.
         earth_engine: how to ask Earth Engine, for source ``gee``.
 
@@ -62,9 +62,10 @@ def open_scene(
         CrgenError: of the kind that fits what is wrong.
     """
     if source == "gee":
-        return open_earth_engine(
-            earth_engine, aoi=aoi, t1=t1, t2=t2, crs=crs, card=card, made=bands_made(bands, card.config)
-        )
+        held = None if earth_engine.manifest is None else Manifest.read(earth_engine.manifest).bands
+        made = bands_made(bands, card.config, held)
+        scene = open_earth_engine(earth_engine, aoi=aoi, t1=t1, t2=t2, crs=crs, card=card, made=made)
+        return replace(scene, calibrated=s1_calibrated)
     if source != "demo":
         return _open_local(Path(source), aoi, t1, t2, crs, s1_units, s1_calibrated, s2_scale, bands, card)
     if aoi is None:
@@ -76,7 +77,7 @@ def open_scene(
     made = bands_made(bands, card.config)
     channels = Channels.of(card, made)
     stack = open_demo(area.geobox.pad(channels.margin), t1, t2, pols=channels.pols, bands=channels.bands)
-    return Scene(stack, area, t1, t2, area.notes, True, made)
+    return Scene(stack, area, t1, t2, area.notes, s1_calibrated, made)
 
 
 def bands_made(
@@ -87,14 +88,14 @@ def bands_made(
     Args:
         asked: by a person, or ``("all",)``; None for :data:`BANDS`, as far as they can be made.
         config: of the generator.
-        held: the bands of a local stack.
+        held: the bands of a local stack or a manifest.
 
     Raises:
         RequestError: if the weights do not make a band.
     """
     if asked is None:
         return tuple(b for b in BANDS if b in config.bands and (held is None or b in held or b in config.core))
-    if tuple(asked) == ("all",):
+    if tuple(asked) == ALL:
         return config.bands
     if unknown := [band for band in asked if band not in config.bands]:
         raise RequestError(f"the weights do not make {', '.join(unknown)}; they make {', '.join(config.bands)}")
@@ -133,7 +134,7 @@ def _open_local(
     if "s2_t2" in stack and "clear_t2" not in stack:
         notes += ("s2_t2 has no clear-sky score (clear_t2), so nothing of it is taken as observed",)
     manifest = manifest_of(stack)
-    calibrated = s1_calibrated and bool(stack.attrs.get("s1_calibrated", True))
+    calibrated = s1_calibrated and is_calibrated(stack.attrs)
     if (pulled := manifest_in(manifest)).get("source") == "gee":
         notes += tuple(map(str, pulled.get("notes", ())))
     dates = []

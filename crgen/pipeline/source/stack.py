@@ -14,7 +14,8 @@ variable                  dims                dtype and unit                    
 ``s2_t2``, ``clear_t1``, ``clear_t2`` and ``truth_t2`` are optional. Coordinate ``pol`` holds ``"VV"``/``"VH"``,
 ``band`` holds Earth Engine's Sentinel-2 names (``"B2"`` … ``"B8A"`` … ``"B12"``). The grid is north-up with square
 pixels, its CRS and transform written as odc-geo and rioxarray write them (``spatial_ref``). ``attrs["manifest"]``
-holds, as a JSON string, where the pixels come from.
+holds, as a JSON string, where the pixels come from; ``attrs["s1_calibrated"]`` is 1 where backscatter is in true dB, 0
+where its level means nothing, only its contrast (stretched images); 1 if it is not said.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ S2_BANDS = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B11", 
 FEATHER = 8
 """Pixels over which an observation fades into the generated image, inward from a cloud's edge."""
 
+CALIBRATED = "s1_calibrated"
+"""The attribute that says whether backscatter is in true dB."""
+
 REQUIRED = ("s1_t1", "s2_t1", "s1_t2")
 OPTIONAL = ("s2_t2", "clear_t1", "clear_t2", "truth_t2")
 CHANNEL_DIM = {
@@ -56,6 +60,7 @@ def build_stack(
     pols: Sequence[str],
     bands: Sequence[str],
     manifest: Mapping[str, Any],
+    calibrated: bool = True,
 ) -> xr.Dataset:
     """Put arrays on a grid together into a Stack.
 
@@ -65,6 +70,7 @@ def build_stack(
         pols: polarisations along the channel axis of the Sentinel-1 arrays.
         bands: band names along the channel axis of the Sentinel-2 arrays.
         manifest: where the pixels come from; must serialise to JSON.
+        calibrated: whether backscatter is in true dB.
 
     Returns:
         A validated Stack.
@@ -80,8 +86,8 @@ def build_stack(
         dims = ("y", "x") if channel is None else (channel, "y", "x")
         extra = {} if channel is None else {channel: labels[channel]}
         data[name] = xr.DataArray(array, dims=dims, coords={**coords, **extra}, attrs={"grid_mapping": "spatial_ref"})
-    stack = xr.Dataset(data, attrs={"manifest": json.dumps(manifest, sort_keys=True)})
-    return validate(stack)
+    attributes = {"manifest": json.dumps(manifest, sort_keys=True), CALIBRATED: int(calibrated)}
+    return validate(xr.Dataset(data, attrs=attributes))
 
 
 def validate(stack: xr.Dataset) -> xr.Dataset:
@@ -138,6 +144,11 @@ def manifest_of(stack: xr.Dataset) -> dict[str, Any]:
     """Return where the pixels of ``stack`` come from (empty if it does not say)."""
     manifest: dict[str, Any] = json.loads(stack.attrs.get("manifest", "{}"))
     return manifest
+
+
+def is_calibrated(attributes: Mapping[str, Any]) -> bool:
+    """Return whether a Stack's attributes, or what is stored with its files, say that backscatter is in true dB."""
+    return str(attributes.get(CALIBRATED, True)).lower() not in ("0", "false", "no")
 
 
 def require_channels(stack: xr.Dataset, *, pols: Sequence[str], bands: Sequence[str]) -> None:

@@ -42,7 +42,7 @@ def open_ombria(
     evenness: Annotated[float, Field(ge=0, le=1)] = 0.0,
 ) -> PatchDataset:
     """Open OMBRIA, see :class:`crgen.training.data.ombria.Ombria`."""
-    return ombria.Ombria(path, pols, bands, split=split, evenness=evenness)
+    return ombria.Ombria(path, split, pols=pols, bands=bands, evenness=evenness)
 
 
 KINDS: dict[str, Kind] = {

@@ -88,9 +88,9 @@ class Ombria:
 
     Args:
         folder: the folder that holds ``OmbriaS1`` and ``OmbriaS2``.
+        split: ``train``, ``validation`` and ``test`` share no event; ``all`` is the three together.
         pols: polarisations to hand out; missing but for VV.
         bands: bands to hand out; missing but for B11, B8 and B3.
-        split: ``train``, ``validation`` and ``test`` share no event; ``all`` is the three together.
         evenness: how far training draws events alike, however many patches each has: from 0, when it draws all patches
             alike, to 1.
 
@@ -101,10 +101,10 @@ class Ombria:
     def __init__(
         self,
         folder: Path,
+        split: Split = "train",
+        *,
         pols: tuple[str, ...] = POLS,
         bands: tuple[str, ...] = BANDS,
-        *,
-        split: Split = "train",
         evenness: float = 0.0,
     ) -> None:
         self.pols, self.bands = pols, bands

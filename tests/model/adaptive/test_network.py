@@ -1,295 +1,348 @@
 """What the default generator sees, what it is blind to, and what missing pixels are to it."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
-from crgen.model.adaptive.network import CENTRE, PERSISTENCE, SPREAD, AdaptiveGenerator, lent_share
-from crgen.model.adaptive.ridge import LENT
-from crgen.model.adaptive.surroundings import REACH, local_mean, local_sum
+from crgen.model.adaptive.network import AdaptiveGenerator
+from crgen.model.adaptive.spectrum import CENTRE, SPREAD
+from crgen.model.adaptive.surroundings import local_sum
 from crgen.model.build import build_generator
-from crgen.model.config import preset
+from crgen.model.config import CORE, preset
 from crgen.model.generator import Generator, Prediction
+from crgen.training.augment import Truth, leave
 from crgen.training.data.dataset import collate
 from crgen.training.losses import gaussian
-from tests.model.scenes import Inputs, inputs, trained
+from tests.model.scenes import Inputs, inputs, lean, trained
 from tests.training.patches import Patches
+
+CONFIG = preset("tiny")
+FOLLOWING = [i for i, band in enumerate(CONFIG.bands) if band not in CORE]
+LEVELS, NO_LEVELS = torch.tensor([1.0]), torch.tensor([0.0])
 
 
 @pytest.fixture(scope="module")
 def adaptive() -> Generator:
-    return trained(preset("tiny"))
+    return trained(CONFIG)
+
+
+def heard_by(module: torch.nn.Module, generator: Generator, *given: Any, **options: Any) -> tuple[Prediction, Any]:
+    """A prediction, and what a part of the generator was given on the way."""
+    heard: list[Any] = []
+    hook = module.register_forward_pre_hook(lambda module, given: heard.append(given))
+    made = generator(*given, **options)
+    hook.remove()
+    return made, heard[0]
+
+
+def furthest(made: Prediction, other: Prediction) -> float:
+    """The largest change of reflectance or probability of water."""
+    assert made.water is not None
+    assert other.water is not None
+    pairs = ((made.reflectance, other.reflectance), (made.water, other.water))
+    return max(float((a - b).abs().max()) for a, b in pairs)
+
+
+def unseen(given: Inputs) -> Inputs:
+    return given._replace(s2_t2=torch.full_like(given.s2_t2, torch.nan))
+
+
+# --- water -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_image_lies_between_land_and_water_by_the_probability_of_water(adaptive: Generator) -> None:
+    spectrum = adaptive.get_submodule("spectrum")
+    made, (land, colour, p, *rest) = heard_by(spectrum, adaptive, *inputs(CONFIG))
+    assert made.water is not None
+    assert made.water.shape == (1, 2, 32, 32)
+    assert torch.equal(made.water[:, 1:], p)
+    assert 0 < p.min() < p.max() < 1
+    core = [CONFIG.bands.index(band) for band in CORE]
+    expected = ((1 - p) * land + p * colour) * SPREAD + CENTRE
+    torch.testing.assert_close(made.reflectance[:, core], expected)
+    dry, wet = (spectrum(land, colour, torch.full_like(p, share), *rest) for share in (0.0, 1.0))
+    torch.testing.assert_close(made.reflectance, (1 - p) * dry + p * wet, msg="in every band")
+    assert (colour * SPREAD + CENTRE).min() >= 0
+    assert (colour * SPREAD + CENTRE).max() <= 2 * CENTRE
+
+
+def test_where_water_is_certain_nothing_else_moves_the_image() -> None:
+    generator = trained(CONFIG)
+    lean(generator, "head_water", 0)
+    given = inputs(CONFIG)
+    made, lent = generator(*given), generator(*given, lent=generator.evidence(*inputs(CONFIG, seed=5)))
+    assert (made.water[:, 1] == 1).all()
+    assert torch.equal(made.reflectance, lent.reflectance)
+    hazy = given._replace(s2_t1=given.s2_t1.clone())
+    hazy.s2_t1[:, FOLLOWING] += 0.3
+    assert torch.equal(made.reflectance, generator(*hazy).reflectance)
+
+
+@pytest.mark.parametrize("pixels", [10.0, 1e6])
+def test_what_other_windows_lend_moves_the_land_and_never_votes_water_away(adaptive: Generator, pixels: float) -> None:
+    """As much as a scene without a pixel of water can say."""
+    dry = inputs(CONFIG, seed=5)
+    dry.s2_t2[:] = 0.4
+    evidence = adaptive.evidence(*dry)
+    for given in (inputs(CONFIG), unseen(inputs(CONFIG))):
+        alone, lent = adaptive(*given), adaptive(*given, lent=evidence * pixels / 1024)
+        assert torch.equal(alone.water, lent.water)
+        assert (alone.reflectance - lent.reflectance).abs().max() > 1e-5
+
+
+def test_pixels_that_the_network_is_not_told_of_move_the_land_and_never_the_water(adaptive: Generator) -> None:
+    given = inputs(CONFIG)
+    not_told = adaptive(*given, told=torch.zeros(1, 1, 1, 1))
+    nothing = adaptive(*unseen(given))
+    assert torch.equal(not_told.water, nothing.water)
+    assert (not_told.reflectance - nothing.reflectance).abs().max() > 1e-3
+    told = adaptive(*given, told=torch.ones(1, 1, 1, 1))
+    assert furthest(told, adaptive(*given)) == 0
+    assert not torch.equal(told.water, nothing.water), "what is seen in the window itself may say where water is"
+
+
+# --- radar -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("variable", ["s1_t1", "s1_t2"])
-@pytest.mark.parametrize(("gain", "offset"), [(1.0, 3.0), (1.0, -4.0), (0.6, -5.0), (1.2, 2.0)])
-def test_calibration_and_stretch_of_the_radar_do_not_matter(
+@pytest.mark.parametrize(("gain", "offset"), [(1.0, 3.0), (1.0, -10.0), (0.6, -5.0), (1.2, 2.0)])
+def test_without_levels_a_gain_and_an_offset_of_the_radar_do_not_matter(
     adaptive: Generator, variable: str, gain: float, offset: float
 ) -> None:
-    given = inputs(adaptive.config)
-    stretched = getattr(given, variable) * gain + offset
-    assert -25 < stretched.min() < stretched.max() < 0, "nothing is clipped, or the test says nothing"
-    before, after = adaptive(*given).reflectance, adaptive(*given._replace(**{variable: stretched})).reflectance
-    assert (before - after).abs().max() < 1e-4
-    other = inputs(adaptive.config, seed=1)
-    unlike = adaptive(*given._replace(**{variable: getattr(other, variable)})).reflectance
-    assert (before - unlike).abs().max() > 20 * (before - after).abs().max(), "the radar must matter at all"
+    given, other = inputs(CONFIG), inputs(CONFIG, seed=1)
+    stretched = given._replace(**{variable: getattr(given, variable) * gain + offset})
+    before, after = (adaptive(*scene, calibrated=NO_LEVELS) for scene in (given, stretched))
+    assert furthest(before, after) < 1e-4
+    unlike = adaptive(*given._replace(**{variable: getattr(other, variable)}), calibrated=NO_LEVELS)
+    assert furthest(before, unlike) > 20 * furthest(before, after), "the radar must matter at all"
+
+
+@pytest.mark.parametrize("variable", ["s1_t1", "s1_t2"])
+def test_with_levels_an_offset_of_the_radar_is_seen(adaptive: Generator, variable: str) -> None:
+    given = inputs(CONFIG)
+    darker = given._replace(**{variable: getattr(given, variable) - 10})
+    before, after = adaptive(*given, calibrated=LEVELS), adaptive(*darker, calibrated=LEVELS)
+    assert (before.water - after.water).abs().max() > 1e-3
+    assert (before.reflectance - after.reflectance).abs().max() > 1e-3
+    assert furthest(before, adaptive(*given)) == 0, "unless said, radar is calibrated"
+    pair = [torch.cat([a, b]) for a, b in zip(given, darker, strict=True)]
+    both = adaptive(*pair, calibrated=torch.tensor([1.0, 0.0]))
+    torch.testing.assert_close(both.water[:1], before.water, atol=1e-5, rtol=0)
+    torch.testing.assert_close(both.water[1:], adaptive(*given, calibrated=NO_LEVELS).water, atol=1e-4, rtol=0)
+
+
+def test_no_level_weighs_more_than_one() -> None:
+    generator = trained(CONFIG)
+    level = generator.get_submodule("level")
+    for parameter in level.parameters():
+        parameter.mul_(100)
+    added: list[Tensor] = []
+    level.register_forward_hook(lambda module, given, returned: added.append(returned))
+    given = inputs(CONFIG)
+    for offset in (-100.0, 0.0, 100.0):
+        generator(*given._replace(s1_t2=given.s1_t2 + offset))
+    assert len(added) == 6, "of both dates"
+    assert 0.9 < max(float(features.abs().max()) for features in added) <= 1
+
+
+@pytest.mark.parametrize("dates", [("s1_t1",), ("s1_t2",), ("s1_t1", "s1_t2")])
+@pytest.mark.parametrize("calibrated", [LEVELS, NO_LEVELS])
+def test_vv_alone_is_enough(adaptive: Generator, dates: tuple[str, ...], calibrated: Tensor) -> None:
+    given = Inputs(*(t.clone() for t in inputs(CONFIG)))
+    for date in dates:
+        getattr(given, date)[:, 1] = torch.nan
+    made = adaptive(*given, calibrated=calibrated)
+    for part in (made.reflectance, made.water, made.variance, made.reliability, made.clean_t1):
+        assert part is not None
+        assert part.isfinite().all()
+    for date in dates:
+        flooded = given._replace(**{date: getattr(given, date).clone()})
+        getattr(flooded, date)[:, 0, 8:16, 8:16] -= 8
+        assert furthest(made, adaptive(*flooded, calibrated=calibrated)) > 1e-3, "VV is still read"
+    flat = Inputs(*(t.clone() for t in given))
+    for date in dates:
+        getattr(flat, date)[:, 1] = -13.0
+    assert furthest(made, adaptive(*flat, calibrated=calibrated)) > 1e-4, "missing VH is not even VH"
+
+
+# --- bands -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("date", ["s2_t1", "s2_t2"])
+def test_the_three_bands_that_carry_the_image_need_no_other(adaptive: Generator, date: str) -> None:
+    given = Inputs(*(t.clone() for t in inputs(CONFIG)))
+    whole = adaptive(*given)
+    getattr(given, date)[:, FOLLOWING] = torch.nan
+    lacking = adaptive(*given)
+    assert torch.equal(whole.reflectance[:, adaptive.core], lacking.reflectance[:, adaptive.core])
+    assert torch.equal(whole.water, lacking.water)
+    assert torch.equal(whole.reliability, lacking.reliability)
+    assert lacking.reflectance.isfinite().all()
+    assert lacking.variance.isfinite().all()
+
+
+def test_t1_kept_whole_is_the_image_in_every_band() -> None:
+    generator = trained(CONFIG)
+    lean(generator, "leave_t1", 0)  # shown
+    lean(generator, "head_land", 0)  # kept
+    lean(generator, "head_water", 0, -200.0)
+    generator.get_parameter("light.weight").zero_()
+    generator.get_parameter("spectrum.kept").fill_(200.0)
+    given = unseen(inputs(CONFIG))
+    made = generator(*given)
+    torch.testing.assert_close(made.reflectance, given.s2_t1, atol=1e-5, rtol=0)
+    torch.testing.assert_close(made.clean_t1, given.s2_t1[:, generator.core], atol=1e-6, rtol=0)
+
+
+def test_what_is_missing_at_t1_is_not_relied_on_and_made_instead(adaptive: Generator) -> None:
+    given = inputs(CONFIG)
+    s2_t1 = given.s2_t1.clone()
+    s2_t1[:, CONFIG.bands.index("B8"), 10:20, 20:30] = torch.nan  # one band of the three is enough
+    s2_t1[:, CONFIG.bands.index("B12"), 0:8, 0:8] = torch.nan  # of the others none is needed
+    made = adaptive(*given._replace(s2_t1=s2_t1))
+    missing = torch.isnan(s2_t1[:, CONFIG.bands.index("B8")])[:, None]
+    assert (made.reliability[missing] == 0).all()
+    assert (made.reliability[~missing] > 0).all()
+    assert made.reliability.max() < 1
+    assert made.clean_t1.shape == (1, 3, 32, 32)
+    assert made.clean_t1.isfinite().all()
+
+
+def test_a_clear_sky_score_is_read_where_there_is_one(adaptive: Generator) -> None:
+    given = inputs(CONFIG)
+    none = adaptive(*given)
+    unknown, cloud, clear = (torch.full((1, 1, 32, 32), score) for score in (torch.nan, 0.0, 1.0))
+    assert furthest(none, adaptive(*given, clear_t1=unknown)) == 0
+    half = adaptive(*given, clear_t1=torch.full((1, 1, 32, 32), 0.5))
+    made = [none, half, adaptive(*given, clear_t1=cloud), adaptive(*given, clear_t1=clear)]
+    changes = [furthest(a, b) for i, a in enumerate(made) for b in made[:i]]
+    assert min(changes) > 1e-4, "an undecided score is not a missing one"
+
+
+# --- missing pixels --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("variable", Inputs._fields)
 @pytest.mark.parametrize("zero", ["smallest", "middle"])
 def test_a_missing_pixel_is_not_a_dark_pixel(adaptive: Generator, variable: str, zero: str) -> None:
     """Neither the value that scales to -1 nor the one that scales to 0 looks like a pixel that is not there."""
-    optical = variable.startswith("s2")
-    value = {"smallest": 0.0, "middle": 0.5}[zero] if optical else {"smallest": -25.0, "middle": -12.5}[zero]
-    given = inputs(adaptive.config)
+    optical = {"smallest": 0.0, "middle": CENTRE}
+    radar = {"smallest": (-35.0, -40.0), "middle": (-17.5, -22.5)}
+    value = torch.tensor(optical[zero] if variable.startswith("s2") else radar[zero])
+    given = inputs(CONFIG)
     made = []
-    for pixel in (value, torch.nan):
+    for pixel in (value, torch.tensor(torch.nan)):
         changed = getattr(given, variable).clone()
         changed[..., 10, 10] = pixel
-        made.append(adaptive(*given._replace(**{variable: changed})).reflectance)
-    assert (made[0] - made[1]).abs().max() > 1e-4
+        made.append(adaptive(*given._replace(**{variable: changed})))
+    assert furthest(*made) > 1e-4
 
 
 @pytest.mark.parametrize("variable", ["s1_t1", "s1_t2"])
-def test_a_missing_radar_pixel_is_not_an_average_one(adaptive: Generator, variable: str) -> None:
+@pytest.mark.parametrize("calibrated", [LEVELS, NO_LEVELS])
+def test_a_missing_radar_pixel_is_not_an_average_one(adaptive: Generator, variable: str, calibrated: Tensor) -> None:
     """Standardising makes missing pixels the window's mean: only the mask tells them apart."""
-    given = inputs(adaptive.config)
+    given = inputs(CONFIG)
     radar = getattr(given, variable).clone()
     radar[..., 10, 10] = torch.nan
-    missing = adaptive(*given._replace(**{variable: radar})).reflectance
-    average = adaptive(*given._replace(**{variable: radar.nan_to_num(float(radar.nanmean()))})).reflectance
-    assert (missing - average).abs().max() > 1e-4
-
-
-def test_a_closed_gate_lets_nothing_of_the_optical_t1_through() -> None:
-    generator = trained(preset("tiny"))
-    generator.get_parameter("reliability.leave.0.bias").fill_(-200.0)
-    given, other = inputs(generator.config), inputs(generator.config, seed=3)
-    assert torch.equal(generator(*given).reflectance, generator(*given._replace(s2_t1=other.s2_t1)).reflectance)
-    assert not torch.equal(generator(*given).reflectance, generator(*given._replace(s1_t1=other.s1_t1)).reflectance)
-
-
-def test_the_gate_alone_says_what_the_whole_generator_relies_on(adaptive: Generator) -> None:
-    given = inputs(adaptive.config)
-    assert torch.equal(adaptive.relied_on(given.s1_t1, given.s2_t1), adaptive(*given).reliability)
-
-
-def test_the_estimate_alone_is_what_the_network_is_told(adaptive: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    given, told = inputs(adaptive.config), list[torch.Tensor]()
-    original = AdaptiveGenerator.first_estimate
-
-    def heard(*given: Any, **options: Any) -> Any:
-        image, spread = original(*given, **options)
-        told.append(image)
-        return image, spread
-
-    monkeypatch.setattr(AdaptiveGenerator, "first_estimate", heard)
-    adaptive(*given)
-    whole = told[0] * SPREAD + CENTRE
-    torch.testing.assert_close(adaptive.estimated(*given, every=1), whole)
-    torch.testing.assert_close(adaptive.estimated(*given, every=2), whole[..., 1::2, 1::2], atol=1e-5, rtol=0)
-
-
-def test_what_mixes_the_two_regressions_goes_by_the_pixels_seen() -> None:
-    generator = trained(preset("tiny"))
-    given = inputs(generator.config, 64, 64)
-    waves_alone, linear_alone = torch.tensor([9.0, 0.0]), torch.tensor([-9.0, 0.0])
-
-    def made(blend: torch.Tensor, share: float) -> torch.Tensor:
-        generator.get_parameter("blend").copy_(blend)
-        s2_t2 = given.s2_t2.clone()
-        s2_t2[..., int(share * s2_t2.shape[-2]) :, :] = torch.nan
-        return generator.estimated(*given._replace(s2_t2=s2_t2), every=1)
-
-    turns = torch.tensor([0.0, -9.0])  # linear with many pixels seen, waves with few
-    for share, alone in ((1.0, linear_alone), (0.02, waves_alone)):
-        torch.testing.assert_close(made(turns, share), made(alone, share))
-        assert not torch.allclose(made(linear_alone, share), made(waves_alone, share), atol=1e-3)
-
-
-def test_the_gate_is_told_what_departs_from_the_ground_the_radar_shows() -> None:
-    generator, radar = adaptive_parts(64)
-    heard: list[torch.Tensor] = []
-    generator.reliability.enter.register_forward_pre_hook(lambda module, given: heard.append(given[0]))
-    here = torch.ones(1, 1, 64, 64)
-    ground = torch.cat([0.5 * radar[:, :1], -radar[:, :1], 0.2 + 0 * radar[:, :1]], 1)
-    shadow = torch.zeros_like(here)
-    shadow[..., 20:30, 20:30] = -0.4
-    generator.reliability(radar[:, :1], here, ground + shadow, here)
-    surprise = heard[0][:, -3:]
-    assert surprise[..., 20:30, 20:30].max() < -0.2
-    assert surprise[..., 40:, 40:].abs().mean() < 0.05
-
-
-def test_what_is_missing_at_t1_is_not_relied_on(adaptive: Generator) -> None:
-    given = inputs(adaptive.config)
-    s2_t1 = given.s2_t1.clone()
-    s2_t1[:, 1, 10:20, 20:30] = torch.nan  # one band of three is enough
-    reliability = adaptive(*given._replace(s2_t1=s2_t1)).reliability
-    assert reliability is not None
-    missing = torch.isnan(s2_t1).any(1, keepdim=True)
-    assert (reliability[missing] == 0).all()
-    assert (reliability[~missing] > 0).all()
-    assert reliability.max() < 1
-
-
-def adaptive_parts(side: int = 128) -> tuple[AdaptiveGenerator, torch.Tensor]:
-    """A generator that has learned nothing yet, and radar of two dates on its scale, ``(1, 2, side, side)``."""
-    torch.manual_seed(0)
-    generator = AdaptiveGenerator(replace(preset("tiny"), waves=64)).requires_grad_(False)
-    return generator, torch.randn(1, 2, side, side, generator=torch.Generator().manual_seed(1))
-
-
-def test_clouds_at_t1_are_filled_with_what_the_radar_says_of_this_scene() -> None:
-    generator, radar = adaptive_parts()
-    means = [local_mean(radar, torch.ones_like(radar), side) for side in REACH]
-    ground = 0.5 + torch.cat([means[0][:, :1], -means[0][:, 1:], radar[:, :1]], 1)
-    reliability = torch.ones_like(ground[:, :1])
-    reliability[..., 20:44, 10:40] = 0
-    cloudy = torch.where(reliability > 0, ground, 5.0)
-    filled = generator.filled(cloudy, reliability, radar, means)
-    clear = reliability.expand_as(ground) > 0
-    assert torch.equal(filled[clear], ground[clear])
-    assert (filled - ground)[~clear].square().mean() < 0.01 * ground[~clear].var()
-    other = torch.where(reliability > 0, ground, -3.0)
-    assert torch.equal(generator.filled(other, reliability, radar, means), filled), "the cloud's colour must not matter"
-
-
-def seen_world() -> tuple[AdaptiveGenerator, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """A generator, features of a scene, an image of two colours that its radar of both dates decides, what is seen."""
-    generator, radar = adaptive_parts()
-    radar = radar + 2 * local_mean(radar, torch.ones_like(radar), 21)
-    means = [local_mean(radar, torch.ones_like(radar), side) for side in REACH]
-    o1 = torch.zeros(1, 3, *radar.shape[-2:])
-    features = generator.features(radar, o1, means, torch.ones_like(radar[:, :1]))
-    water = ((means[0][:, 1:] < 0) & (means[0][:, :1] > 0)).float()
-    seen = torch.zeros_like(water)
-    seen[..., :64] = 1
-    return generator, features, (1 - water).expand(-1, 3, -1, -1), seen
-
-
-def test_curves_find_a_border_that_no_straight_line_does() -> None:
-    generator, features, truth, seen = seen_world()
-    first, _ = generator.first_estimate(features, generator.textures(features), truth, seen)
-    straight = generator.estimate(features, truth, seen).image
-    error, straight_error = ((image - truth)[seen.expand_as(truth) == 0].square().mean() for image in (first, straight))
-    assert error < 0.9 * straight_error
-
-
-def test_the_first_estimate_of_a_window_that_saw_nothing_is_what_others_lend() -> None:
-    generator, features, truth, seen = seen_world()
-    lent = generator.estimate.evidence(features, truth, seen)
-    nothing = torch.zeros_like(seen)
-    first, _ = generator.first_estimate(features, generator.textures(features), truth, nothing, lent)
-    torch.testing.assert_close(first, generator.estimate(features, truth, nothing, lent).image)
-    assert (
-        first - generator.first_estimate(features, generator.textures(features), truth, nothing)[0]
-    ).abs().max() > 0.1
-
-
-def test_a_window_leans_on_the_first_estimate_as_far_as_what_it_knows_is_lent() -> None:
-    seen = torch.zeros(4, 1, 64, 64)
-    seen[2] = 1
-    seen[3, :, :, :5] = 1  # 320 pixels
-    lent = torch.tensor([[0.0], [LENT / 3], [1e6], [LENT]])
-    share = lent_share(lent, seen).flatten().tolist()
-    assert share[0] == 0
-    assert share[1] == 1
-    assert share[2] == pytest.approx(LENT / (LENT + 64 * 64))
-    assert share[3] == pytest.approx(LENT / (LENT + 320))
-
-    generator = trained(preset("tiny")).train()
-    given = inputs(generator.config)
-    assert isinstance(generator, AdaptiveGenerator)
-    with torch.no_grad():
-        lent = generator.evidence(*given)
-        unseen = given._replace(s2_t2=torch.full_like(given.s2_t2, torch.nan))
-        made = generator(*unseen, lent).reflectance
-        x = generator.prepared(*unseen)
-        first, _ = generator.first_estimate(x.features, generator.textures(x.features), x.o2, x.seen, lent)
-    torch.testing.assert_close(made, first * SPREAD + CENTRE)
-
-
-def test_ground_whose_radar_did_not_change_leans_on_the_optical_image_of_t1() -> None:
-    generator = trained(preset("tiny"))
-    generator.get_parameter("reliability.leave.0.bias").fill_(200.0)
-    given = inputs(generator.config)
-    same = given._replace(s1_t2=given.s1_t1, s2_t2=torch.full_like(given.s2_t2, torch.nan))
-    assert isinstance(generator, AdaptiveGenerator)
-    with torch.no_grad():
-        used, free = generator(*same), generator.train()(*same)
-    far, near = ((made.reflectance - same.s2_t1).abs().mean() for made in (free, used))
-    assert 1 - PERSISTENCE <= near / far < 1 - PERSISTENCE / 2
-
-
-def test_nothing_persists_where_the_radar_changed_or_is_missing_or_t2_was_seen_alike() -> None:
-    generator, radar = adaptive_parts(64)
-    change, here = torch.zeros_like(radar[:, :1]), torch.ones_like(radar[:, :1])
-    unlike = 5 * here
-    share = generator.persistence(change, here, unlike)
-    assert 0.9 * PERSISTENCE < share.min() <= share.max() < PERSISTENCE
-    assert generator.persistence(change + 3, here, unlike).max() < 1e-6
-    assert generator.persistence(change - 3, here, unlike).max() < 1e-6
-    assert generator.persistence(change, 0 * here, unlike).max() == 0
-    assert generator.persistence(change, here, 0 * unlike).max() == 0
+    mean = radar.nanmean((2, 3), keepdim=True)
+    average = torch.where(radar.isnan(), mean, radar)
+    made = [adaptive(*given._replace(**{variable: r}), calibrated=calibrated) for r in (radar, average)]
+    assert furthest(*made) > 1e-4
 
 
 def test_nothing_seen_at_t2_is_the_same_as_no_image_of_t2(adaptive: Generator) -> None:
-    given = inputs(adaptive.config)
-    unseen = torch.full_like(given.s2_t2, torch.nan)
-    nothing, none = adaptive(*given._replace(s2_t2=unseen)).reflectance, adaptive(*given[:3]).reflectance
-    assert torch.equal(nothing, none)
-    assert not torch.equal(adaptive(*given).reflectance, none)
+    given = inputs(CONFIG)
+    nothing, none = adaptive(*unseen(given)), adaptive(*given[:3])
+    assert furthest(nothing, none) == 0
+    assert furthest(adaptive(*given), none) > 1e-3
+
+
+# --- variance --------------------------------------------------------------------------------------------------------
 
 
 def test_every_pixel_of_every_band_has_a_positive_variance() -> None:
-    generator = trained(preset("tiny"))
-    given = inputs(generator.config, 64, 32, n=2)
+    generator = trained(CONFIG)
+    given = inputs(CONFIG, 64, 32, n=2)
     nothing = given._replace(s2_t1=given.s2_t1 * torch.nan, s2_t2=given.s2_t2 * torch.nan)
     for surest in (False, True):
         if surest:
             generator.get_parameter("doubt.2.bias").fill_(-200.0)
         for made in (generator(*given), generator(*nothing)):
             assert made.variance is not None
-            assert made.variance.shape == made.reflectance.shape == (2, 3, 64, 32)
+            assert made.variance.shape == made.reflectance.shape == (2, len(CONFIG.bands), 64, 32)
             assert made.variance.isfinite().all()
             assert made.variance.min() > 0
 
 
 def test_the_likelihood_teaches_that_a_pixel_far_from_the_seen_ones_is_less_certain() -> None:
-    """All is still but what makes the variance of the rest. The left of t2 is seen; what is scored is a new place."""
-    generator = build_generator(preset("tiny"), 0).requires_grad_(False)
+    """All is still but what makes the variance. The left of t2 is seen; what is scored is a new place."""
+    data = Patches(bands=CORE)
+    generator = build_generator(preset("tiny", bands=CORE), 0).requires_grad_(False)
+    lean(generator, "head_land", 1)  # the scene's regression alone, which is better near what was seen
+    lean(generator, "head_water", 0, -200.0)
     doubt = generator.get_submodule("doubt").requires_grad_()
 
-    def made_and_true(index: int) -> tuple[Prediction, torch.Tensor]:
-        batch = collate([Patches()[index]])
+    def made_and_true(index: int) -> tuple[Prediction, Truth]:
+        batch = collate([data[index]])
+        _, truth = leave(batch, data.pols, data.bands, torch.Generator())
         s2_t2 = batch.target.clone()
         s2_t2[..., 24:] = torch.nan
-        return generator(batch.s1_t1, batch.s2_t1, batch.s1_t2, s2_t2), batch.target
+        made = generator(batch.s1_t1, batch.s2_t1, batch.s1_t2, s2_t2)
+        return made, truth._replace(counts=torch.ones_like(truth.counts))
 
-    def doubted() -> tuple[float, float, float, torch.Tensor]:
+    def doubted() -> tuple[float, float, float, Tensor]:
         with torch.no_grad():
             made, truth = made_and_true(3)
         assert made.variance is not None
-        error, variance = (made.reflectance - truth).square().mean(), made.variance
+        error, variance = (made.reflectance - truth.target).square().mean(), made.variance
         seen, far = variance[..., :24].mean(), variance[..., 40:].mean()
         return float(seen), float(far), float(variance.mean() / error), made.reflectance
 
     *_, too_much, image = doubted()
     optimiser = torch.optim.Adam(doubt.parameters(), 0.03)
-    for step in range(40):
-        made, truth = made_and_true(step % 2)
+    for step in range(120):
         optimiser.zero_grad()
-        gaussian(made, truth, torch.ones_like(truth[:, :1])).mean().backward()  # type: ignore[no-untyped-call]
+        gaussian(*made_and_true(step % 2)).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     seen, far, ratio, same = doubted()
     assert far > 1.5 * seen
-    assert too_much > 10, "untrained it says what it likes"
-    assert 0.5 < ratio < 2, "about the squared error"
+    assert not 0.3 < too_much < 3, "untrained it says what it likes"
+    assert 0.4 < ratio < 2.5, "about the squared error"
     assert torch.equal(same, image), "the image is not the likelihood's to change"
+
+
+# --- order of work ---------------------------------------------------------------------------------------------------
+
+
+def test_the_papers_order_of_work_is_kept(adaptive: Generator) -> None:
+    """Stems, DownUp, FusionAttention, tower, decoder, heads: each once, but for the level branch of two dates."""
+    order: list[str] = []
+    hooks = [m.register_forward_pre_hook(lambda *_, n=n: order.append(n)) for n, m in adaptive.named_children()]
+    adaptive(*inputs(CONFIG))
+    for hook in hooks:
+        hook.remove()
+    steps = ["stem_t1", "down_up", "fusion", "tower", "head_water", "scene", "head_land", "spectrum"]
+    assert [name for name in order if name in steps] == steps
+    assert sorted(order) == sorted([*dict(adaptive.named_children()), "level"])
+
+
+def test_what_is_learned_is_reached_by_the_gradient_of_image_and_water() -> None:
+    generator = build_generator(CONFIG, 0)
+    assert isinstance(generator, AdaptiveGenerator)
+    generator.get_parameter("fusion.gamma").data.fill_(0.5)  # from zero it holds back what is before it
+    made = generator(*inputs(CONFIG, 64, 64))
+    parts = (made.reflectance, made.water, made.variance.sqrt(), made.reliability, made.clean_t1)
+    sum(part.square().mean() for part in parts).backward()
+    for name, parameter in generator.named_parameters():
+        if not parameter.numel():
+            continue
+        held_back = name.endswith(("first.weight", "first.bias"))  # by a second convolution that starts from zero
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert held_back or parameter.grad.abs().max() > 0 or name.endswith("key.bias"), name
 
 
 @pytest.mark.parametrize("side", [1, 3, 7, 9, 15])
@@ -299,16 +352,8 @@ def test_local_means_are_those_of_average_pooling(side: int) -> None:
     torch.testing.assert_close(local_sum(x, side), expected, atol=1e-6, rtol=1e-5)
 
 
-def test_trees_have_their_say_only_in_what_is_like_what_was_seen() -> None:
-    generator, rng = trained(preset("tiny")), torch.Generator().manual_seed(0)
-    image, told, first, o2 = (0.1 * torch.randn(1, n, 64, 64, generator=rng) for n in (3, 5, 3, 3))
-    o2 += 1
-    seen, like = torch.ones(1, 1, 64, 64), torch.ones(1, 1, 64, 64)
-    seen[..., 32:] = 0
-    like[..., 48:] = 0
-    mixed = generator.with_trees(image, told, first, o2, seen, like)
-    assert torch.equal(mixed[..., 50:], image[..., 50:]), "but for a rim as wide as their grain is smoothed"
-    assert not torch.equal(mixed[..., 48:50], image[..., 48:50])
-    shown = mixed[..., :32] - o2[..., :32]
-    assert shown.square().mean() < 0.7 * (image - o2)[..., :32].square().mean()
-    assert torch.equal(generator.with_trees(image, told, first, o2, seen, 0.4 * like), image), "nothing sure to grow on"
+def test_wide_local_means_are_nearly_those_of_average_pooling() -> None:
+    x = torch.rand(1, 1, 96, 96, generator=torch.Generator().manual_seed(0)).cumsum(-1) / 48
+    wide, expected = local_sum(x, 31), torch.nn.functional.avg_pool2d(x, 31, 1, 15)
+    inside = (..., slice(20, 76), slice(20, 76))
+    torch.testing.assert_close(wide[inside], expected[inside], atol=0.01, rtol=0)

@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from crgen.model.adaptive.waves import MOST, WaveRidge, _spread_over
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from crgen.model.adaptive.ridge import LENT, TILE, SceneRidge, _apply, _image, _tiles, thinned
+from crgen.model.adaptive.ridge import LENT, TILE, SceneRidge, _apply, _image, _tiles
 
 
 def scene(seed: int = 0, features: int = 4, bands: int = 3, side: int = 2 * TILE) -> tuple[Tensor, Tensor, Tensor]:
@@ -81,14 +80,22 @@ def test_the_window_is_the_posterior_mean_that_numpy_finds(seed: int) -> None:
     np.testing.assert_allclose(spread.flatten().numpy(), expected, rtol=1e-3, atol=1e-6)
 
 
+def test_the_windows_solution_is_what_its_image_is_made_with() -> None:
+    phi, target, seen = scene()
+    solver = ridge()
+    solution = solver.solution(phi, target, seen)
+    assert solution.shape == (1, 4, 3)
+    image = torch.einsum("ndyx,ndk->nkyx", phi, solution)
+    torch.testing.assert_close(image, solver(phi, target, seen).image, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("scales", [(), (64.0, 32.0)])
 def test_nothing_seen_leaves_the_prior_mean(scales: tuple[float, ...]) -> None:
     phi, target, seen = scene()
     solver = ridge(scales)
-    made, prior, _ = solver(phi, target, torch.zeros_like(seen))
+    made = solver(phi, target, torch.zeros_like(seen)).image
     expected = torch.einsum("ndyx,dk->nkyx", phi, solver.mean)
     torch.testing.assert_close(made, expected, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(prior, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_hidden_targets_do_not_matter() -> None:
@@ -168,62 +175,3 @@ def test_coefficients_change_bilinearly_between_the_centres_of_tiles() -> None:
     expected = (features[:, :, None] * everywhere).sum(1)
     made = _image(_apply(coefficients, _tiles(features, down, across)), down * TILE, across * TILE, down)
     torch.testing.assert_close(made, expected, atol=1e-5, rtol=1e-5)
-
-
-def wave_scene() -> tuple[WaveRidge, Tensor, Tensor, Tensor]:
-    """A regression on waves, two smooth inputs, a bent function of them, and the left half of the pixels as seen."""
-    torch.manual_seed(2)
-    solver = WaveRidge(2, 64, 1).requires_grad_(False)
-    solver.precision_change.fill_(-0.5)
-    inputs = F.avg_pool2d(torch.randn(1, 2, 70, 70), 7, 1)
-    inputs = inputs / inputs.std()
-    seen = torch.zeros(1, 1, 64, 64)
-    seen[..., :32] = 1
-    return solver, inputs, (inputs[:, :1] * inputs[:, 1:]).tanh(), seen
-
-
-def test_waves_learn_from_the_seen_pixels_what_no_straight_line_tells() -> None:
-    solver, inputs, target, seen = wave_scene()
-    error = ((solver(inputs, target, seen) - target) * (1 - seen)).square().mean()
-    assert error < 0.25 * (target * (1 - seen)).square().mean(), "the best straight line leaves all of it"
-    hidden = torch.where(seen > 0, target, 7.0)
-    assert torch.equal(solver(inputs, hidden, seen), solver(inputs, target, seen)), "hidden pixels must not matter"
-    nothing = solver(inputs, target, torch.zeros_like(seen))
-    assert (nothing == 0).all()
-    with torch.inference_mode():
-        assert torch.equal(solver(inputs, target, torch.zeros_like(seen)), nothing), "found without regressing"
-
-
-def test_waves_do_not_depend_on_the_unit_of_the_inputs() -> None:
-    solver, inputs, target, seen = wave_scene()
-    expected = solver(30 * inputs, target, seen)
-    torch.testing.assert_close(solver(90 * inputs - 5, target, seen), expected, atol=0.01, rtol=0)
-
-
-@given(st.lists(st.integers(0, 3000), min_size=1, max_size=3), st.integers(0, 2**31))
-def test_seen_pixels_are_chosen_evenly_and_stand_for_all(counts: list[int], seed: int) -> None:
-    rng = torch.Generator().manual_seed(seed)
-    seen = torch.stack([(torch.randperm(4096, generator=rng) < count).float() for count in counts])
-    at, weight = _spread_over(seen)
-    assert at.shape == weight.shape == (len(counts), MOST)
-    for pixels, chosen, stands, count in zip(seen, at, weight, counts, strict=True):
-        kept = chosen[stands > 0]
-        assert (pixels[kept] > 0).all()
-        assert len(kept.unique()) == len(kept) == min(count, MOST)
-        assert float(stands.sum()) == pytest.approx(count, rel=1e-4)
-        order = pixels.long().cumsum(0)[kept]
-        assert count == 0 or order.diff(prepend=order.new_zeros(1)).max() <= -(-count // MOST), "no gap is wider"
-
-
-def test_waves_can_be_predicted_for_some_pixels_only() -> None:
-    solver, inputs, target, seen = wave_scene()
-    whole = solver(inputs, target, seen)
-    torch.testing.assert_close(solver(inputs, target, seen, every=2), whole[..., 1::2, 1::2], atol=1e-5, rtol=0)
-    assert torch.equal(thinned(whole, 1), whole)
-
-
-def test_each_window_of_a_batch_has_its_own_waves_solution() -> None:
-    solver, inputs, target, seen = wave_scene()
-    other = torch.flip(target, (-2,))
-    both = solver(inputs.expand(2, -1, -1, -1), torch.cat([target, other]), seen.expand(2, -1, -1, -1))
-    torch.testing.assert_close(both[1:], solver(inputs, other, seen), atol=1e-4, rtol=0)

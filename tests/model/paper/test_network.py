@@ -108,7 +108,7 @@ def test_the_decoder_climbs_from_channel_attention_to_spatial_attention(paper: G
 def test_swin_blocks_normalise_what_they_add_not_what_they_take(paper: Generator) -> None:
     """Post-norm: how large attention and MLP come out makes no difference. Of pre-norm blocks it would."""
     torch.manual_seed(0)
-    generator, image = trained(TINY_PAPER), torch.rand(1, 3, 64, 64) * 2 - 1
+    generator, image = trained(TINY_PAPER), torch.rand(1, len(TINY_PAPER.bands), 64, 64) * 2 - 1
     assert isinstance(generator, PaperGenerator)
     blocks = [m for m in generator.tower.modules() if isinstance(m, SwinBlock)]
     assert len(blocks) == 4

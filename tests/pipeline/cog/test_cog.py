@@ -12,7 +12,7 @@ from rasterio.shutil import copy
 from rio_cogeo.cogeo import cog_validate
 
 from crgen.files import publish
-from crgen.pipeline.cog.profile import band_statistics, display_bands
+from crgen.pipeline.cog.profile import band_statistics, composites, display_bands
 from crgen.pipeline.cog.splice import splice
 from crgen.pipeline.cog.tiles import encode
 from crgen.pipeline.tiling.quality import COLOURS, Quality
@@ -208,7 +208,7 @@ def test_a_file_too_large_for_a_classic_tiff_is_a_bigtiff_with_the_same_pixels(t
     ("bands", "shown"),
     [
         (("B2", "B3", "B4", "B8"), ("B4", "B3", "B2")),
-        (("B11", "B8", "B3"), ("B11", "B8", "B3")),
+        (("B3", "B8", "B11"), ("B11", "B8", "B3")),
         (("B8", "B4", "B11", "B12"), ("B8", "B4", "B11")),
         (("B8", "B4"), ("B8",)),
     ],
@@ -221,6 +221,20 @@ def test_display_is_true_colour_where_it_can_be(tmp_path, bands, shown):
         found = dict(zip(cog.descriptions, cog.colorinterp, strict=True))
         assert tuple(found.pop(b) for b in shown) == guns
         assert set(found.values()) <= {ColorInterp.undefined}
+
+
+@pytest.mark.parametrize(
+    ("bands", "shown"),
+    [
+        (("B2", "B3", "B4", "B8", "B11", "B12"), (("B4", "B3", "B2"), ("B11", "B8", "B3"))),
+        (("B2", "B3", "B4", "B8"), (("B4", "B3", "B2"),)),
+        (("B3", "B8", "B11"), (("B11", "B8", "B3"),)),
+        (("B12", "B8", "B4", "B5"), (("B12", "B8", "B4"),)),
+        (("B8", "B4"), (("B8",),)),
+    ],
+)
+def test_true_and_false_colour_are_shown_where_they_can_be(bands, shown):
+    assert composites(bands) == shown
 
 
 def test_blocks_that_do_not_fit_are_refused():

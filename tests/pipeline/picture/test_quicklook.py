@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 
 from crgen.files import publish
 from crgen.pipeline.cog.profile import RasterProfile
-from crgen.pipeline.picture.quicklook import Panel, draw_quicklook, metres_across, product_panels, stretch_of
+from crgen.pipeline.picture.quicklook import Panel, arrange, draw_quicklook, metres_across, product_panels, stretch_of
 from crgen.pipeline.picture.thumbnail import InputThumbnails
 from crgen.pipeline.tiling.quality import COLOURS, Quality
 from tests.pipeline.cog.rasters import write_cog
@@ -36,7 +36,7 @@ def panels_of(shape, *, truth=True):
         Panel("t2 result, 22 Jul 2021", image, "optical", "origin: see quality · B4 B3 B2 true colour"),
         Panel("t2 quality, 22 Jul 2021", quality, "quality", "where each pixel comes from"),
     ]
-    return panels + [Panel("t2 truth, 22 Jul 2021", image, "optical", "cloud-free")] * truth, image
+    return panels + [Panel("t2 truth, 22 Jul 2021", image, "optical", "cloud-free")] * truth, [image]
 
 
 def draw(path, panels, like, geobox, counts=None):
@@ -78,7 +78,7 @@ def test_the_same_input_gives_the_same_bytes(tmp_path):
 
 def test_missing_pixels_are_hatched_not_black(tmp_path):
     image = np.full((50, 50, 3), np.nan, "float32")
-    like = np.random.default_rng(0).random((50, 50, 3), dtype="float32")
+    like = [np.random.default_rng(0).random((50, 50, 3), dtype="float32")]
     picture = draw(tmp_path / "a.png", [Panel("t1 optical", image, "optical")], like, grid((50, 50)))
     assert share_of(picture, (0, 0, 0), 0.05) < 0.01
     assert share_of(picture, (237 / 255,) * 3) > 0.4
@@ -86,7 +86,7 @@ def test_missing_pixels_are_hatched_not_black(tmp_path):
 
 
 def test_a_cloud_is_white_under_the_stretch_of_the_result(tmp_path):
-    like = np.random.default_rng(0).uniform(0.02, 0.3, (50, 50, 3)).astype("float32")
+    like = [np.random.default_rng(0).uniform(0.02, 0.3, (50, 50, 3)).astype("float32")]
     cloud = Panel("t1 optical", np.full((50, 50, 3), 0.8, "float32"), "optical")
     dark = Panel("t1 optical", np.full((50, 50, 3), 0.02, "float32"), "optical")
     assert share_of(draw(tmp_path / "a.png", [cloud], like, grid((50, 50))), (1, 1, 1)) > 0.95
@@ -96,7 +96,7 @@ def test_a_cloud_is_white_under_the_stretch_of_the_result(tmp_path):
 def test_quality_is_drawn_in_the_colours_of_its_classes(tmp_path):
     classes = np.full((40, 40), Quality.OBSERVED, "float32")
     classes[:20] = Quality.GENERATED_RADAR_ONLY
-    picture = draw(tmp_path / "a.png", [Panel("t2 quality", classes, "quality")], np.zeros((4, 4, 3)), grid((40, 40)))
+    picture = draw(tmp_path / "a.png", [Panel("t2 quality", classes, "quality")], [], grid((40, 40)))
     for quality in (Quality.OBSERVED, Quality.GENERATED_RADAR_ONLY):
         assert share_of(picture, np.array(COLOURS[quality][:3]) / 255) > 0.3
 
@@ -126,7 +126,7 @@ def test_panels_of_a_product_say_day_sensor_and_bands(tmp_path, bands, named):
     rng = np.random.default_rng(0)
     radar = rng.uniform(-20, -5, (2, *shape)).astype("float32")
     optical = rng.random((count, *shape), dtype="float32")
-    inputs = InputThumbnails(shape, bands, "VV")
+    inputs = InputThumbnails(shape, bands, bands, "VV")
     inputs.add(0, 0, {"s1_t1": radar, "s1_t2": radar, "s2_t1": optical, "truth_t2": optical})
     dn = (optical * 9999 + 1).astype("uint16")
     write_cog(tmp_path / "a.tif", RasterProfile(grid(shape), bands, "uint16", 0, scale=1e-4), dn)
@@ -150,6 +150,50 @@ def test_panels_of_a_product_say_day_sensor_and_bands(tmp_path, bands, named):
         "t2 truth, 22 Jul 2021",
     ]
     assert all(named in p.caption for p in panels if p.kind == "optical")
-    np.testing.assert_allclose(like, panels[-1].image, atol=2e-4)
+    np.testing.assert_allclose(like[0], panels[-1].image, atol=2e-4)
     np.testing.assert_allclose(panels[1].image, radar[0], rtol=1e-5)
     draw(tmp_path / "a.png", panels, like, grid(shape))
+
+
+def test_false_colour_stands_beside_true_colour_each_under_a_stretch_of_its_own(tmp_path):
+    shape, opened, made = (40, 60), ("B2", "B3", "B4", "B8", "B11", "B12"), ("B11", "B2", "B8", "B3", "B4")
+    rng = np.random.default_rng(0)
+    optical = rng.uniform(0.02, 0.1, (len(opened), *shape)).astype("float32")
+    optical[3:] *= 5
+    radar = rng.uniform(-20, -5, (2, *shape)).astype("float32")
+    inputs = InputThumbnails(shape, opened, made, "VV")
+    inputs.add(0, 0, {"s1_t1": radar, "s1_t2": radar, "s2_t1": optical, "truth_t2": optical})
+    dn = np.stack([optical[opened.index(band)] for band in made]) * 1e4
+    write_cog(tmp_path / "a.tif", RasterProfile(grid(shape), made, "uint16", 0, scale=1e-4), dn.astype("uint16"))
+    quality = np.full((1, *shape), Quality.GENERATED, "uint8")
+    write_cog(tmp_path / "q.tif", RasterProfile(grid(shape), ("quality",), "uint8", 0, colours=COLOURS), quality)
+    days = {"t1": date(2021, 7, 1), "t2": date(2021, 7, 22), "days": {}}
+    panels, like = product_panels(inputs, result=tmp_path / "a.tif", quality=tmp_path / "q.tif", **days)
+    shown = [(panel.title.split(",")[0], panel.caption, panel.composite) for panel in panels]
+    true, false = "B4 B3 B2 true colour", "B11 B8 B3 false colour"
+    assert shown == [
+        ("t1 optical", f"Sentinel-2 · {true}", 0),
+        ("t1 optical", f"Sentinel-2 · {false}", 1),
+        ("t1 radar", "Sentinel-1 VV", 0),
+        ("t2 radar", "Sentinel-1 VV", 0),
+        ("t2 result", f"origin: see quality · {true}", 0),
+        ("t2 result", f"origin: see quality · {false}", 1),
+        ("t2 quality", "where each pixel comes from", 0),
+        ("t2 truth", f"cloud-free · {true}", 0),
+    ]
+    for panel, bands in ((panels[0], ("B4", "B3", "B2")), (panels[1], ("B11", "B8", "B3"))):
+        expected = np.stack([optical[opened.index(band)] for band in bands], -1)
+        np.testing.assert_allclose(panel.image, expected, rtol=1e-5)
+    assert like[1].max() > 4 * like[0].max()
+    dark = [panel for panel in panels if panel.title.startswith("t2 result")]
+    picture = draw(tmp_path / "a.png", dark, like, grid(shape))
+    assert share_of(picture, (0, 0, 0), 0.02) < 0.05, "no panel is black under the stretch of another"
+
+
+@pytest.mark.parametrize("aspect", [0.1, 0.3, 0.6, 1.0, 1.7, 4.0, 10.0])
+@pytest.mark.parametrize("count", [7, 8])
+def test_no_row_ends_between_the_two_composites_of_an_image(aspect, count):
+    columns, width, height = arrange(count, aspect, beside=(0, 4))
+    assert 1 % columns
+    assert 5 % columns
+    assert min(width, height) > 0

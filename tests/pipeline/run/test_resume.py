@@ -158,7 +158,7 @@ def test_another_request_is_refused_and_says_which_until_restarted(tiny_weights,
         assert run(request_for(tmp_path, tiny_weights, **change, restart=True)).resumed == 0
 
 
-def test_other_weights_and_changed_inputs_are_refused(tiny_weights, tmp_path):
+def test_other_weights_and_changed_inputs_are_refused(tiny_weights, other_weights, tmp_path):
     days = (parse_date(T1, "t1"), parse_date(T2, "t2"))
     stack = open_demo(read_area(AOI).geobox, *days, pols=("VV",), bands=("B11", "B8", "B3"))
     crgen.write_stack(stack, tmp_path / "stack.zarr")
@@ -166,7 +166,7 @@ def test_other_weights_and_changed_inputs_are_refused(tiny_weights, tmp_path):
     request = request_for(tmp_path / "out", tiny_weights, aoi=None, source=str(tmp_path / "stack.zarr"))
     assert kill(request, 47, True)
     with pytest.raises(OutputError, match="with other weights"):
-        run(request_for(tmp_path / "out", "base", aoi=None, source=str(tmp_path / "stack.zarr")))
+        run(request_for(tmp_path / "out", other_weights, aoi=None, source=str(tmp_path / "stack.zarr")))
     array = max((tmp_path / "stack.zarr" / "s1_t2").rglob("*"), key=lambda path: path.stat().st_size)
     os.utime(array, (1, 1))
     with pytest.raises(OutputError, match="with other inputs"):

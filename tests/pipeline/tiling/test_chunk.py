@@ -4,6 +4,7 @@ import datetime
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +14,11 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
+from scipy import ndimage
 from shapely.geometry import Polygon, box
 
 from crgen.errors import StackError
+from crgen.model.generator import Generator, Prediction
 from crgen.model.weights import LoadedModel, load_model
 from crgen.pipeline.box import Box, lattice_box
 from crgen.pipeline.run.plan import measure
@@ -27,11 +30,14 @@ from crgen.pipeline.tiling.counts import Tally
 from crgen.pipeline.tiling.predict import Predictor
 from crgen.pipeline.tiling.quality import Quality
 from crgen.pipeline.tiling.reader import StackReader
-from crgen.pipeline.tiling.windows import Chunk, ChunkGrid
+from crgen.pipeline.tiling.windows import Chunk, ChunkGrid, Lattice
 
 PLACE = GeoBox((420, 400), Affine(10, 0, 735_000, 0, -10, 3_846_000), "EPSG:32649")
 DAYS = (datetime.date(2021, 7, 10), datetime.date(2021, 7, 22))
 MARGIN = 80
+MADE = ("B4", "B11", "B3")
+"""Bands of the result; B8 is read beside them, as the generator makes others from it."""
+OPENED = ("B3", "B4", "B8", "B11")
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +48,42 @@ def model(tiny_weights: Path) -> LoadedModel:
 @pytest.fixture(scope="module")
 def scene() -> xr.Dataset:
     """A demo scene held in memory, wide enough for windows that reach beyond any area within PLACE."""
-    return open_demo(PLACE.pad(MARGIN), *DAYS, pols=("VV",), bands=("B11", "B8", "B3")).compute()
+    return open_demo(PLACE.pad(MARGIN), *DAYS, pols=("VV", "VH"), bands=OPENED).compute()
 
 
 def within(stack: xr.Dataset, area: GeoBox, margin: int) -> xr.Dataset:
     rows, cols = lattice_box(area).grow(margin).slices(lattice_box(stack.odc.geobox))
     return stack.isel(y=rows, x=cols)
+
+
+def predictor_of(model: LoadedModel, **more: Any) -> Predictor:
+    return Predictor(model, "cpu", OPENED, MADE, 4, **more)
+
+
+def run_of(
+    model: LoadedModel,
+    stack: xr.Dataset,
+    area: GeoBox = PLACE,
+    *,
+    chunk: int = 128,
+    polygon: Polygon | None = None,
+    generate_all: bool = False,
+    predictor: Predictor | None = None,
+    **more: Any,
+) -> Run:
+    predictor = predictor or predictor_of(model)
+    return Run(
+        reader=StackReader(stack, tuple(map(str, stack.pol.values)), OPENED),
+        output=area,
+        polygon=polygon,
+        predictor=predictor,
+        grid=ChunkGrid(lattice_box(area), predictor.lattice, chunk),
+        made=[OPENED.index(band) for band in MADE],
+        needed_pols=1,
+        generate_all=generate_all,
+        clear_threshold=0.6,
+        **more,
+    )
 
 
 def run(
@@ -61,11 +97,10 @@ def run(
     generate_all: bool = False,
 ) -> tuple[Composite, Tally]:
     """Run and put the chunks together."""
-    predictor = Predictor(model, "cpu", 4)
-    grid = ChunkGrid(lattice_box(area), predictor.lattice, chunk)
-    bands = model.card.config.bands
-    image = Composite(np.full((len(bands), *area.shape), -1.0), np.full(area.shape, 255, np.uint8))
-    tally = Tally(bands=len(bands))
+    work = run_of(model, stack, area, chunk=chunk, polygon=polygon, generate_all=generate_all)
+    grid = work.grid
+    image = Composite(np.full((len(MADE), *area.shape), -1.0), np.full(area.shape, 255, np.uint8))
+    tally = Tally(bands=len(MADE))
 
     def keep(piece: Chunk, computed: Computed, incoming: list[np.ndarray | None]) -> None:
         result, counted = work.compose(computed, incoming)
@@ -75,15 +110,6 @@ def run(
             tally.add(counted)
 
     lock = threading.Lock()
-    work = Run(
-        StackReader(stack, model.card.config.pols, bands),
-        area,
-        polygon,
-        predictor,
-        grid,
-        generate_all,
-        0.6,
-    )
     work.fill(keep, workers)
     return image, tally
 
@@ -126,7 +152,7 @@ def test_the_number_of_cores_does_not_change_a_byte(model, scene, whole, cores) 
 
 def test_each_window_is_computed_once_and_none_where_nothing_is_wanted(model, scene) -> None:
     _, tally = run(model, scene, PLACE, chunk=96, generate_all=True)
-    grid = ChunkGrid(lattice_box(PLACE), Predictor(model, "cpu", 4).lattice, 96)
+    grid = ChunkGrid(lattice_box(PLACE), Lattice(64), 96)
     assert tally.windows == grid.window_count
     blind = scene.assign(s1_t2=scene["s1_t2"].where(scene.x < scene.x.values[200]))
     _, fewer = run(model, blind, PLACE, generate_all=True)
@@ -165,7 +191,7 @@ def test_an_observation_without_radar_is_kept(model, scene) -> None:
 def test_observed_pixels_pass_unchanged_and_generate_all_leaves_them_out(model, scene, whole) -> None:
     seen = whole.quality == Quality.OBSERVED
     assert 0.01 < seen.mean() < 0.9
-    observed = within(scene, PLACE, 0)["s2_t2"].values
+    observed = within(scene, PLACE, 0)["s2_t2"].sel(band=list(MADE)).values
     assert (whole.reflectance[:, seen] == observed[:, seen]).all()
     alone, tally = run(model, scene, PLACE, generate_all=True)
     assert set(np.unique(alone.quality)) == {Quality.GENERATED}
@@ -186,15 +212,15 @@ def test_clipping_leaves_nothing_outside_the_polygon_and_changes_nothing_inside(
 def test_beyond_the_stack_pixels_are_reflected_even_if_it_is_smaller_than_a_window(model) -> None:
     grid = GeoBox((5, 7), Affine(10, 0, 735_000, 0, -10, 3_846_000), "EPSG:32649")
     rng = np.random.default_rng(1)
-    radar, optical = (rng.random((n, 5, 7), np.float32) for n in (1, 3))
+    radar, optical = (rng.random((n, 5, 7), np.float32) for n in (1, 4))
     stack = build_stack(
         grid,
         {"s1_t1": radar * 10 - 20, "s2_t1": optical, "s1_t2": radar * 9 - 20},
         pols=("VV",),
-        bands=("B11", "B8", "B3"),
+        bands=OPENED[::-1],
         manifest={},
     )
-    reader = StackReader(stack, ("VV",), ("B3", "B8", "B11"))
+    reader = StackReader(stack, ("VV",), OPENED)
     read = reader.read(Box(*reader.box).grow(20))["s2_t1"]
     assert (read == np.pad(optical[::-1], ((0, 0), (20, 20), (20, 20)), mode="reflect")).all()
     image, _ = run(model, stack, grid)
@@ -203,7 +229,7 @@ def test_beyond_the_stack_pixels_are_reflected_even_if_it_is_smaller_than_a_wind
 
 def test_the_error_against_the_truth_is_that_of_generated_pixels(model, scene) -> None:
     image, tally = run(model, scene, PLACE, chunk=96)
-    truth = within(scene, PLACE, 0)["truth_t2"].values
+    truth = within(scene, PLACE, 0)["truth_t2"].sel(band=list(MADE)).values
     made = image.quality == Quality.GENERATED
     error = image.reflectance[:, made] - truth[:, made]
     assert tally.compared == made.sum()
@@ -212,7 +238,6 @@ def test_the_error_against_the_truth_is_that_of_generated_pixels(model, scene) -
 
 
 def test_only_the_chunks_at_work_are_held_in_memory(model, scene) -> None:
-    grid = ChunkGrid(lattice_box(PLACE), Predictor(model, "cpu", 4).lattice, 64)
     held, most, lock = 0, 0, threading.Lock()
 
     def start(*_: object) -> None:
@@ -226,17 +251,16 @@ def test_only_the_chunks_at_work_are_held_in_memory(model, scene) -> None:
         with lock:
             held -= 1
 
-    reader = StackReader(scene.assign(s1_t2=scene["s1_t2"] * np.float32(np.nan)), ("VV",), model.card.config.bands)
-    Run(reader, PLACE, None, Predictor(model, "cpu", 4), grid, True, 0.6, start).fill(end, 2)
-    assert grid.shape[0] * grid.shape[1] >= 36
+    blind = scene.assign(s1_t2=scene["s1_t2"] * np.float32(np.nan))
+    work = run_of(model, blind, chunk=64, generate_all=True, on_inputs=start)
+    work.fill(end, 2)
+    assert work.grid.count >= 36
     assert most <= 4
 
 
 def test_chunks_that_are_done_are_left_out_and_what_they_spilled_is_used(model, scene, whole) -> None:
     """Whichever chunks a stopped run had finished, in whatever order."""
-    predictor = Predictor(model, "cpu", 4)
-    grid = ChunkGrid(lattice_box(PLACE), predictor.lattice, 128)
-    work = Run(StackReader(scene, ("VV",), model.card.config.bands), PLACE, None, predictor, grid, False, 0.6)
+    work = run_of(model, scene)
     spills, parts = {}, {}
 
     def keep(chunk: Chunk, computed: Computed, incoming: list[np.ndarray | None]) -> None:
@@ -244,7 +268,7 @@ def test_chunks_that_are_done_are_left_out_and_what_they_spilled_is_used(model, 
         parts[chunk.at] = work.compose(computed, incoming)[0]
 
     work.fill(keep, 2)
-    everything = {chunk.at: chunk for chunk in grid}
+    everything = {chunk.at: chunk for chunk in work.grid}
     first = dict(parts)
     for seed in range(3):
         order = np.random.default_rng(seed).permutation(sorted(everything))
@@ -265,8 +289,6 @@ def test_chunks_that_are_done_are_left_out_and_what_they_spilled_is_used(model, 
 
 @pytest.mark.parametrize("stage", ["read", "compute", "finish"])
 def test_an_error_in_any_stage_ends_the_run_soon(model, scene, stage) -> None:
-    predictor = Predictor(model, "cpu", 4)
-    grid = ChunkGrid(lattice_box(PLACE), predictor.lattice, 64)
     begun = []
 
     def fail(at: str) -> None:
@@ -274,26 +296,103 @@ def test_an_error_in_any_stage_ends_the_run_soon(model, scene, stage) -> None:
         if at == stage:
             raise StackError(f"broken in {stage}")
 
-    predictor.on_windows = lambda count: fail("compute")
-    run_ = Run(
-        StackReader(scene, ("VV",), model.card.config.bands),
-        PLACE,
-        None,
-        predictor,
-        grid,
-        True,
-        0.6,
-        lambda *_: fail("read"),
-    )
+    predictor = predictor_of(model, on_windows=lambda count: fail("compute"))
+    run_ = run_of(model, scene, chunk=64, generate_all=True, predictor=predictor, on_inputs=lambda *_: fail("read"))
     with pytest.raises(StackError, match=f"broken in {stage}"):
         run_.fill(lambda *_: fail("finish"), 2)
-    assert begun.count("read") <= 4 < grid.count
+    assert begun.count("read") <= 4 < run_.grid.count
+
+
+class Spy:
+    """Stands for a generator: keeps what it is given."""
+
+    def __init__(self, generator: Generator) -> None:
+        self.generator, self.given = generator, []
+        self.evidence_size = generator.evidence_size
+
+    def __call__(self, *windows: torch.Tensor, **more: torch.Tensor) -> Prediction:
+        self.given.append((windows, more))
+        return self.generator(*windows, **more)
+
+    def evidence(self, *windows: torch.Tensor, **more: torch.Tensor) -> torch.Tensor:
+        self.given.append((windows, more))
+        return self.generator.evidence(*windows, **more)
+
+
+def given_to_the_generator(
+    model: LoadedModel, stack: xr.Dataset, *, calibrated: bool = True
+) -> list[tuple[tuple[torch.Tensor, ...], dict[str, torch.Tensor]]]:
+    """What the generator is given in both passes over a small area at whose middle t2 was seen."""
+    spy = Spy(model.generator)
+    inside = (slice(MARGIN + 20, -MARGIN - 20), slice(MARGIN + 25, -MARGIN - 25))
+    depth = ndimage.distance_transform_edt(stack["clear_t2"].values >= 0.6)[inside]
+    row, col = np.unravel_index(depth.argmax(), depth.shape)
+    assert depth[row, col] > 8
+    area = PLACE.translate_pix(int(col), int(row)).expand((40, 50))
+    work = run_of(model, stack, area, predictor=predictor_of(model._replace(generator=spy), calibrated=calibrated))
+    looked: list[object] = []
+    work.look(work.grid, lambda *told: looked.append(told), 1)
+    assert looked
+    seen = len(spy.given)
+    assert seen
+    work.fill(lambda *_: None, 1)
+    assert len(spy.given) > seen
+    return spy.given
+
+
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_the_generator_is_told_whether_radar_is_calibrated_and_how_clear_t1_is(model, scene, calibrated) -> None:
+    for (_, s2_t1, *_), more in given_to_the_generator(model, scene, calibrated=calibrated):
+        assert more["calibrated"].tolist() == [calibrated] * 4
+        assert more["clear_t1"].shape == (4, 1, 64, 64)
+        assert s2_t1.shape == (4, 10, 64, 64)
+        clear = more["clear_t1"].flatten()
+        assert clear.min() >= 0
+        assert clear.max() <= 1
+        assert clear.unique().numel() > 100
+    places = {tuple(more["clear_t1"][0, 0, 0, :3].tolist()) for _, more in given_to_the_generator(model, scene)}
+    everywhere = scene["clear_t1"].values
+    for first in places:
+        assert (everywhere == np.float32(first[0])).any(), "it is the Stack's own score"
+
+
+def test_without_a_score_of_t1_the_generator_is_given_none(model, scene) -> None:
+    for _, more in given_to_the_generator(model, scene.drop_vars("clear_t1")):
+        assert more["clear_t1"].isnan().all()
+
+
+def test_bands_that_are_not_read_and_a_polarisation_that_is_not_there_are_missing(model, scene) -> None:
+    bands = model.card.config.bands
+    for (s1_t1, s2_t1, s1_t2, s2_t2), _ in given_to_the_generator(model, scene.sel(pol=["VV"])):
+        for radar in (s1_t1, s1_t2):
+            assert radar[:, 0].isfinite().all()
+            assert radar[:, 1].isnan().all()
+        for optical in (s2_t1, s2_t2):
+            there = {band for i, band in enumerate(bands) if optical[:, i].isfinite().any()}
+            assert there <= set(OPENED)
+        assert {band for i, band in enumerate(bands) if s2_t1[:, i].isfinite().any()} == set(OPENED)
+
+
+def test_a_map_of_vv_alone_has_no_hole_and_differs_from_one_with_vh(model, scene, whole) -> None:
+    image, tally = run(model, scene.sel(pol=["VV"]), PLACE)
+    assert np.isfinite(image.reflectance).all()
+    assert (image.quality == whole.quality).all()
+    assert not tally.missing["s1_t2"]
+    assert (image.reflectance != whole.reflectance).any()
+
+
+def test_where_vh_alone_is_missing_there_is_a_map(model, scene) -> None:
+    hole = np.zeros(scene["s1_t2"].shape, bool)
+    hole[1, MARGIN + 100 : MARGIN + 130, MARGIN + 50 : MARGIN + 90] = True
+    image, tally = run(model, scene.assign(s1_t2=scene["s1_t2"].where(~hole)), PLACE, generate_all=True)
+    assert (image.quality == Quality.GENERATED).all()
+    assert tally.missing["s1_t2"] == 0
 
 
 @pytest.mark.parametrize("rounds", [1, 3])
 def test_the_measured_rate_is_of_windows_that_were_computed(model: LoadedModel, rounds: int) -> None:
     counted: list[int] = []
-    predictor = Predictor(model, "cpu", 4, on_windows=counted.append)
+    predictor = predictor_of(model, on_windows=counted.append)
     start = time.perf_counter()
     rate = measure(predictor, rounds)
     seconds = time.perf_counter() - start

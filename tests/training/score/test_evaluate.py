@@ -2,6 +2,7 @@
 
 import csv
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from crgen.errors import TrainingError
 from crgen.model.build import build_generator
-from crgen.model.config import preset
+from crgen.model.config import CORE, preset
 from crgen.model.generator import Generator, Prediction
 from crgen.training.data.dataset import DamagedPatch, Part, Sample, collate
 from crgen.training.metrics import METRICS
@@ -28,7 +29,8 @@ from crgen.training.score.evaluate import (
     validation_scores,
 )
 from crgen.training.score.report import as_csv, as_markdown
-from tests.training.patches import Patches
+from tests.model.scenes import inputs as scene
+from tests.training.patches import OMBRIA_LIKE, Patches
 
 COUNT = 4
 CLOUDY = 1
@@ -43,7 +45,7 @@ class Oracle(Generator):
         self.truths = [torch.from_numpy(data[i].target) for i in range(len(data)) if i != CLOUDY]
         self.shown: list[torch.Tensor] = []
 
-    def generate(self, s1_t1, s2_t1, s1_t2, s2_t2):  # type: ignore[no-untyped-def]
+    def generate(self, s1_t1, s2_t1, s1_t2, s2_t2, **known):  # type: ignore[no-untyped-def]
         self.shown.append(s2_t2)
         return Prediction(self.truths[(len(self.shown) - 1) // len(CONDITIONS)][None])
 
@@ -98,7 +100,7 @@ def test_conditions_are_the_same_every_time_and_each_sample_its_own(data: Patche
 
 def test_shown_pixels_do_not_count(data: Patches) -> None:
     class Copycat(Oracle):
-        def generate(self, s1_t1, s2_t1, s1_t2, s2_t2):  # type: ignore[no-untyped-def]
+        def generate(self, s1_t1, s2_t1, s1_t2, s2_t2, **known):  # type: ignore[no-untyped-def]
             made = super().generate(s1_t1, s2_t1, s1_t2, s2_t2).reflectance
             return Prediction(torch.where(s2_t2.isnan(), made, 0.9))
 
@@ -161,13 +163,42 @@ def test_damaged_samples_are_named_and_cloudy_ones_counted(generator: Generator)
 
 
 def test_windows_of_any_size_are_made(generator: Generator) -> None:
-    x, y = torch.full((1, 1, 50, 70), -9.0), torch.rand(1, 3, 50, 70)
+    given = scene(generator.config, 64, 96)
+    x, y = given.s1_t1[..., :50, :70], given.s2_t1[..., :50, :70]
     made = method_of(generator)(Inputs(x, y, x, y * torch.nan))
     assert made.shape == y.shape
     assert made.isfinite().all()
     whole = [F.pad(t, (0, 26, 0, 14), value=torch.nan) for t in (x, y, x)]
     with torch.inference_mode():
         torch.testing.assert_close(made, generator(*whole).reflectance[..., :50, :70].clamp(0, 1))
+
+
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_the_generator_is_told_whether_the_radar_has_a_level(generator: Generator, calibrated: bool) -> None:
+    class Darker(Patches):
+        def __getitem__(self, index: int) -> Sample:
+            sample = super().__getitem__(index)
+            return sample._replace(s1_t2=sample.s1_t2 - 6)
+
+    here, darker = (
+        evaluate(generator, data(count=1, calibrated=calibrated), (Condition("plain"),)).means(region="all")["plain"]
+        for data in (Patches, Darker)
+    )
+    change = abs(here["generator"]["MAE"] - darker["generator"]["MAE"])
+    assert change > 1e-5 if calibrated else change < 1e-6
+
+
+def test_bands_that_a_data_set_lacks_are_not_scored() -> None:
+    ten, three = OMBRIA_LIKE, replace(OMBRIA_LIKE, bands=CORE)
+    painted = (Condition("plain"), Condition("half seen", seen=0.5))
+
+    def zero(inputs: Inputs) -> Tensor:
+        return 0 * inputs.s2_t1.nan_to_num()
+
+    scores = [evaluate({"zero": zero}, data, painted).means(region="all") for data in (ten, three)]
+    for condition in painted:
+        for method in ("zero", "copy S2_t1"):
+            assert scores[0][condition.name][method] == pytest.approx(scores[1][condition.name][method], rel=1e-5)
 
 
 def test_validation_scores_are_the_mean_over_conditions(data: Patches, generator: Generator) -> None:

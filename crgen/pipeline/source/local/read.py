@@ -28,7 +28,14 @@ from crgen.pipeline.source.local.lazy_raster import (
     to_dask,
     variable_layer,
 )
-from crgen.pipeline.source.stack import CHANNEL_DIM, REQUIRED, build_stack, stack_geobox
+from crgen.pipeline.source.stack import (
+    CALIBRATED,
+    CHANNEL_DIM,
+    REQUIRED,
+    build_stack,
+    is_calibrated,
+    stack_geobox,
+)
 
 MANIFEST = "manifest.json"
 NETCDF_SUFFIXES = (".nc", ".nc4", ".cdf", ".netcdf", ".h5")
@@ -50,7 +57,9 @@ def open_stack(
     A folder of GeoTIFFs holds ``s1_t1.tif``, ``s2_t1.tif``, ``s1_t2.tif`` and, where there are,
     ``s2_t2.tif``, ``clear_t1.tif``, ``clear_t2.tif``, ``truth_t2.tif``, all on one grid; band descriptions
     name the channels (``VV``, ``B3``; ``B03`` is understood). Zarr and NetCDF hold the variables and
-    coordinates of the Stack. Integers become float32, nodata and infinities NaN.
+    coordinates of the Stack. Integers become float32, nodata and infinities NaN. Where the level of the backscatter
+    means nothing, ``"s1_calibrated": false`` in the folder's ``manifest.json`` says so, or the attribute
+    ``s1_calibrated`` = 0 of the Zarr store or NetCDF file.
 
     The grid is the files' own. Whether to leave it is the caller's decision, made by passing ``geobox``: on
     the same lattice the stack is cropped or padded with NaN, pixels untouched; otherwise it is resampled
@@ -77,9 +86,11 @@ def open_stack(
     if not path.exists():
         raise StackError(f"there is no stack at '{path}'")
     if _is_zarr(path) or path.suffix.lower() in NETCDF_SUFFIXES:
-        layers, stored = _open_xarray(path)
+        layers, stored, calibrated = _open_xarray(path)
     elif path.is_dir():
         layers, stored = _open_folder(path)
+        calibrated = is_calibrated(stored)
+        stored.pop(CALIBRATED, None)
     else:
         raise StackError(f"'{path}' is not a stack: give a Zarr store, a NetCDF file or a folder of GeoTIFFs")
     manifest: dict[str, Any] = {"source": "local", "path": path.resolve().name}
@@ -101,6 +112,7 @@ def open_stack(
         pols=layers["s1_t1"].channels,
         bands=layers["s2_t1"].channels,
         manifest=manifest,
+        calibrated=calibrated,
     )
 
 
@@ -159,7 +171,8 @@ def _open_tiff(path: Path, name: str) -> Layer:
     return tiff_layer(path, tuple(map(_channel, descriptions)), geobox)
 
 
-def _open_xarray(path: Path) -> tuple[dict[str, Layer], dict[str, Any]]:
+def _open_xarray(path: Path) -> tuple[dict[str, Layer], dict[str, Any], bool]:
+    """Return the layers, the manifest, and whether backscatter is calibrated."""
     engine = "zarr" if path.is_dir() else "netcdf4"
     try:
         # Without chunks: the layers read windows straight from the store.
@@ -188,7 +201,7 @@ def _open_xarray(path: Path) -> tuple[dict[str, Layer], dict[str, Any]]:
         stored = json.loads(dataset.attrs.get("manifest", "{}"))
     except (TypeError, ValueError):
         raise StackError(f"'{path}' has a manifest that is not JSON; remove or rewrite that attribute") from None
-    return layers, stored
+    return layers, stored, is_calibrated(dataset.attrs)
 
 
 def _with_short_crs(geobox: GeoBox) -> GeoBox:

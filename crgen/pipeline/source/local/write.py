@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from rasterio.windows import Window
 from crgen.errors import OutputError
 from crgen.files import free_space, partial_name, size_text
 from crgen.pipeline.source.local.read import MANIFEST
-from crgen.pipeline.source.stack import CHANNEL_DIM, stack_geobox, validate
+from crgen.pipeline.source.stack import CALIBRATED, CHANNEL_DIM, is_calibrated, manifest_of, stack_geobox, validate
 
 BLOCK = 512
 CHUNK = 2 * BLOCK
@@ -136,7 +137,8 @@ def _write_folder(stack: xr.Dataset, part: Path) -> None:
                 da.store([source[:, rows] for source in sources], targets, regions=regions, lock=True)
     for array in arrays:
         _check_complete(part / f"{array.name}.tif")
-    (part / MANIFEST).write_text(str(stack.attrs.get("manifest", "{}")) + "\n")
+    said = {} if is_calibrated(stack.attrs) else {CALIBRATED: False}
+    (part / MANIFEST).write_text(json.dumps(manifest_of(stack) | said, sort_keys=True) + "\n")
 
 
 def _create(folder: Path, array: xr.DataArray) -> Any:

@@ -19,7 +19,7 @@ from odc.geo.geobox import GeoBox
 from crgen.errors import OutputError
 from crgen.pipeline.source.local.read import open_stack
 from crgen.pipeline.source.local.write import write_stack
-from crgen.pipeline.source.stack import build_stack, manifest_of, stack_geobox
+from crgen.pipeline.source.stack import build_stack, is_calibrated, manifest_of, stack_geobox
 from tests.pipeline.source.local.stacks import FORMATS, assert_same_pixels, make_stack
 
 
@@ -61,6 +61,18 @@ def test_opening_reads_nothing_and_writing_holds_few_chunks(tmp_path):
     tracemalloc.stop()
     assert opened.s1_t1.data.chunksize == (2, 1024, 1024)
     assert peak < whole / 4
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_whether_radar_is_calibrated_comes_back(tmp_path, name, calibrated):
+    grid = GeoBox((8, 8), Affine(10, 0, 0, 0, -10, 0), "EPSG:32649")
+    arrays = {n: np.full((1, 8, 8), -9.0 if n < "s2" else 0.2, np.float32) for n in ("s1_t1", "s1_t2", "s2_t1")}
+    manifest = {"t1": "2021-07-10"}
+    stack = build_stack(grid, arrays, pols=["VV"], bands=["B3"], manifest=manifest, calibrated=calibrated)
+    back = open_stack(write_stack(stack, tmp_path / name))
+    assert is_calibrated(back.attrs) is is_calibrated(stack.attrs) is calibrated
+    assert manifest_of(back)["stored"] == manifest
 
 
 @pytest.mark.parametrize("name", ["stack.zarr", "stack"])

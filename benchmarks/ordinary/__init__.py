@@ -1,0 +1,1 @@
+"""Ordinary ground, where nothing is flooded."""
