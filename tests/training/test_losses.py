@@ -95,7 +95,7 @@ def test_terms_by_hand() -> None:
         "gaussian": 0.5 * math.log(0.01) + 0.5 * (0.5 * 0.3**2 / 0.01),
         "reliability": -math.log(0.8),
         "clean": math.hypot(0.3, 1e-3) - 1e-3,
-        "water": -math.log(0.7) - 0.5 * math.log(1 - 0.4) + dice / 3,
+        "water": -math.log(0.7) - 0.5 * math.log(1 - 0.4) + dice,
     }
     terms = terms_of(TERMS, [0, 1], 1.0)
     terms["clean"] = terms_of(["clean"], [0], 1.0)["clean"]

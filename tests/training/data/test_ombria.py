@@ -137,7 +137,7 @@ def test_a_folder_in_the_published_layout_is_read(folder: Path) -> None:
 def test_polarisations_and_bands_that_it_lacks_are_missing_in_whole_planes(folder: Path) -> None:
     """So that floods in three bands and one polarisation are trained on beside places in all of them."""
     bands = preset("base").bands
-    native, all_channels = Ombria(folder), Ombria(folder, preset("base").pols, bands)
+    native, all_channels = Ombria(folder), Ombria(folder, pols=preset("base").pols, bands=bands)
     assert (all_channels.pols, all_channels.bands) == (("VV", "VH"), bands)
     few, many = native[1], all_channels[1]
     for name in ("s1_t1", "s1_t2"):
