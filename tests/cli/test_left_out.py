@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import rasterio
 
+from crgen.model.config import preset
 from tests.cli.conftest import Crgen
 
-PLACES = {"s1_t1": 1, "s2_t1": 3, "s1_t2": 1, "target": 3}
+PLACES = {"s1_t1": 2, "s2_t1": 10, "s1_t2": 2, "target": 10}
+BANDS = "+".join(preset("tiny").bands)
 NAMES = ("a", "b", "c", "d")
 
 
@@ -29,7 +31,7 @@ def patches(tmp_path: Path) -> Path:
 
 def flag(folder: Path) -> str:
     places = ",".join(f"{place}={place}" for place in PLACES)
-    return f"patches:{folder},{places},file_pols=VV,file_bands=B11+B8+B3,s1_scale=25+-25,s2_scale=1+0"
+    return f"patches:{folder},{places},file_pols=VV+VH,file_bands={BANDS},s1_scale=25+-25,s2_scale=1+0"
 
 
 def notes(err: str) -> list[str]:
@@ -64,8 +66,8 @@ def test_data_to_train_on_and_data_to_validate_on(crgen: Crgen, here: Path, patc
     table = f'''kind = "patches"
 path = "{patches}"
 {places}
-file_pols = ["VV"]
-file_bands = "B11+B8+B3"
+file_pols = ["VV", "VH"]
+file_bands = "{BANDS}"
 s1_scale = [25, -25]
 s2_scale = [1, 0]
 '''

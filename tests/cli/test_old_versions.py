@@ -1,6 +1,7 @@
 """What crgen 0.1 left: its weights and checkpoints are refused by name, its products can be made again."""
 
 import json
+import shutil
 import struct
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def test_old_weights_are_refused_by_the_version_that_knows_them(
 
 
 def test_an_old_checkpoint_is_refused_by_the_version_that_knows_it(crgen, here, tmp_path):
-    write_ombria(tmp_path / "data", ("0001", "0002"))
+    write_ombria(tmp_path / "data", ("0001", "0002", "0080"))
     identity = {"config": OLD_GENERATOR, "recipe": {}, "origin": "", "generator": "AdaptiveGenerator", "samples": 2}
     torch.save({"identity": identity, "step": 3}, here / "mine.checkpoint.pt")
     before = (here / "mine.checkpoint.pt").read_bytes()
@@ -91,7 +92,8 @@ def as_of_0_1(path: Path, **model: Any) -> None:
     path.write_text(json.dumps(item))
 
 
-def test_an_old_product_is_made_again_with_its_own_bands(crgen, fill, here):
+def test_an_old_product_is_made_again_with_its_own_bands(crgen, fill, here, tiny_weights):
+    shutil.copy(tiny_weights, here)
     assert crgen(*fill, "--bands", "B11,B8,B3", "--out", "map.tif").code == 0
     as_of_0_1(here / "map.json")
     outcome = crgen("fill", "--manifest", "map.json", "--out", "again.tif")
@@ -99,7 +101,8 @@ def test_an_old_product_is_made_again_with_its_own_bands(crgen, fill, here):
     assert (here / "again.tif").read_bytes() == (here / "map.tif").read_bytes()
 
 
-def test_an_old_product_of_other_weights_is_refused_in_one_line(crgen, refused, fill, here):
+def test_an_old_product_of_other_weights_is_refused_in_one_line(crgen, refused, fill, here, tiny_weights):
+    shutil.copy(tiny_weights, here)
     assert crgen(*fill, "--bands", "B11,B8,B3", "--out", "map.tif").code == 0
     as_of_0_1(here / "map.json", sha256="ab" * 32)
     line = refused(5, "fill", "--manifest", "map.json", "--out", "again.tif")

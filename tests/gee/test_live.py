@@ -56,6 +56,8 @@ def test_pixels_come_in_the_units_of_the_stack(acquired: Acquired) -> None:
         values = stack[name].values
         assert np.isfinite(values).mean() > 0.99
         assert -25 < np.nanmedian(values[0]) < 0
+        assert np.nanmin(values[0]) >= -30
+        assert np.nanmin(values[1]) >= -35
         assert np.nanmedian(values[1]) < np.nanmedian(values[0]), "VH lies below VV"
     optical = stack["s2_t1"].values
     assert np.isfinite(optical).mean() > 0.99

@@ -131,8 +131,8 @@ def test_jitter_is_a_gain_an_offset_and_speckle_in_db() -> None:
     x, y = (t.flatten(1) - t.flatten(1).mean(1, keepdim=True) for t in (s1, varied))
     gain = (x * y).sum(1) / x.square().sum(1)
     residual = (y - gain[:, None] * x).std(1)
-    assert gain.min() > 0.73
-    assert gain.max() < 1.27
+    assert gain.min() > 0.7
+    assert gain.max() < 1.3
     assert gain.max() - gain.min() > 0.4
     assert residual.min() < 0.3
     assert 1.5 < residual.max() < 2.55, "speckle as of single acquisitions"

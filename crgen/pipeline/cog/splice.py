@@ -21,7 +21,6 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 
 from crgen.errors import OutputError
@@ -53,6 +52,11 @@ from crgen.pipeline.cog.tiles import (
     tile_name,
     tile_span,
 )
+
+try:  # GDAL's own error, which rasterio has no public name for and does not wrap everywhere
+    from rasterio._err import CPLE_BaseError
+except ImportError:
+    CPLE_BaseError = RasterioError
 
 OVERVIEWS = 4 / 3
 """Size of a raster with its overviews over its size without: 1 + 1/4 + 1/16 + …"""
