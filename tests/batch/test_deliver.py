@@ -145,7 +145,7 @@ def network(address: str, *, cut_after: int) -> Iterator[str]:
 def test_a_broken_network_leaves_no_item_and_the_next_try_ends_it(make_product, tmp_path):
     paths = make_product(tmp_path / "made")
     folder = tmp_path / "s3" / "maps" / "asia"
-    size = sum(path.stat().st_size for path in paths.all)
+    size = max(path.stat().st_size for path in paths.all)  # files that came whole are not sent again
     (tmp_path / "s3").mkdir()
     for share in (0.1, 0.5, 0.9):
         with (
