@@ -49,13 +49,15 @@ def test_a_window_is_lent_nothing_of_the_cell_that_holds_its_middle() -> None:
 
 
 def test_a_window_that_alone_saw_some_pixels_of_t2_goes_by_these_as_if_nothing_were_lent(tiny_weights: Path) -> None:
-    predictor = Predictor(load_model(str(tiny_weights)), "cpu")
+    bands = ("B3", "B8", "B11")
+    predictor = Predictor(load_model(str(tiny_weights)), "cpu", bands, bands)
     rng = np.random.default_rng(0)
     radar = rng.normal(-11, 2, (2, 1, 64, 64)).astype(np.float32)
     before, after = rng.uniform(0.05, 0.3, (2, 3, 64, 64)).astype(np.float32)
     after[:, 4:] = np.nan  # 256 pixels are left
     area = Box(0, 64, 640, 704)
-    inputs = WindowInputs(area, radar[0], before, radar[1], after, np.ones((64, 64), bool))
+    score = np.ones((64, 64), np.float32)
+    inputs = WindowInputs(area, radar[0], before, radar[1], after, score, score > 0)
     window = [(0, 640)]
     told = predictor.evidence(predictor.stage(inputs, window))
     assert told[0, 640][0] == 256
