@@ -31,7 +31,7 @@ class Row(NamedTuple):
 
 
 def save_sheet(path: Path, rows: Sequence[Row], bands: tuple[str, ...]) -> None:
-    """Write one PNG with a row per place; optical images of a row share the stretch of its truth.
+    """Write one PNG with a row per place; optical images of a row share the stretch and the bands of its truth.
 
     Raises:
         OutputError: if it cannot be written.
@@ -41,9 +41,11 @@ def save_sheet(path: Path, rows: Sequence[Row], bands: tuple[str, ...]) -> None:
     sheet = Image.new("RGB", (len(titles) * (side + _GAP), len(rows) * (side + _GAP + _TITLE)), "white")
     draw = ImageDraw.Draw(sheet)
     for at, row in enumerate(rows):
-        low, high = stretch(row.truth if np.isfinite(row.truth).any() else row.s2_t1)
-        optical = [row.s2_t1, *row.made.values(), row.truth]
-        colour = [paint(image, bands, low, high) for image in optical]
+        like = row.truth if np.isfinite(row.truth).any() else row.s2_t1
+        low, high = stretch(like)
+        held = [i for i, plane in enumerate(like) if np.isfinite(plane).any()] or list(range(len(bands)))
+        optical = [image[held] for image in (row.s2_t1, *row.made.values(), row.truth)]
+        colour = [paint(image, tuple(bands[i] for i in held), low, high) for image in optical]
         radar = [paint(image[:1], ("S1",), *stretch(image[:1])) for image in (row.s1_t1, row.s1_t2)]
         top = at * (side + _GAP + _TITLE)
         for column, (title, image) in enumerate(zip(titles, [radar[0], colour[0], radar[1], *colour[1:]], strict=True)):
@@ -66,13 +68,13 @@ def stretch(image: Array) -> tuple[float, float]:
 
 
 def rgb_positions(bands: tuple[str, ...]) -> list[int]:
-    """Return where red, green and blue stand; of other bands the first three, repeated where there are fewer."""
-    rgb = ("B4", "B3", "B2")
-    return [bands.index(b) for b in (rgb if set(rgb) <= set(bands) else (bands * 3)[:3])]
+    """Return where red, green and blue stand, or else SWIR, NIR and green; of other bands the first three, repeated."""
+    pictures = (("B4", "B3", "B2"), ("B11", "B8", "B3"), (bands * 3)[:3])
+    return [bands.index(b) for b in next(picture for picture in pictures if set(picture) <= set(bands))]
 
 
 def paint(image: Array, bands: tuple[str, ...], low: float, high: float) -> NDArray[np.uint8]:
-    """Return ``(y, x, 3)``: red, green and blue where the bands hold them, else the first three."""
+    """Return ``(y, x, 3)``: see :func:`rgb_positions`."""
     shown = image[rgb_positions(bands)].transpose(1, 2, 0)
     missing = ~np.isfinite(shown).all(-1)
     pixels: NDArray[np.uint8] = (np.nan_to_num(np.clip((shown - low) / (high - low), 0, 1)) * 255).astype(np.uint8)

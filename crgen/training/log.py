@@ -14,6 +14,7 @@ from crgen.files import replacing
 from crgen.model.generator import Generator
 from crgen.training.contact_sheet import Row, save_sheet
 from crgen.training.data.dataset import Sample, collate
+from crgen.training.score.evaluate import Inputs, method_of
 
 
 class TrainingLog:
@@ -68,15 +69,13 @@ class TrainingLog:
         """Make a picture of what the generator makes of the samples, where one is due."""
         if not self.samples or not (last or step % (self.picture_every or epoch_steps) == 0):
             return
-        device = next(generator.parameters()).device
         self.folder.mkdir(parents=True, exist_ok=True)
         rows = []
         for sample in self.samples:
             batch = collate([sample])
-            with torch.inference_mode():
-                inputs = (t.to(device) for t in (batch.s1_t1, batch.s2_t1, batch.s1_t2))
-                flag = batch.calibrated.float().to(device)
-                made = generator(*inputs, calibrated=flag).reflectance[0].float().cpu().numpy()
+            nothing = torch.full_like(batch.target, torch.nan)
+            inputs = Inputs(batch.s1_t1, batch.s2_t1, batch.s1_t2, nothing, sample.s1_calibrated)
+            made = method_of(generator)(inputs)[0].numpy()
             rows.append(Row(sample.name, sample.s1_t1, sample.s2_t1, sample.s1_t2, {"made": made}, sample.target))
         save_sheet(self.folder / f"step-{step:06d}.png", rows, generator.config.bands)
 

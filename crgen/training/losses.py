@@ -186,7 +186,7 @@ class Perceptual(nn.Module):
     """Mean absolute difference of VGG-19's features at relu1_2, 2_2, 3_4, 4_4 (weights of torchvision, ImageNet).
 
     Pixels that do not count take the truth's value. VGG sees three bands: red, green and blue where the generator
-    makes them, else its first three (a band is repeated where there are fewer).
+    makes them, else SWIR, NIR and green, else its first three (a band is repeated where there are fewer).
 
     Args:
         bands: the generated bands.

@@ -96,6 +96,7 @@ def test_only_pixels_mostly_under_water_are_called_water_and_edges_are_unknown(p
                 pair.water_t2[~touched & pair.target.isfinite().all(1, keepdim=True)])  # fmt: skip
     edge = painted.water_t2.isnan() & (pair.water_t2 == 0)
     assert 0 < float(edge.float().mean()) < 0.3
+    assert edge.flatten(1).any(1).float().mean() > 0.7, "of nearly every flood"
     dry = (painted.water_t2 == 0) & touched
     moved = (painted.target - pair.target).abs().amax(1, keepdim=True)[dry]
     assert moved.max() < 0.1 * 0.5, "a tenth of cover at most is still dry"

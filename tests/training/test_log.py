@@ -11,13 +11,13 @@ from PIL import Image
 
 from crgen.errors import OutputError, RequestError, TrainingError
 from crgen.model.build import build_generator
-from crgen.model.config import GeneratorConfig, preset
+from crgen.model.config import CORE, GeneratorConfig, preset
 from crgen.training.contact_sheet import Row, paint, save_sheet
 from crgen.training.log import TrainingLog
 from crgen.training.recipe import Recipe
 from crgen.training.train import Trainer
 from tests.model.scenes import TINY_PAPER
-from tests.training.patches import Patches
+from tests.training.patches import OMBRIA_LIKE, Patches
 
 TINY = preset("tiny")
 RECIPE = Recipe(steps=5, batch=2, crop=32, validate_every=2)
@@ -114,6 +114,31 @@ def test_pictures_every_so_many_steps(tmp_path: Path) -> None:
     assert [p.name for p in sorted((tmp_path / "log").glob("*.png"))] == [f"step-00000{n}.png" for n in (2, 4, 5)]
 
 
+def test_places_of_any_size_have_a_picture(tmp_path: Path) -> None:
+    """As monthly composites of 100 px have, whose windows are padded."""
+    log = TrainingLog(tmp_path, [Patches(side=50)[0]])
+    log.pictures(1, 1, build_generator(TINY, 0).eval(), last=True)
+    with Image.open(tmp_path / "step-000001.png") as picture:
+        assert picture.size == (5 * 54, 68)
+
+
+def test_floods_in_three_bands_are_shown_in_these(tmp_path: Path) -> None:
+    """SWIR, NIR and green, the generated image too: red and blue are not known of them."""
+    sample = replace(OMBRIA_LIKE, side=32)[1]
+    bright = np.where(np.isin(OMBRIA_LIKE.bands, CORE)[:, None, None], sample.target, np.float32(0.9))
+    row = Row("flood", sample.s1_t1, sample.s2_t1, sample.s1_t2, {"made": bright}, sample.target)
+    save_sheet(tmp_path / "sheet.png", [row], OMBRIA_LIKE.bands)
+    with Image.open(tmp_path / "sheet.png") as image:
+        pixels = np.asarray(image)
+    before, made, truth = (pixels[14:46, at * 36 : at * 36 + 32] for at in (1, 3, 4))
+    assert (made == truth).all()
+    for shown in (before, truth):
+        assert not (shown == (90, 90, 110)).all(-1).any()
+    red, _, blue = (truth[..., i].astype(float) for i in range(3))
+    dry = sample.target[OMBRIA_LIKE.bands.index("B11")] > 0.2
+    assert (red > blue)[dry].all(), "land reflects more in B11 than in B3"
+
+
 def test_tensorboard_writes_events_or_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("tensorboard", reason="TensorBoard (extra 'train') is not installed")
     training(tmp_path, tensorboard=True).run()
@@ -140,7 +165,7 @@ def test_a_log_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_sheet_shows_rows_of_one_stretch_and_marks_what_is_missing(tmp_path: Path) -> None:
-    sample = Patches(side=32)[1]
+    sample = Patches(side=32, bands=("B11", "B8", "B3"))[1]
     sample.s2_t1[:, :8] = np.nan
     row = Row("place", sample.s1_t1, sample.s2_t1, sample.s1_t2, {"made": sample.target}, sample.target)
     save_sheet(tmp_path / "sheet.png", [row, row._replace(truth=sample.target * np.nan)], ("B11", "B8", "B3"))

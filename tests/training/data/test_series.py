@@ -90,8 +90,10 @@ def test_a_sample_holds_what_was_asked_for_and_nan_where_a_set_lacks_it() -> Non
     sample = data[0]
     assert sample.s1_t1.shape == (1, 8, 8)
     assert (sample.s1_t1 == -16).all()
-    assert np.isnan(sample.target[1]).all()
-    assert np.isclose(sample.target[[0, 2], 0, 0], (0.3, 0.1)).all()
+    for image in (sample.s2_t1, sample.target):
+        assert image.shape == (3, 8, 8)
+        assert np.isnan(image[1]).all()
+        assert np.isclose(image[[0, 2], 0, 0], (0.3, 0.1)).all()
     assert sample.s1_calibrated
     assert sample.event == "belgium site"
     assert re.fullmatch(r"belgium_dates 2017-\d\d-\d\d→2017-\d\d-\d\d", sample.name)
@@ -115,21 +117,25 @@ def test_as_a_kind_of_data_its_held_out_part_is_what_is_scored() -> None:
 
 
 def test_under_snow_and_long_shadows_other_dates_say_what_is_water() -> None:
-    """Stripes: dry ground under snow, a lake, dry ground in shadow, and a lake under snow."""
-    summer = [date(f"2021-0{month}-15", 16, 1.0, (DRY, LAKE, DRY, LAKE)) for month in (6, 7, 8)]
-    winter = date("2021-12-15", 16, 0.5, (SNOW, LAKE, SHADOW, SNOW))
+    """Stripes: dry ground under snow, a lake, dry ground in shadow, ice on a lake, and a field flooded once."""
+    summer = [
+        date(f"2021-0{month}-15", 20, 1.0, (DRY, LAKE, DRY, LAKE, LAKE if month == 6 else DRY))
+        for month in (5, 6, 7, 8)
+    ]
+    winter = date("2021-12-15", 20, 0.5, (SNOW, LAKE, SHADOW, SNOW, SHADOW))
     *before, label = water_labels("finland_288afc34", [*summer, winter])
     assert low_sun("finland_288afc34", winter)
     assert not any(low_sun("finland_288afc34", day) for day in summer)
     assert not low_sun("belgium_dates", winter)
     for stripes in before:
         assert (stripes[:, :4] == (0, 1, 0, 1)).all()
-    known = label[:8]
-    assert (known[:, 0::4] == 0).all(), "snow on ground that always was dry"
-    assert (known[:, 1::4] == 1).all(), "a lake that always was one"
-    assert (known[:, 2::4] == 0).all(), "shadow, that looks like water"
-    assert np.isnan(known[:, 3::4]).all(), "ice"
-    assert np.isnan(label[8:]).all(), "cloud"
+    known = label[:10]
+    assert (known[:, 0::5] == 0).all(), "snow on ground that always was dry"
+    assert (known[:, 1::5] == 1).all(), "a lake that always was one"
+    assert (known[:, 2::5] == 0).all(), "shadow, that looks like water"
+    assert np.isnan(known[:, 3::5]).all(), "ice"
+    assert np.isnan(known[:, 4::5]).all(), "shadow or flood: who knows"
+    assert np.isnan(label[10:]).all(), "cloud"
 
 
 def test_a_series_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
