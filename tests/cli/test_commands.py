@@ -124,6 +124,7 @@ def test_durations_for_people(seconds, text):
 
 
 PROGRESS = """
+from crgen.cli.console import progress
 with progress("filling", "windows") as report:
     report(0, 8)
     report(3, 8)

@@ -110,6 +110,7 @@ def test_a_process_that_ends_while_tiles_are_fetched_leaves_no_lock(tmp_path: Pa
     program = f"""
 import threading
 from pathlib import Path
+from crgen.gee.fetch.cache import TileCache
 held = threading.Event()
 def fetch():
     with TileCache(Path({str(tmp_path)!r})).claim({KEY!r}, lambda: False):

@@ -104,6 +104,9 @@ import resource, signal, sys
 from pathlib import Path
 from odc.geo.geobox import GeoBox
 from affine import Affine
+from tests.pipeline.source.local.stacks import make_stack
+from crgen.errors import OutputError
+from crgen.pipeline.source.local.write import write_stack
 stack = make_stack(GeoBox((400, 400), Affine(10, 0, 0, 0, -10, 0), "EPSG:32649"))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
