@@ -67,7 +67,7 @@ def test_the_discriminator_learns_to_tell_real_from_generated(
     pair: str, penalty: float, first: float, last: float, apart: float
 ) -> None:
     """With a generator that stands still, its loss falls from what a coin would have."""
-    still = replace(RECIPE, steps=20, losses={"auxiliary": 1e-9}, optimiser=Optimiser("adam", 1e-12))
+    still = replace(RECIPE, steps=30, losses={"auxiliary": 1e-9}, optimiser=Optimiser("adam", 1e-12))
     eager = Optimiser("adam", 1e-2, (0.5, 0.99), 0.0)
     strong = replace(ADVERSARY, pair=pair, weight=0.0, penalty=penalty, optimiser=eager)
     told: list[dict[str, float]] = []
