@@ -38,33 +38,32 @@ class GeneratorConfig:
     """``paper``: instance-normalised stems, an image as the bottleneck, tanh output.
     ``adaptive``: water has an output of its own, optical paths keep absolute radiometry, S2 at t1 is trusted as far as
     it shows the ground, missing pixels are marked, and the scene is regressed on the clear pixels of t2."""
-    stem: int = 32
-    """Channels of the stems, at full resolution (``adaptive``: at half)."""
-    down_up: tuple[int, ...] = (48, 64, 96)
-    """``adaptive``: channels of DownUp at a quarter of the resolution and coarser."""
-    width: int = 64
-    """Channels of FusionAttention and what surrounds it, at full resolution (``adaptive``: at a quarter)."""
-    down_kernel: int = 7
-    """``paper``: kernel of DownUpBlock's strided convolutions."""
+    widths: tuple[int, ...] = (16, 32, 64, 96, 128, 160)
+    """``adaptive``: channels at full resolution, a half, a quarter, … a thirty-second."""
     attention_axis: Literal["channel", "space"] = "channel"
     """Axis of the L2 norm of queries and keys in FusionAttention."""
-    embed: tuple[int, ...] = (96, 128, 160)
-    """Channels of the Swin tower's scales, from a quarter of the resolution (``adaptive``: an eighth) downward."""
-    depths: tuple[int, ...] = (2, 2, 2)
+    stem: int = 64
+    """``paper``: channels of the stems; so are all fields below the paper's form's alone."""
+    width: int = 64
+    """Channels of FusionAttention and what surrounds it."""
+    down_kernel: int = 7
+    """Kernel of DownUpBlock's strided convolutions."""
+    embed: tuple[int, ...] = (96, 192, 384, 768)
+    """Channels of the Swin tower's scales, from a quarter of the resolution downward."""
+    depths: tuple[int, ...] = (2, 2, 6, 2)
     """Blocks of the Swin tower's scales."""
     head_dim: int = 32
     """Channels of one attention head."""
     window: int = 8
     """Side of the Swin tower's attention windows, in tokens."""
-    decoder: tuple[int, ...] = (96, 64, 32)
+    decoder: tuple[int, ...] = (768, 320, 160, 80)
     """Channels of the decoder, coarsest scale first."""
     dropout: float = 0.0
-    """``paper``: dropout probability in DownUpBlock and before the output (training only)."""
+    """Dropout probability in DownUpBlock and before the output (training only)."""
 
     def __post_init__(self) -> None:
         ranges = (*self.db_range, self.reflectance_range)
-        sizes = (self.stem, self.width, *self.down_up, self.head_dim, self.window)
-        scales = 3 if self.form == "adaptive" else 4
+        sizes = (*self.widths, self.stem, self.width, self.head_dim, self.window)
         if not self.pols or len(set(self.pols)) < len(self.pols) or len(self.db_range) != len(self.pols):
             raise RequestError("a generator needs polarisations, each named once and with its own db_range")
         if not self.bands or len(set(self.bands)) < len(self.bands):
@@ -80,10 +79,10 @@ class GeneratorConfig:
             raise RequestError("widths must be at least 1, down_kernel odd, and dropout from 0 to below 1")
         if not set(self.core) <= set(self.bands):
             raise RequestError(f"a generator of form {self.form} needs {', '.join(self.core)} among its bands")
-        if {len(self.embed), len(self.depths), len(self.decoder)} != {scales}:
-            raise RequestError(
-                f"a generator of form {self.form} has {scales} scales: give embed, depths, decoder alike"
-            )
+        if len(self.widths) != 6:
+            raise RequestError("a generator of form adaptive has 6 scales: give widths for each")
+        if {len(self.embed), len(self.depths), len(self.decoder)} != {4}:
+            raise RequestError("a generator of form paper has 4 scales: give embed, depths, decoder for each")
         if any(width % self.head_dim for width in self.embed):
             raise RequestError("every width in embed must be a multiple of head_dim")
 
@@ -105,29 +104,9 @@ class GeneratorConfig:
 _BASE = GeneratorConfig()
 
 PRESETS: dict[str, GeneratorConfig] = {
-    "paper": replace(
-        _BASE,
-        form="paper",
-        bands=("B4", "B3", "B2"),
-        stem=64,
-        width=64,
-        down_kernel=7,
-        embed=(96, 192, 384, 768),
-        depths=(2, 2, 6, 2),
-        decoder=(768, 320, 160, 80),
-        dropout=0.1,
-    ),
+    "paper": replace(_BASE, form="paper", bands=("B4", "B3", "B2"), dropout=0.1),
     "base": _BASE,
-    "tiny": replace(
-        _BASE,
-        stem=12,
-        width=16,
-        embed=(16, 24, 32),
-        depths=(1, 1, 1),
-        head_dim=8,
-        decoder=(24, 16, 16),
-        down_up=(16, 24),
-    ),
+    "tiny": replace(_BASE, widths=(8, 12, 16, 24, 24, 32)),
 }
 
 DEFAULT_DB_RANGE = {"VV": (-35.0, 0.0), "VH": (-40.0, -5.0)}

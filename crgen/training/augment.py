@@ -238,10 +238,12 @@ def vary(
     clear_t1 = torch.nan_to_num(batch.clear_t1, nan=1.0)
     pair = Pair(batch.s1_t1, batch.s2_t1, batch.s1_t2, batch.target, *water_labels(batch, bands))
     pair = paint_events(pair, pols, bands, batch.calibrated, rng)
-    strength = torch.where(batch.calibrated, 0.4, 1.0)[:, None, None, None]
+    opacity, gone = sky(n, height, width, rng), happens(n, 0.08, rng)
+    hidden = gone | (opacity.mean((1, 2, 3), keepdim=True) > 0.8)  # nothing tells of a tint there
+    strength = torch.where(hidden, 0.0, torch.where(batch.calibrated, 0.4, 1.0)[:, None, None, None])
     ground_t1, target = tint([pair.s2_t1, pair.target], strength, rng, tinted)
-    s2_t1, opacity = paint_opacity(ground_t1, bands, sky(n, height, width, rng), rng)
-    s2_t1 = torch.where(happens(n, 0.08, rng), torch.nan, s2_t1)
+    s2_t1, opacity = paint_opacity(ground_t1, bands, opacity, rng)
+    s2_t1 = torch.where(gone, torch.nan, s2_t1)
     s1_t1, s1_t2, calibrated = vary_radar(pair.s1_t1, pair.s1_t2, batch.calibrated[:, None, None, None], rng)
 
     score = clear_t1 * (1 - opacity) + 0.1 * torch.randn(n, 1, 1, 1, generator=rng)

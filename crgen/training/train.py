@@ -246,7 +246,10 @@ class Trainer:
         for mean, new in zip(self.averaged.parameters(), self.generator.parameters(), strict=True):
             mean.lerp_(new.detach(), 1 - keep)
         for kept, current in zip(self.averaged.buffers(), self.generator.buffers(), strict=True):
-            kept.copy_(current)
+            if kept.is_floating_point():  # what norms measured belongs to the weights it was measured under
+                kept.lerp_(current, 1 - keep)
+            else:
+                kept.copy_(current)
 
     def _set_rates(self) -> Values:
         for name, optimiser in self.optimisers.items():

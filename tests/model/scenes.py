@@ -19,6 +19,7 @@ TINY_PAPER = replace(
     width=8,
     down_kernel=3,
     embed=(16, 24, 32, 48),
+    head_dim=8,
     depths=(1, 1, 1, 1),
     decoder=(32, 24, 16, 16),
 )
@@ -47,15 +48,17 @@ def trained(config: GeneratorConfig) -> Generator:
     generator = build_generator(config).eval().requires_grad_(False)
     generator.get_parameter("fusion.gamma").fill_(0.5)
     if config.form == "adaptive":
-        for name, parameter in generator.named_parameters():
-            if name.endswith("second.weight"):
-                torch.nn.init.kaiming_uniform_(parameter)
         torch.nn.init.normal_(generator.get_parameter("light.weight"), std=0.1)
+        norms = [m for m in generator.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+        for norm in norms:
+            norm.train().momentum = 1.0
+        generator(*inputs(config, 64, 64, n=2))
+        for norm in norms:
+            norm.eval()
     return generator
 
 
 def lean(generator: Generator, head: str, channel: int, to: float = 200.0) -> None:
-    """Have one output channel of a head that ends in a pixel shuffle say the same everywhere, whatever it sees."""
-    rows = slice(4 * channel, 4 * channel + 4)
-    generator.get_parameter(f"{head}.0.weight")[rows] = 0
-    generator.get_parameter(f"{head}.0.bias")[rows] = to
+    """Have one output channel of a head say the same everywhere, whatever it sees."""
+    generator.get_parameter(f"{head}.weight")[channel] = 0
+    generator.get_parameter(f"{head}.bias")[channel] = to

@@ -159,7 +159,7 @@ def test_tensors_that_do_not_fit_the_card_are_named(altered: Callable[..., Path]
     refused(altered(resign=True, extra__weight=torch.zeros(2)), "'extra.weight' is unknown")
     refused(altered(resign=True, fusion__gamma=torch.zeros(2)), "'fusion.gamma' has shape (2,)", "needs (1,)")
     refused(altered(resign=True, fusion__query1__bias=None, fusion__query1__weight=None), "and 1 more")
-    wider = altered(lambda card: card | {"generator": card["generator"] | {"stem": 24}})
+    wider = altered(lambda card: card | {"generator": card["generator"] | {"widths": [12, 12, 16, 24, 24, 32]}})
     refused(wider, "do not fit the card", "more")
 
 

@@ -2,53 +2,68 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class Residual(nn.Module):
-    """The input plus two convolutions of it, the second from zero: at first the identity."""
+class Block(nn.Sequential):
+    """Twice a 3 × 3 convolution, batch norm and ReLU; the first convolution may halve height and width."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, cin: int, cout: int, stride: int = 1) -> None:
+        super().__init__(
+            *(nn.Conv2d(cin, cout, 3, stride, padding=1, bias=False), nn.BatchNorm2d(cout), nn.ReLU(inplace=True)),
+            *(nn.Conv2d(cout, cout, 3, padding=1, bias=False), nn.BatchNorm2d(cout), nn.ReLU(inplace=True)),
+        )
+
+
+class Join(nn.Module):
+    """Double a coarse map's height and width, and merge it with finer ones: a step of a U-Net's decoder.
+
+    Args:
+        coarse: channels of the coarse map.
+        beside: channels of the finer maps together.
+        cout: channels of the result.
+    """
+
+    def __init__(self, coarse: int, beside: int, cout: int) -> None:
         super().__init__()
-        self.first, self.second = convolution(channels, channels), convolution(channels, channels)
-        nn.init.zeros_(self.second.weight)
-        if self.second.bias is not None:
-            nn.init.zeros_(self.second.bias)
+        self.narrow = nn.Conv2d(coarse, cout, 1)
+        self.block = Block(cout + beside, cout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return a map of the input's shape."""
-        y: Tensor = x + self.second(F.silu(self.first(x)))
-        return y
-
-
-def convolution(cin: int, cout: int, stride: int = 1) -> nn.Conv2d:
-    """Return a 3 × 3 convolution."""
-    return nn.Conv2d(cin, cout, 3, stride, padding=1)
+    def forward(self, coarse: Tensor, *beside: Tensor) -> Tensor:
+        """Return a map of the finer ones' height and width."""
+        wider = F.interpolate(self.narrow(coarse), scale_factor=2, mode="bilinear", align_corners=False)
+        merged: Tensor = self.block(torch.cat([wider, *beside], 1))
+        return merged
 
 
-def biased(layer: nn.Conv2d, bias: float) -> nn.Conv2d:
-    """Return the layer with its bias set."""
-    assert layer.bias is not None
-    nn.init.constant_(layer.bias, bias)
-    return layer
+class Encoder(nn.ModuleList):
+    """A block for every step from one of ``widths`` to the next, each of which halves height and width."""
+
+    def __init__(self, widths: tuple[int, ...]) -> None:
+        super().__init__(Block(a, b, stride=2) for a, b in pairwise(widths))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Return the input and what every block makes of the map before."""
+        maps = [x]
+        for block in self:
+            maps.append(block(maps[-1]))
+        return maps
 
 
-def down(cin: int, cout: int) -> nn.Sequential:
-    """Return layers that halve height and width."""
-    return nn.Sequential(convolution(cin, cout, 2), nn.SiLU(), Residual(cout))
+class Decoder(nn.ModuleList):
+    """The way back from the coarsest of an :class:`Encoder`'s maps, a :class:`Join` a step."""
 
+    def __init__(self, widths: tuple[int, ...]) -> None:
+        super().__init__(Join(coarse, fine, fine) for fine, coarse in reversed(list(pairwise(widths))))
 
-def up(cin: int, cout: int) -> nn.Sequential:
-    """Return layers that double height and width."""
-    return nn.Sequential(nn.Conv2d(cin, 4 * cout, 1), nn.PixelShuffle(2))
-
-
-def join(cin: int, cout: int) -> nn.Sequential:
-    """Return layers that merge concatenated maps."""
-    return nn.Sequential(convolution(cin, cout), nn.SiLU(), Residual(cout))
-
-
-def stem(cin: int, cout: int) -> nn.Sequential:
-    """Return layers that take all pixels to half resolution without losing one."""
-    return nn.Sequential(nn.PixelUnshuffle(2), convolution(4 * cin, cout), nn.SiLU())
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        """Return maps of all resolutions of ``maps``, finest first, the last of them as it was."""
+        *finer, x = maps
+        made = [x]
+        for join, beside in zip(self, reversed(finer), strict=True):
+            made.append(join(made[-1], beside))
+        return made[::-1]

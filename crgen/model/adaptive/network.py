@@ -17,24 +17,25 @@ As the paper does, it fuses radar and optical of t1 first (stems, DownUp), then 
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections import OrderedDict
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from crgen.model.adaptive.convolutions import Residual, biased, convolution, down, join, stem, up
+from crgen.model.adaptive.convolutions import Block, Decoder, Encoder, Join
 from crgen.model.adaptive.ridge import SceneRidge
 from crgen.model.adaptive.spectrum import CENTRE, SPREAD, Spectrum
 from crgen.model.adaptive.surroundings import REACH, local_mean, local_sum
 from crgen.model.config import CORE, GeneratorConfig
 from crgen.model.fusion import FusionAttention
 from crgen.model.generator import Generator, Prediction, present, standardise
-from crgen.model.swin import SwinTower
 
 NEAR = (7, 31)
 """Sides in pixels over which residuals of seen pixels are spread to their surroundings."""
+LEARNED = 8
+"""Features of the network that what was seen is regressed on at last."""
 B = len(CORE)
 
 
@@ -51,8 +52,8 @@ class Radar(NamedTuple):
 class Ground(NamedTuple):
     """What is known of t1, and what the scene is regressed on."""
 
-    y: Tensor
-    """Features of t1 at half resolution."""
+    maps: list[Tensor]
+    """Features of t1, from full resolution downward."""
     shown: Tensor
     """How far S2 at t1 shows the ground, 0 to 1, 0 where it is missing, ``(batch, 1, y, x)``."""
     clean: Tensor
@@ -63,66 +64,38 @@ class Ground(NamedTuple):
     """What the scene is regressed on."""
 
 
-class DownUp(nn.Module):
-    """Residual encoder–decoder on the fused features of t1, at half resolution.
-
-    Args:
-        widths: channels at a half, a quarter, … of the resolution.
-    """
-
-    def __init__(self, widths: tuple[int, ...]) -> None:
-        super().__init__()
-        self.down = nn.ModuleList(down(*pair) for pair in pairwise(widths))
-        self.up = nn.ModuleList(up(wide, narrow) for narrow, wide in reversed(list(pairwise(widths))))
-        self.join = nn.ModuleList(join(2 * width, width) for width in reversed(widths[:-1]))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return a map of the input's shape; height and width must be multiples of 2 for every width but the first."""
-        maps = [x]
-        for layer in self.down:
-            maps.append(layer(maps[-1]))
-        y = maps.pop()
-        for wider, joined in zip(self.up, self.join, strict=True):
-            y = joined(torch.cat([wider(y), maps.pop()], 1))
-        return x + y
-
-
 class AdaptiveGenerator(Generator):
     """The default generator. Predicts water and a variance too."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__(config)
-        p, s, w = len(config.pols), config.stem, config.width
-        coarse, middle, fine = config.decoder
-        self.level = nn.Sequential(nn.PixelUnshuffle(2), convolution(4 * 2 * p, s), nn.Tanh())
-        self.stem_t1 = stem(2 * p + B + 1 + 2, s)
-        self.down_up = DownUp((s, *config.down_up))
-        self.leave_t1 = nn.Sequential(convolution(s, 4 * (2 + B)), nn.PixelShuffle(2))
+        p, widths = len(config.pols), config.widths
+        full, half, quarter, *tower = widths
+        self.level = nn.Sequential(nn.Conv2d(2 * p, full, 3, padding=1, bias=False), nn.Tanh())
+        self.stem_t1 = Block(2 * p + B + 1 + 2, full)
+        self.down_up = nn.Sequential(OrderedDict(down=Encoder(widths[:-1]), up=Decoder(widths[:-1])))
+        self.leave_t1 = nn.Conv2d(full, 2 + B, 1)
         once = [0] * 2 * p + [1] * B  # radar is scaled by window, reflectance is absolute
         shared = torch.tensor([1, 1] + once * (1 + len(REACH)) + once + [0] * p * B)
         self.scene = SceneRidge(len(shared), B, learn_mean=True, shared=shared.float())
         with torch.no_grad():
             self.scene.start[2 + 2 * p : 2 + 2 * p + B] = torch.eye(B)
-        self.stem_t2 = stem(2 * p + B + 1, s)
-        self.down_t1 = nn.Sequential(down(s, w), Residual(w))
-        self.down_t2 = nn.Sequential(down(s, w), Residual(w))
-        self.fusion = FusionAttention(w, config.attention_axis)
-        self.extended = join(2 * w, w)
-        self.tower = SwinTower(w, config.embed, config.depths, config.head_dim, config.window, patch=2)
-        self.light = nn.Linear(config.embed[2], 2 * B)
-        self.up_16 = up(config.embed[2], coarse)
-        self.join_16 = join(coarse + config.embed[1], coarse)
-        self.up_8 = up(coarse, middle)
-        self.join_8 = join(middle + config.embed[0], middle)
-        self.up_4 = up(middle, w)
-        self.join_4 = join(2 * w, w)
-        self.up_2 = up(w, s)
-        self.join_2 = join(3 * s, fine)
-        self.head_water = nn.Sequential(convolution(fine, 4 * (1 + B)), nn.PixelShuffle(2))
-        self.stem_scene = stem(2 * B + 2 + len(NEAR) * (B + 1), s)
-        self.join_scene = join(fine + s, fine)
-        self.head_land = nn.Sequential(convolution(fine, 4 * (3 + 2 * B)), nn.PixelShuffle(2))
-        self.doubt = nn.Sequential(nn.Conv2d(B + 2 + len(NEAR), 16, 1), nn.SiLU(), biased(nn.Conv2d(16, B, 1), -1.0))
+        self.stem_t2 = Block(2 * p + B + 1, full)
+        self.down_t2 = Encoder((full, half, quarter))
+        self.fusion = FusionAttention(quarter, config.attention_axis)
+        self.fused = Block(2 * quarter, quarter)
+        self.tower = Encoder((quarter, *tower))
+        self.light = nn.Linear(tower[-1], 2 * B)
+        self.decoder = Decoder((quarter, *tower))
+        self.join_half = Join(quarter, 2 * half, half)
+        self.join_full = Join(half, 2 * full, full)
+        self.head_water = nn.Conv2d(full, 1 + B, 1)
+        self.stem_scene = nn.Conv2d(2 * B + 2 + len(NEAR) * (B + 1), full, 3, padding=1)
+        self.join_scene = Block(2 * full, full)
+        self.head_land = nn.Conv2d(full, 3 + 2 * B + LEARNED, 1)
+        self.land = SceneRidge(1 + 2 * B + LEARNED, B, precision=10.0, learn_mean=False)
+        self.colour = SceneRidge(1 + B, B, scales=(), precision=10.0, learn_mean=False)
+        self.doubt = nn.Sequential(nn.Conv2d(B + 2 + len(NEAR), 16, 1), nn.SiLU(), nn.Conv2d(16, B, 1))
         self.spectrum = Spectrum(config.bands)
         nn.init.zeros_(self.light.weight)
         nn.init.zeros_(self.light.bias)
@@ -165,13 +138,10 @@ class AdaptiveGenerator(Generator):
         t1 = self.ground(r1, r2, s2_t1, clear_t1)
         told = seen if told is None else seen * told
         t2 = self.stem_t2(torch.cat([r2.standardised, r2.here, o2 * told, told], 1)) + self.level(r2.level)
-        y = self.extended(self.fusion(self.down_t1(t1.y), self.down_t2(t2)))
-        scale_8, scale_16, scale_32 = self.tower(y)
-        gain, offset = self.light(scale_32.mean((2, 3)))[..., None, None].float().split(B, 1)
-        x = self.join_16(torch.cat([self.up_16(scale_32), scale_16], 1))
-        x = self.join_8(torch.cat([self.up_8(x), scale_8], 1))
-        x = self.join_4(torch.cat([self.up_4(x), y], 1))
-        x = self.join_2(torch.cat([self.up_2(x), t1.y, t2], 1))
+        full, half, quarter = self.down_t2(t2)
+        scales = self.tower(self.fused(self.fusion(t1.maps[2], quarter)))
+        gain, offset = self.light(scales[-1].mean((2, 3)))[..., None, None].float().split(B, 1)
+        x = self.join_full(self.join_half(self.decoder(scales)[0], t1.maps[1], half), t1.maps[0], full)
         water, colour = self.head_water(x).float().split([1, B], 1)
         p = water.sigmoid()
         colour = 2 * colour.sigmoid() - 1  # water reflects from 0 to 2 · CENTRE
@@ -183,11 +153,18 @@ class AdaptiveGenerator(Generator):
         for side in NEAR:
             density = local_sum(told, side)
             near += [local_sum(left, side) / (density + 0.02), density]
-        x = self.join_scene(torch.cat([x, self.stem_scene(torch.cat([scene.image, left, told, spread, *near], 1))], 1))
-        choice, made, doubt = self.head_land(x).float().split([3, B, B], 1)
+        about = self.stem_scene(torch.cat([scene.image, left, told, spread, *near], 1))
+        head = self.head_land(self.join_scene(torch.cat([x, about.relu()], 1))).float()
+        choice, made, doubt, learned = head.split([3, B, B, LEARNED], 1)
         kept, estimated, own = choice.softmax(1).split(1, 1)
         again = gain.tanh().exp() * (t1.clean + 1) - 1 + offset.tanh()  # S2 at t1 under the light of t2
         land = kept * again + estimated * scene.image + own * made
+        one = torch.ones_like(p)
+        land = land + self.land(
+            torch.cat([one, scene.image, land, learned.tanh()], 1), o2 - land, told * (1 - p.detach())
+        ).image  # what the seen pixels of this window tell of what the network made
+        solved = self.colour(torch.cat([one, colour], 1), o2 - colour, told * p.detach()).image
+        colour = (colour + solved).clamp(-1, 1)
         known = [doubt, (spread + 1e-4).log(), t1.shown, *near[1::2]]
         deviation = SPREAD * F.softplus(self.doubt(torch.cat(known, 1)).float())
 
@@ -227,11 +204,11 @@ class AdaptiveGenerator(Generator):
         scored = torch.isfinite(score)
         clear = torch.where(scored, score - 0.5, 0.0)
         fused = self.stem_t1(torch.cat([r1.standardised, r1.here, o1, here, clear, scored.to(o1.dtype)], 1))
-        y = self.down_up(fused + self.level(r1.level))
-        shown, water, made = self.leave_t1(y).float().split([1, 1, B], 1)
+        maps = self.down_up(fused + self.level(r1.level))
+        shown, water, made = self.leave_t1(maps[0]).float().split([1, 1, B], 1)
         shown = shown.sigmoid() * here
         clean = torch.lerp(made, o1, shown)
-        return Ground(y, shown, clean, water, self.features(r1, r2, clean, shown))
+        return Ground(maps, shown, clean, water, self.features(r1, r2, clean, shown))
 
     def features(self, r1: Radar, r2: Radar, o1: Tensor, shown: Tensor) -> Tensor:
         """Return what the scene is regressed on: the inputs, their local means, and products of these."""

@@ -47,8 +47,9 @@ class Regression(NamedTuple):
         That is ``φᵀ(ΦᵀΦ + Λ)⁻¹φ``, the variance of the window's solution in units of the noise.
         """
         with torch.autocast(features.device.type, enabled=False):
-            pixels = features.float().flatten(2)
-            white: Tensor = torch.linalg.solve_triangular(self.factor, pixels, upper=False)
+            one = torch.eye(self.factor.shape[1], device=features.device)
+            inverse: Tensor = torch.linalg.solve_triangular(self.factor, one.expand_as(self.factor), upper=False)
+            white = inverse @ features.float().flatten(2)
             return white.square().sum(1).view(features[:, :1].shape)
 
 
