@@ -36,6 +36,8 @@ class ModelCard(BaseModel):
     """Steps, batch, crop, losses and the compute the weights got."""
     held_out: dict[str, Any]
     """Scores on data the weights never saw, with what they are compared with."""
+    usual: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    """By variable, the range of its mean over a window in the training data (:mod:`crgen.model.usual`)."""
     limits: list[str]
     """What the weights are known not to do."""
     licence: str

@@ -169,7 +169,7 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
             recipe = recipe_for(request, work, scratch.folder, fingerprint, len(client.nthreads()))
             fill_on(client, recipe, workshop, ahead, done, lambda count: on_windows(count, total))
         tally, inputs, blocks = gather(workshop)
-        notes = (*scene.notes, *notes_on(tally, scene))
+        notes = (*notes_on(tally, work.model.card), *scene.notes)
         if done:
             notes = (f"{len(done)} of {work.grid.count} chunks were finished by a run that was stopped", *notes)
         targets = {"reflectance": paths.reflectance, "quality": paths.quality}

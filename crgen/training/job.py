@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from crgen.errors import OutputError, RequestError
@@ -18,6 +19,7 @@ from crgen.model.build import build_generator
 from crgen.model.card import ModelCard
 from crgen.model.config import GeneratorConfig, preset
 from crgen.model.device import pick_device
+from crgen.model.usual import usual_of, window_means
 from crgen.model.weights import start_from
 from crgen.training.data.dataset import DamagedPatch, Mixture, PatchDataset, Sample, left_out
 from crgen.training.data.kinds import KINDS, DataSpec, open_data, table_spec
@@ -120,12 +122,25 @@ class Job:
             radiometry="; ".join(dict.fromkeys(k.radiometry for k in kinds)),
             training={**recipe.to_dict(), "started from": self.trainer.origin or "nothing"},
             held_out=held_out,
+            usual=usual(self.trainer.source.data),
             limits=[
                 *dict.fromkeys(limit for k in kinds for limit in k.limits),
                 "generated detail is plausible, not measured: check decisions against the radar of t2",
             ],
             licence="Apache-2.0",
         )
+
+
+def usual(data: PatchDataset) -> dict[str, tuple[float, float]]:
+    """Return how bright the training windows are, see :mod:`crgen.model.usual`; of at most 500 samples."""
+    windows = []
+    for sample in _spread(data, 500):
+        radar = sample.s1_t2 if sample.s1_calibrated else sample.s1_t2[:0]
+        everywhere = np.ones(sample.clear.shape[-2:], bool)
+        clear = everywhere if sample.clear_t1 is None else sample.clear_t1[0]
+        means = window_means(radar, sample.s2_t1, data.pols, data.bands, everywhere, clear)
+        windows += [by_name for _, by_name in means]
+    return usual_of(windows)
 
 
 def prepare(file: TrainingFile) -> Job:

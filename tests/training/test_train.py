@@ -119,7 +119,9 @@ def test_a_gradient_that_is_not_a_number_never_reaches_the_weights() -> None:
     assert same(state(trainer.averaged), before)
 
 
-@pytest.mark.parametrize(("config", "settings"), [(TINY, replace(SHORT, clip=0.5)), (replace(TINY, widths=(8, 8, 16, 24, 24, 32)), SHORT)])
+@pytest.mark.parametrize(
+    ("config", "settings"), [(TINY, replace(SHORT, clip=0.5)), (replace(TINY, widths=(8, 8, 16, 24, 24, 32)), SHORT)]
+)
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path, config: GeneratorConfig, settings: Recipe) -> None:
     path = tmp_path / "run.pt"
     training(TINY, SHORT, Patches(), path).run()

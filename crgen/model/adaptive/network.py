@@ -160,9 +160,12 @@ class AdaptiveGenerator(Generator):
         again = gain.tanh().exp() * (t1.clean + 1) - 1 + offset.tanh()  # S2 at t1 under the light of t2
         land = kept * again + estimated * scene.image + own * made
         one = torch.ones_like(p)
-        land = land + self.land(
-            torch.cat([one, scene.image, land, learned.tanh()], 1), o2 - land, told * (1 - p.detach())
-        ).image  # what the seen pixels of this window tell of what the network made
+        land = (
+            land
+            + self.land(
+                torch.cat([one, scene.image, land, learned.tanh()], 1), o2 - land, told * (1 - p.detach())
+            ).image
+        )  # what the seen pixels of this window tell of what the network made
         solved = self.colour(torch.cat([one, colour], 1), o2 - colour, told * p.detach()).image
         colour = (colour + solved).clamp(-1, 1)
         known = [doubt, (spread + 1e-4).log(), t1.shown, *near[1::2]]

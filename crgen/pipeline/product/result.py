@@ -10,8 +10,9 @@ import rioxarray
 import xarray as xr
 
 from crgen.errors import StackError
+from crgen.model.card import ModelCard
+from crgen.model.usual import unlike_text
 from crgen.pipeline.product.outputs import Paths
-from crgen.pipeline.source.imagery import Scene
 from crgen.pipeline.tiling.counts import Tally
 
 
@@ -67,8 +68,8 @@ def errors(tally: Tally) -> dict[str, dict[str, float]] | None:
     }
 
 
-def notes_on(tally: Tally, scene: Scene) -> tuple[str, ...]:
-    """Return what a person should know about the inputs.
+def notes_on(tally: Tally, card: ModelCard) -> tuple[str, ...]:
+    """Return what a person should know about the inputs; first of all whether they are unlike the training.
 
     Raises:
         StackError: if nothing could be made at all.
@@ -81,7 +82,8 @@ def notes_on(tally: Tally, scene: Scene) -> tuple[str, ...]:
             f"no pixel could be made: '{variable}' is missing at {100 * tally.missing[variable] / tally.inside:.0f} % "
             f"of the area, and t2 was not seen clear; nothing was written. Look for another date, or another area"
         )
-    return tuple(
+    strange = unlike_text(card.usual, tally.unlike, tally.inside)
+    return (strange,) * bool(strange) + tuple(
         f"{name} is missing at {100 * count / tally.inside:.1f} % of the area"
         for name, count in tally.missing.items()
         if count

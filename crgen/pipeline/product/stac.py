@@ -99,6 +99,7 @@ def build_item(
     counts: Mapping[Quality, int],
     created: datetime,
     radar: tuple[str, str] | None = None,
+    unlike: Mapping[str, float],
 ) -> pystac.Item:
     """Describe a product.
 
@@ -118,6 +119,7 @@ def build_item(
         counts: pixels by quality class.
         created: when the product was made, with its time zone.
         radar: the days of the radar of t1 and of t2, where they are known.
+        unlike: share of the area that is unlike the training, by what is (:mod:`crgen.model.usual`).
 
     Returns:
         The item, its hrefs relative to the folder of the files.
@@ -143,6 +145,7 @@ def build_item(
             },
             "crgen:manifest": dict(manifest),
             "crgen:settings": dict(settings),
+            "crgen:unlike_training": dict(unlike),
             "crgen:counts": {quality.name.lower(): int(counts.get(quality, 0)) for quality in Quality},
         },
         stac_extensions=[EO, RASTER, PROCESSING],

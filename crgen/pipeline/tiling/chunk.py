@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 
+from crgen.model.usual import unlike, window_means
 from crgen.pipeline.box import Box
 from crgen.pipeline.source.area import clip_mask
 from crgen.pipeline.source.stack import FEATHER
@@ -222,6 +223,7 @@ class Run:
         s1_t1, s2_t1, s1_t2 = data["s1_t1"], data["s2_t1"], data["s1_t2"]
         radar_t2, optical_t1 = present(s1_t2[: self.needed_pols]), present(s2_t1)
         inside = self._inside(margin)
+        clear_t1 = data["clear_t1"] >= self.clear_threshold if "clear_t1" in data else np.ones(inside.shape, bool)
         if "s2_t2" in data and "clear_t2" in data:
             observed = data["s2_t2"]
             seen = seen_clear(observed, data["clear_t2"], self.clear_threshold)
@@ -238,6 +240,16 @@ class Run:
         radar = s1_t1[: self.needed_pols], s1_t2[: self.needed_pols]
         for name, array in (("s1_t1", radar[0]), ("s2_t1", s2_t1), ("s1_t2", radar[1])):
             tally.missing[name] = int((inside & ~present(array))[own].sum())
+        card, levels = self.predictor.model.card, s1_t2 if self.predictor.calibrated else s1_t2[:0]
+        windows = window_means(
+            levels[..., *own],
+            s2_t1[..., *own],
+            card.config.pols,
+            self.predictor.opened,
+            inside[own],
+            clear_t1[own],
+        )
+        tally.unlike = unlike(card.usual, windows)
         known = Own(
             observed=observed[self.made][..., *own],
             share=share[own],

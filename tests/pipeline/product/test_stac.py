@@ -108,6 +108,7 @@ def item_of(files, **changes):
         "manifest": {"source": "gee", "scenes": SCENES},
         "settings": {"dtype": "uint16", "generate_all": False},
         "counts": COUNTS,
+        "unlike": {"B3 above": 0.25},
         "created": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
     }
     return build_item(**(arguments | changes))
