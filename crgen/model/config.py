@@ -61,6 +61,9 @@ class GeneratorConfig:
     dropout: float = 0.0
     """Dropout probability in DownUpBlock and before the output (training only)."""
 
+    water: bool = False
+    """Whether water has an output of its own, as ``adaptive`` always has."""
+
     def __post_init__(self) -> None:
         ranges = (*self.db_range, self.reflectance_range)
         sizes = (*self.widths, self.stem, self.width, self.head_dim, self.window)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from crgen.model.water import water_label
 from crgen.training.data.dataset import Batch
-from crgen.training.events import Pair, paint_events
+from crgen.training.events import EVENT, LAKE, NEGATIVE, Pair, paint_events
 from crgen.training.noise import fractal_field, happens, uniform
 
 CLOUD_COLOUR = {"B11": 0.7, "B12": 0.55, "B9": 0.6}
@@ -278,6 +278,16 @@ def leave(batch: Batch, pols: tuple[str, ...], bands: tuple[str, ...], rng: torc
     clean = torch.where(batch.clear_t1 == 1, batch.s2_t1, torch.nan)
     water_t1, water_t2 = water_labels(batch, bands)
     return inputs, Truth(batch.target, batch.clear, clean, batch.clear_t1, water_t1, water_t2, batch.flooded)
+
+
+def painted_text(variation: str) -> str:
+    """Return what share of the samples events are painted on, for a model card."""
+    if variation == "none":
+        return "none"
+    return (
+        f"of the samples with calibrated radar {EVENT:.0%} a flood, {NEGATIVE:.0%} what must not be called water, "
+        f"{LAKE:.0%} a lake at both dates"
+    )
 
 
 Variation = Callable[[Batch, tuple[str, ...], tuple[str, ...], torch.Generator], tuple[Inputs, Truth]]

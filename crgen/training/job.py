@@ -21,6 +21,7 @@ from crgen.model.config import GeneratorConfig, preset
 from crgen.model.device import pick_device
 from crgen.model.usual import usual_of, window_means
 from crgen.model.weights import start_from
+from crgen.training.augment import painted_text
 from crgen.training.data.dataset import DamagedPatch, Mixture, PatchDataset, Sample, left_out
 from crgen.training.data.kinds import KINDS, DataSpec, open_data, table_spec
 from crgen.training.discriminator import build_discriminator
@@ -120,7 +121,12 @@ class Job:
             resolution=10.0,
             trained_on="; ".join(f"{k.about} [{s}]" for k, s in zip(kinds, self.specs, strict=True)),
             radiometry="; ".join(dict.fromkeys(k.radiometry for k in kinds)),
-            training={**recipe.to_dict(), "started from": self.trainer.origin or "nothing"},
+            training={
+                **recipe.to_dict(),
+                "started from": self.trainer.origin or "nothing",
+                "painted events": painted_text(recipe.variation),
+                "data licences": {spec.kind: KINDS[spec.kind].licence for spec in self.specs},
+            },
             held_out=held_out,
             usual=usual(self.trainer.source.data),
             limits=[

@@ -75,6 +75,10 @@ def test_a_short_run_ends_in_weights_whose_card_says_what_they_are(folder: Path)
     assert model.card.training["losses"] == {"charbonnier": 1.0, "ssim": 0.5}
     assert model.card.trained_on.startswith("OMBRIA (floods")
     assert "dB" in model.card.radiometry
+    assert model.card.training["data licences"]["ombria"] == "none stated"
+    assert model.card.training["painted events"].startswith("of the samples with calibrated radar 35% a flood")
+    low, high = model.card.usual["B8"]
+    assert 0 <= low < high <= 1, "what is usual there"
     assert all(torch.isfinite(t).all() for t in model.generator.state_dict().values())
     log = folder / "mine.log"
     assert (log / "train.csv").read_text().count("\n") == 1 + 2
@@ -87,7 +91,7 @@ def test_a_short_run_ends_in_weights_whose_card_says_what_they_are(folder: Path)
     assert second.origin == model.sha256
     assert all(torch.equal(t, model.generator.state_dict()[n]) for n, t in second.generator.state_dict().items())
     with pytest.raises(WeightsError, match="cannot start from it: its layers are others"):
-        prepare(again.model_copy(update={"generator": {"stem": 8}}))
+        prepare(again.model_copy(update={"generator": {"widths": (12, 12, 16, 24, 24, 32)}}))
 
 
 @pytest.mark.parametrize(

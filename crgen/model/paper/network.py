@@ -37,6 +37,7 @@ class PaperGenerator(Generator):
         self.join_half = MiniConvMish(d, d)
         self.join_full = MiniConvMish(d, d // 2)
         self.head = nn.Sequential(conv(d // 2, bands), nn.Tanh())
+        self.water = conv(d // 2, 2 + bands) if config.water else None
 
     def generate(self, s1_t1: Tensor, s2_t1: Tensor, s1_t2: Tensor, s2_t2: Tensor, **unused: object) -> Prediction:
         """See :meth:`Generator.forward`."""
@@ -46,5 +47,10 @@ class PaperGenerator(Generator):
         t1 = self.down_up(self.stem_t1(torch.cat([self.stem_s1_t1(r1), o1], 1)))
         image = self.extended(self.fusion(t1, self.stem_s1_t2(r2)))
         x = self.join_half(upsample(self.dropout(self.decoder(self.tower(image)))))
-        x = self.head(self.join_full(upsample(x)))
-        return Prediction(self.to_reflectance(x), auxiliary=self.to_reflectance(image))
+        x = self.join_full(upsample(x))
+        made, p = self.head(x), None
+        if self.water is not None:  # not in the paper
+            logits, colour = self.water(x).split([2, made.shape[1]], 1)
+            p = logits.sigmoid()
+            made = torch.lerp(made, colour.tanh(), p[:, 1:])
+        return Prediction(self.to_reflectance(made), water=p, auxiliary=self.to_reflectance(image))

@@ -24,6 +24,8 @@ class Kind:
     """For the model card: what it shows."""
     radiometry: str
     """For the model card: what its numbers mean."""
+    licence: str = "not told"
+    """For the model card."""
     limits: tuple[str, ...] = ()
     """For the model card: what weights trained on it cannot do."""
     channels: tuple[tuple[str, ...], tuple[str, ...]] | None = None
@@ -50,6 +52,7 @@ KINDS: dict[str, Kind] = {
         open_ombria,
         "OMBRIA (floods; Sentinel-1 VV, Sentinel-2 B11, B8, B3)",
         ombria.RADIOMETRY,
+        "none stated",
         (
             "floods are known in one polarisation without level and in B11, B8 and B3 alone",
             "cloud shadows were not masked in the training target and may appear in the result",
@@ -60,22 +63,26 @@ KINDS: dict[str, Kind] = {
         biomassters.BioMassters,
         "BioMassters (Finnish forest through the year; months as dates)",
         biomassters.RADIOMETRY,
+        "CC BY 4.0",
     ),
     "worldcereal": Kind(
         worldcereal.WorldCereal,
         "WorldCereal test imagery (Belgian fields through the year)",
         worldcereal.RADIOMETRY,
+        "MIT",
     ),
     "series": Kind(
         series.Series,
         "series of ordinary places (WorldCereal, BioMassters)",
         series.RADIOMETRY,
+        "MIT (WorldCereal), CC BY 4.0 (BioMassters)",
         held_out={"part": "held out"},
     ),
     "terramind": Kind(
         terramind.TerraMind,
         "TerraMind's examples (five places at one date)",
         terramind.RADIOMETRY,
+        "Apache-2.0",
         ("half of what is called flood in VH, in absolute dB and in bands beyond B11, B8 and B3 was painted",),
     ),
     "patches": Kind(patches.PairedPatches, "paired patches", "paired patches: scaled as given for the data"),

@@ -27,6 +27,24 @@ def test_the_papers_output_stays_in_the_range_of_reflectance(paper: Generator) -
     assert made.reflectance.max() <= 1
 
 
+def test_water_may_have_an_output_of_its_own(paper: Generator) -> None:
+    given = inputs(paper.config)
+    assert paper(*given).water is None, "the paper has none"
+    generator = trained(replace(TINY_PAPER, water=True))
+    assert generator(*given).water.shape == (1, 2, 32, 32)
+    bias = generator.get_parameter("water.bias")
+    images = []
+    for logit in (-200.0, 0.0, 200.0):
+        bias[1] = logit
+        made = generator(*given)
+        images.append(made.reflectance)
+        if logit:
+            assert (made.water[:, 1] == (logit > 0)).all()
+    land, between, water = images
+    assert not torch.allclose(land, water)
+    assert ((between >= torch.minimum(land, water) - 1e-6) & (between <= torch.maximum(land, water) + 1e-6)).all()
+
+
 class Heard:
     """What the modules of a generator were given and returned, by name, in one pass over a scene."""
 
