@@ -171,7 +171,8 @@ class AdaptiveGenerator(Generator):
         known = [doubt, (spread + 1e-4).log(), t1.shown, *near[1::2]]
         deviation = SPREAD * F.softplus(self.doubt(torch.cat(known, 1)).float())
 
-        reflectance = self.spectrum(land, colour, p, kept * t1.shown, t1.clean, s2_t1, t1.shown, s2_t2)
+        with torch.autocast(land.device.type, enabled=False):
+            reflectance = self.spectrum(land, colour, p, kept * t1.shown, t1.clean, s2_t1, t1.shown, s2_t2)
         return Prediction(
             reflectance,
             reliability=t1.shown,

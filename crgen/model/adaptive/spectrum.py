@@ -63,7 +63,7 @@ class Spectrum(nn.Module):
         shown: Tensor,
         s2_t2: Tensor,
     ) -> Tensor:
-        """Return the reflectance of all bands, ``(batch, band, y, x)``.
+        """Return the reflectance of all bands, ``(batch, band, y, x)``; to be called outside autocast.
 
         Args:
             land: the core bands as if there were no water, centred.
@@ -75,20 +75,6 @@ class Spectrum(nn.Module):
             shown: how far t1 shows the ground.
             s2_t2: reflectance of all bands at t2 where it was seen, NaN elsewhere.
         """
-        with torch.autocast(land.device.type, enabled=False):
-            return self._all_bands(land, colour, p, kept, clean, s2_t1, shown, s2_t2)
-
-    def _all_bands(
-        self,
-        land: Tensor,
-        colour: Tensor,
-        p: Tensor,
-        kept: Tensor,
-        clean: Tensor,
-        s2_t1: Tensor,
-        shown: Tensor,
-        s2_t2: Tensor,
-    ) -> Tensor:
         image = torch.lerp(land, colour, p)
         if not self.others:
             return (image * SPREAD + CENTRE)[:, self.order]

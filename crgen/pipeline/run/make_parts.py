@@ -178,6 +178,7 @@ def open_workshop(request: FillRequest, work: Plan, store: PartStore) -> Worksho
         grid=work.grid,
         made=[bands.index(band) for band in scene.made],
         needed_pols=len(card.config.needed_pols),
+        needed_bands=[bands.index(band) for band in card.config.core],
         generate_all=request.generate_all,
         clear_threshold=request.clear_threshold,
         on_inputs=lambda chunk, inputs: thumbnails.reduce(*work.grid.corner(chunk), inputs),

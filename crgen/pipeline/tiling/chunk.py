@@ -92,6 +92,7 @@ class Run:
         grid: the output cut into chunks.
         made: places of the bands of the result among those read.
         needed_pols: how many polarisations, the first ones, must be present.
+        needed_bands: places among the bands read of those without which t1 tells nothing.
         generate_all: leave observations of t2 out of the result (the generator still sees them).
         clear_threshold: clear-sky score from which a pixel counts as clear.
         on_inputs: called with each chunk read and its own pixels of every variable of the Stack.
@@ -105,6 +106,7 @@ class Run:
     grid: ChunkGrid
     made: list[int]
     needed_pols: int
+    needed_bands: list[int]
     generate_all: bool
     clear_threshold: float
     on_inputs: Callable[[Chunk, dict[str, Array]], Any] = lambda chunk, inputs: None
@@ -221,7 +223,7 @@ class Run:
         margin = footprint.grow(FEATHER)
         data = self.reader.read(margin)
         s1_t1, s2_t1, s1_t2 = data["s1_t1"], data["s2_t1"], data["s1_t2"]
-        radar_t2, optical_t1 = present(s1_t2[: self.needed_pols]), present(s2_t1)
+        radar_t2, optical_t1 = present(s1_t2[: self.needed_pols]), present(s2_t1[self.needed_bands])
         inside = self._inside(margin)
         clear_t1 = data["clear_t1"] >= self.clear_threshold if "clear_t1" in data else np.ones(inside.shape, bool)
         if "s2_t2" in data and "clear_t2" in data:
@@ -238,7 +240,7 @@ class Run:
         own = chunk.box.slices(margin)
         tally = Tally(windows=len(staged.places), inside=int(inside[own].sum()), bands=len(self.made))
         radar = s1_t1[: self.needed_pols], s1_t2[: self.needed_pols]
-        for name, array in (("s1_t1", radar[0]), ("s2_t1", s2_t1), ("s1_t2", radar[1])):
+        for name, array in (("s1_t1", radar[0]), ("s2_t1", s2_t1[self.needed_bands]), ("s1_t2", radar[1])):
             tally.missing[name] = int((inside & ~present(array))[own].sum())
         card, levels = self.predictor.model.card, s1_t2 if self.predictor.calibrated else s1_t2[:0]
         windows = window_means(
@@ -293,7 +295,7 @@ class Run:
         tally = own.tally
         tally.pixels = Counter(dict(enumerate(np.bincount(result.quality.ravel(), minlength=len(Quality)).tolist())))
         if own.truth is not None and own.copy is not None:
-            compared = np.isin(result.quality, GENERATED_CLASSES) & own.optical_t1 & present(own.truth)
+            compared = np.isin(result.quality, GENERATED_CLASSES) & present(own.copy) & present(own.truth)
             truth = own.truth[:, compared]
             errors = [
                 result.reflectance[:, compared] - truth,

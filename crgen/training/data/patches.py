@@ -23,7 +23,7 @@ from pydantic import validate_call
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from crgen.errors import RequestError, TrainingError
-from crgen.training.data.channels import Several, positions
+from crgen.training.data.channels import Several, arranged
 from crgen.training.data.dataset import DamagedPatch, Sample
 
 Array = NDArray[np.float32]
@@ -36,8 +36,8 @@ class PairedPatches:
 
     Args:
         folder: what holds the folders, or a Zarr group (``.zarr``) with arrays ``(sample, channel, y, x)``.
-        pols: polarisations to hand out, in this order.
-        bands: bands to hand out.
+        pols: polarisations to hand out, in this order; whole planes are missing for those that the files lack.
+        bands: bands to hand out, alike.
         s1_t1: folder (or array) of backscatter at t1; may be nested (``train/S1_before``). The next ones alike.
         s2_t1: reflectance at t1.
         s1_t2: backscatter at t2.
@@ -79,8 +79,10 @@ class PairedPatches:
         only: Path | None = None,
     ) -> None:
         self.pols, self.bands = pols, bands
-        self._positions = positions(pols, file_pols, str(folder)), positions(bands, file_bands, str(folder))
-        self._channels = len(file_pols), len(file_bands)
+        self._held, self._wanted = (file_pols, file_bands), (pols, bands)
+        for held, wanted in zip(self._held, self._wanted, strict=True):
+            if not set(held) & set(wanted):
+                raise TrainingError(f"{folder} holds {', '.join(held)}, and none of {', '.join(wanted)}")
         self._scales, self._nodata = (s1_scale, s2_scale), nodata
         places = {"s1_t1": s1_t1, "s2_t1": s2_t1, "s1_t2": s1_t2, "target": target}
         if clear is not None:
@@ -106,7 +108,8 @@ class PairedPatches:
             self._read(name, place, kind) for place, kind in zip(INPUTS, (0, 1, 0, 1), strict=True)
         )
         shapes = {place: array.shape[-2:] for place, array in zip(INPUTS, (s1_t1, s2_t1, s1_t2, target), strict=True)}
-        clear = np.asarray(np.isfinite(target).all(0), dtype=bool)
+        held = [at for at, band in enumerate(self.bands) if band in self._held[1]]
+        clear = np.asarray(np.isfinite(target[held]).all(0), dtype=bool)
         if "clear" in self._images:
             mask = self._load(name, "clear")[0]
             shapes["clear"] = mask.shape
@@ -118,14 +121,14 @@ class PairedPatches:
 
     def _read(self, name: str, place: str, kind: int) -> Array:
         stored = self._load(name, place)
-        if stored.shape[0] != self._channels[kind]:
+        if stored.shape[0] != len(self._held[kind]):
             raise DamagedPatch(
-                f"patch '{name}': {place} has {stored.shape[0]} channels, expected {self._channels[kind]}"
+                f"patch '{name}': {place} has {stored.shape[0]} channels, expected {len(self._held[kind])}"
             )
         gain, offset = self._scales[kind]
         missing = ~np.isfinite(stored) | (stored == self._nodata)
         values = np.where(missing, np.float32(np.nan), stored * np.float32(gain) + np.float32(offset))
-        return values[self._positions[kind]]
+        return arranged(values, self._held[kind], self._wanted[kind])
 
     def _load(self, name: str, place: str) -> Array:
         try:

@@ -26,7 +26,8 @@ class Fid:
 
     Args:
         weights: the TorchScript file.
-        bands: the bands of the images: red, green and blue are looked at where they are there, else the first three.
+        bands: the bands of the images. Of those that the first true image holds, red, green and blue are looked at
+            where they are there, else the first three.
         white: reflectance shown as 255.
 
     Raises:
@@ -34,10 +35,11 @@ class Fid:
     """
 
     def __init__(self, weights: Path, bands: tuple[str, ...], white: float = 0.4) -> None:
-        self.picks, self.white = rgb_positions(bands), white
+        self.bands, self.white = bands, white
+        self.picks: list[int] | None = None
         try:
             self.network = torch.jit.load(str(weights), map_location="cpu").eval()  # type: ignore[no-untyped-call]
-            self._features(torch.zeros(1, len(bands), 32, 32))
+            self._features(torch.zeros(1, 3, 32, 32))
         except (OSError, RuntimeError, ValueError, TypeError) as error:
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise RequestError(
@@ -51,10 +53,13 @@ class Fid:
         self, condition: Condition, sample: Sample, inputs: Inputs, images: dict[str, Tensor], mask: Tensor
     ) -> None:
         """Note one sample's images; pixels that do not count show the truth."""
+        if self.picks is None:
+            held = [at for at in range(len(self.bands)) if np.isfinite(sample.target[at]).any()]
+            self.picks = [held[at] for at in rgb_positions(tuple(self.bands[at] for at in held))]
         truth = torch.nan_to_num(torch.from_numpy(sample.target))[None]
-        self.true.setdefault(condition.name, []).append(self._features(truth))
+        self.true.setdefault(condition.name, []).append(self._features(truth[:, self.picks]))
         for method, image in images.items():
-            shown = torch.where(mask, image, truth)
+            shown = torch.where(mask, image, truth)[:, self.picks]
             self.made.setdefault((condition.name, method), []).append(self._features(shown))
 
     def scores(self) -> dict[tuple[str, str], float]:
@@ -62,7 +67,7 @@ class Fid:
         return {key: distance(np.stack(made), np.stack(self.true[key[0]])) for key, made in self.made.items()}
 
     def _features(self, image: Tensor) -> NDArray[np.float64]:
-        shown = (image[:, self.picks] / self.white).clamp(0, 1) * 255
+        shown = (image / self.white).clamp(0, 1) * 255
         with torch.inference_mode():
             features = self.network(shown.to(torch.uint8), return_features=True)
         return np.asarray(features[0].double().numpy())

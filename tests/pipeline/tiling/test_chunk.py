@@ -18,6 +18,7 @@ from scipy import ndimage
 from shapely.geometry import Polygon, box
 
 from crgen.errors import StackError
+from crgen.model.config import CORE
 from crgen.model.generator import Generator, Prediction
 from crgen.model.weights import LoadedModel, load_model
 from crgen.pipeline.box import Box, lattice_box
@@ -80,6 +81,7 @@ def run_of(
         grid=ChunkGrid(lattice_box(area), predictor.lattice, chunk),
         made=[OPENED.index(band) for band in MADE],
         needed_pols=1,
+        needed_bands=[OPENED.index(band) for band in CORE],
         generate_all=generate_all,
         clear_threshold=0.6,
         **more,
@@ -176,6 +178,17 @@ def test_where_optical_t1_is_missing_the_result_says_so(model, scene) -> None:
     assert (image.quality[210:] == Quality.GENERATED_RADAR_ONLY).all()
     assert np.isfinite(image.reflectance).all()
     assert tally.missing["s2_t1"] == 210 * 400
+
+
+def test_a_gap_of_t1_in_a_band_that_follows_from_others_is_no_gap_of_t1(model, scene) -> None:
+    without, counted = run(model, scene, PLACE)
+    scene = scene.copy(deep=True)
+    scene["s2_t1"].loc[{"band": "B4", "y": slice(None, None, 3)}] = np.nan
+    result, tally = run(model, scene, PLACE)
+    np.testing.assert_array_equal(result.quality, without.quality)
+    assert np.isfinite(result.reflectance).all()
+    assert np.isfinite(tally.squared).all()
+    assert 0 < tally.compared < counted.compared, "there is no copy of t1 to compare with"
 
 
 def test_an_observation_without_radar_is_kept(model, scene) -> None:

@@ -58,6 +58,16 @@ def test_channels_are_chosen_and_scaled_and_nodata_is_missing(folder: Path) -> N
     assert sample.s2_t1.dtype == np.float32
 
 
+def test_channels_that_the_files_lack_are_missing_in_whole_planes(folder: Path) -> None:
+    held = opened(folder)[1]
+    sample = PairedPatches(folder, ("VH", "HV"), ("B4", "B11", "B2"), **OPTIONS)[1]
+    np.testing.assert_array_equal(sample.target[[0, 2]], held.target)
+    np.testing.assert_array_equal(sample.s1_t2[:1], held.s1_t2)
+    assert np.isnan(sample.target[1]).all()
+    assert np.isnan(sample.s1_t1[1]).all()
+    np.testing.assert_array_equal(sample.clear, held.clear)
+
+
 def test_masks_say_what_is_clear(folder: Path) -> None:
     mask = np.zeros((1, 40, 48), np.uint8)
     mask[0, :20] = 1
@@ -137,7 +147,7 @@ def test_a_damaged_patch_is_named(folder: Path, damage: str) -> None:
         ({"key": "("}, RequestError, "no regular expression"),
         ({"key": "a"}, RequestError, "no group"),
         ({"key": "x(.)"}, TrainingError, "holds no sample"),
-        ({"file_bands": ("B2", "B3", "B8")}, TrainingError, "has no B4; it holds B2, B3, B8"),
+        ({"file_bands": ("B5", "B6", "B7")}, TrainingError, "holds B5, B6, B7, and none of B4, B2"),
         ({"only": Path("missing.txt")}, TrainingError, "list of names"),
     ],
 )

@@ -48,7 +48,7 @@ def test_fusion_attention_is_counted_and_grows_with_the_area_alone() -> None:
 
 def test_operations_grow_with_the_area_and_the_width() -> None:
     assert operations(TINY, 128) == pytest.approx(4 * operations(TINY, 64), rel=0.05)
-    assert operations(replace(TINY, width=32), 64) > operations(TINY, 64)
+    assert operations(replace(TINY, widths=(8, 12, 32, 24, 24, 32)), 64) > operations(TINY, 64)
 
 
 def test_operations_are_counted_where_pytorch_keeps_no_tensors_without_numbers(monkeypatch) -> None:

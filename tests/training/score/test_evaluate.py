@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from crgen.errors import TrainingError
-from crgen.model.build import build_generator
 from crgen.model.config import CORE, preset
 from crgen.model.generator import Generator, Prediction
 from crgen.training.data.dataset import DamagedPatch, Part, Sample, collate
@@ -30,6 +29,7 @@ from crgen.training.score.evaluate import (
 )
 from crgen.training.score.report import as_csv, as_markdown
 from tests.model.scenes import inputs as scene
+from tests.model.scenes import trained
 from tests.training.patches import OMBRIA_LIKE, Patches
 
 COUNT = 4
@@ -57,8 +57,7 @@ def data() -> Patches:
 
 @pytest.fixture(scope="module")
 def generator() -> Generator:
-    torch.manual_seed(0)
-    return build_generator(preset("tiny")).eval()
+    return trained(preset("tiny"))
 
 
 def test_the_copy_row_is_the_metrics_of_t1_against_the_target(data: Patches, generator: Generator) -> None:
