@@ -16,7 +16,9 @@ from crgen.files import publish, require_space
 from crgen.model.config import PrecisionName
 from crgen.model.device import Precision, pick_precision
 from crgen.pipeline.cog.splice import splice
-from crgen.pipeline.product.outputs import describe, picture
+from crgen.pipeline.flood.area import areas_of
+from crgen.pipeline.flood.polygons import write_polygons
+from crgen.pipeline.product.outputs import Paths, describe, picture
 from crgen.pipeline.product.result import Result, errors, notes_on
 from crgen.pipeline.repeat import request_of
 from crgen.pipeline.request import FillRequest
@@ -172,9 +174,14 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
         notes = (*scene.notes, *notes_on(tally, scene))
         if done:
             notes = (f"{len(done)} of {work.grid.count} chunks were finished by a run that was stopped", *notes)
-        targets = {"reflectance": paths.reflectance, "quality": paths.quality}
-        rasters = {name: splice(targets[name], workshop.rasters[name], blocks[name]) for name in targets}
-        finished = [(rasters[name].path, targets[name]) for name in targets]
+        rasters = {name: splice(paths.rasters[name], workshop.rasters[name], blocks[name]) for name in blocks}
+        finished = [(spliced.path, paths.rasters[name]) for name, spliced in rasters.items()]
+        areas = None
+        if "water" in rasters:
+            areas = areas_of(rasters["water"].path, tally.water, work.model.card.water)
+            radar = ", ".join(map(str, scene.days.get("s1_t2", [scene.t2])))
+            outlines = write_polygons(paths.flood, rasters["water"].path, radar, scene.t2.isoformat())
+            finished.append((outlines, paths.flood))
         finished.append((picture(scene, paths, inputs, tally, errors(tally)), paths.quicklook))
         item = describe(
             scene,
@@ -185,13 +192,23 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
             settings=settings_of(request, work) | drift_of(precision),
             tally=tally,
             error=errors(tally),
+            areas=areas,
             created=scratch.created,
         )
         finished.append((item, paths.item))
         scratch.announce(finished)
+        withdraw(paths, finished)
         publish(finished)
     radar = radar_line(scene.days, scene.t1, scene.t2)
-    return Result(paths, tally, notes, time.perf_counter() - start, len(done), radar)
+    return Result(paths, tally, notes, time.perf_counter() - start, len(done), radar, areas)
+
+
+def withdraw(paths: Paths, finished: list[tuple[Path, Path]]) -> None:
+    """Remove the files of an earlier product that the one which replaces it does not have, their Item first."""
+    if outdated := set(paths.all) - {target for _, target in finished}:
+        paths.item.unlink(missing_ok=True)
+        for path in outdated:
+            path.unlink(missing_ok=True)
 
 
 def drift_of(precision: Precision) -> dict[str, Any]:

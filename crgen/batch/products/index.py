@@ -19,7 +19,12 @@ from crgen.files import publish, size_text, write_partial
 from crgen.pipeline.tiling.quality import COLOURS, LABELS, Quality
 
 INDEX = "index.html"
-NAMES = {"reflectance": "Reflectance", "quality": "Quality classes", "quicklook": "Picture"}
+NAMES = {
+    "reflectance": "Reflectance",
+    "quality": "Quality classes",
+    "water": "Probability of water",
+    "quicklook": "Picture",
+}
 
 
 def write_index(folder: Path) -> Path:

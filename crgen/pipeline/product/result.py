@@ -10,6 +10,7 @@ import rioxarray
 import xarray as xr
 
 from crgen.errors import StackError
+from crgen.pipeline.flood.area import Areas
 from crgen.pipeline.product.outputs import Paths
 from crgen.pipeline.source.imagery import Scene
 from crgen.pipeline.tiling.counts import Tally
@@ -27,6 +28,8 @@ class Result:
     """Chunks taken over from a run that was stopped."""
     radar: str = ""
     """Of which days the radar is, in words; empty where the Stack does not say."""
+    areas: Areas | None = None
+    """Areas of water; None where the weights predict none."""
 
     @property
     def reflectance(self) -> xr.DataArray:
@@ -38,6 +41,15 @@ class Result:
     def quality(self) -> xr.DataArray:
         """The :class:`~crgen.pipeline.tiling.quality.Quality` class of each pixel, ``(y, x)`` uint8."""
         return _open(self.paths.quality, masked=False).squeeze("band", drop=True)
+
+    @property
+    def water(self) -> xr.DataArray | None:
+        """Probability of water at t2 and t1 in per cent, ``(band, y, x)``, bands ``water`` and ``water_t1``, NaN where
+        it is not known; None where the weights predict none."""
+        if not self.paths.water.exists():
+            return None
+        data = _open(self.paths.water, masked=True)
+        return data.assign_coords(band=list(data.attrs["long_name"]))
 
     @property
     def error(self) -> dict[str, dict[str, float]] | None:

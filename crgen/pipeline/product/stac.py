@@ -13,7 +13,6 @@ import base64
 import hashlib
 import json
 import math
-import mimetypes
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -61,6 +60,8 @@ S2_SPECTRUM = {
 
 TILE_DIGESTS = "crgen:tile_crc32"
 """Asset field: the CRC-32 of each tile, little-endian, in base64."""
+
+MEDIA_TYPES = {".gpkg": pystac.MediaType.GEOPACKAGE, ".png": pystac.MediaType.PNG}
 
 _SEAL = "crgen:sha256"
 _SEALED = re.compile(rb'("crgen:sha256": ")[0-9a-f]{64}')
@@ -230,7 +231,7 @@ def _describe_grid(item: pystac.Item, geobox: GeoBox) -> None:
 
 
 def _add_asset(item: pystac.Item, key: str, file: ProductFile, counts: Mapping[Quality, int]) -> None:
-    media_type = pystac.MediaType.COG if file.profile else mimetypes.guess_type(file.name)[0]
+    media_type = pystac.MediaType.COG if file.profile else MEDIA_TYPES.get(Path(file.name).suffix)
     asset = pystac.Asset(f"./{quote(file.name)}", file.title, media_type=media_type, roles=list(file.roles))
     item.add_asset(key, asset)
     FileExtension.ext(asset, add_if_missing=True).apply(checksum=file_sha256(file.path), size=file.path.stat().st_size)

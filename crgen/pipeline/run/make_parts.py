@@ -52,7 +52,7 @@ class Workshop:
     Args:
         run: reads, computes and composes.
         out: the product's first file, for messages.
-        rasters: profiles by name; ``reflectance`` and ``quality``.
+        rasters: profiles by name, see :func:`~crgen.pipeline.product.outputs.profiles`.
         thumbnails: the inputs in small, put together by :func:`gather`.
         store: where parts go.
     """
@@ -115,7 +115,7 @@ class Workshop:
             OutputError: if the disk is full or fails.
         """
         with self._writing():
-            content = pack_arrays(_smallest(spill) for spill in computed.spills)
+            content = pack_arrays(computed.spills)
             self.store.write(spills_name(chunk.at), {}, {"spills": content})
 
     def spilled(self, at: At, which: int) -> Sums | None:
@@ -144,6 +144,8 @@ class Workshop:
             "reflectance": stored(result.reflectance, self.rasters["reflectance"]),
             "quality": result.quality[None],
         }
+        if result.water is not None:
+            pixels["water"] = result.water[::-1]
         members = {f"shown/{name}": pack_arrays(pair) for name, pair in computed.shown.items()}
         summary: dict[str, Any] = {"row": row, "col": col, "tally": tally.to_json(), "shown": list(computed.shown)}
         with self._writing():
@@ -167,7 +169,6 @@ def open_workshop(request: FillRequest, work: Plan, store: PartStore) -> Worksho
     card, scene = work.model.card, work.scene
     bands, shape = work.channels.bands, work.grid.output.shape
     thumbnails = InputThumbnails(shape, bands, scene.made, card.config.pols[0])
-    reflectance, quality = profiles(scene, card, request.dtype)
     predictor = work.predictor
     held = [pol for pol in card.config.pols if pol in scene.stack["s1_t1"].pol]
     run = Run(
@@ -183,7 +184,7 @@ def open_workshop(request: FillRequest, work: Plan, store: PartStore) -> Worksho
         on_inputs=lambda chunk, inputs: thumbnails.reduce(*work.grid.corner(chunk), inputs),
         lent=cache(lambda: lent_by(work.grid, store, predictor.evidence_size)),
     )
-    return Workshop(run, work.paths.reflectance, {"reflectance": reflectance, "quality": quality}, thumbnails, store)
+    return Workshop(run, work.paths.reflectance, profiles(scene, card, request.dtype), thumbnails, store)
 
 
 class Gathered(NamedTuple):
@@ -201,9 +202,7 @@ def gather(workshop: Workshop) -> Gathered:
     Raises:
         OutputError: if a part cannot be read.
     """
-    gathered = Gathered(
-        Tally(bands=workshop.run.predictor.planes), workshop.thumbnails, {n: [] for n in workshop.rasters}
-    )
+    gathered = Gathered(Tally(bands=len(workshop.run.made)), workshop.thumbnails, {n: [] for n in workshop.rasters})
     try:
         for chunk in workshop.run.grid:
             part = workshop.store.open(part_name(chunk.at))
@@ -254,11 +253,6 @@ def stored(reflectance: NDArray[np.float64], profile: RasterProfile) -> NDArray[
         return reflectance.astype(np.float32)
     dn = np.round(reflectance * REFLECTANCE_SCALE).clip(1, MAX_DN)
     return np.where(np.isnan(dn), profile.nodata, dn).astype(np.uint16)
-
-
-def _smallest(sums: Sums | None) -> Sums | None:
-    """Return sums in half the bytes where they fit."""
-    return sums.astype(np.uint32) if sums is not None and sums.max(initial=0) < 2**32 else sums
 
 
 def _shown(part: Part, names: Iterable[str]) -> Reduced:

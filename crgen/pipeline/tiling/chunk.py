@@ -26,6 +26,7 @@ from crgen.pipeline.tiling.predict import REFLECTANCE_SCALE, Predictor, Staged, 
 from crgen.pipeline.tiling.quality import Quality
 from crgen.pipeline.tiling.reader import StackReader
 from crgen.pipeline.tiling.stages import overlapped
+from crgen.pipeline.tiling.water import expected_pixels, in_per_cent, join_water, leaves_open, told_by_image
 from crgen.pipeline.tiling.windows import At, Chunk, ChunkGrid
 
 Array = NDArray[np.float32]
@@ -53,6 +54,10 @@ class Own(NamedTuple):
     radar_t2: NDArray[np.bool_]
     optical_t1: NDArray[np.bool_]
     inside: NDArray[np.bool_]
+    water: NDArray[np.uint8] | None
+    """What images tell of water at t1 and t2, see :func:`~crgen.pipeline.tiling.water.told_by_image`."""
+    computed: NDArray[np.bool_]
+    """Where the generator is asked."""
     truth: Array | None
     copy: Array | None
     """S2 at t1, to compare with the truth, if that is known."""
@@ -230,7 +235,8 @@ class Run:
         observed_part = observed_share(seen)
         share = np.zeros_like(observed_part) if self.generate_all else observed_part
 
-        wanted = radar_t2 & (share < 1) & inside
+        water = self._water(data, share) if self.predictor.predicts_water else None
+        wanted = radar_t2 & inside & (share < 1 if water is None else leaves_open(*water))
         inputs = self._inputs(footprint, footprint.slices(margin), data, observed_part, wanted)
         staged = self.predictor.stage(inputs, chunk.windows, self.lent() if self.lends else None)
         own = chunk.box.slices(margin)
@@ -244,6 +250,8 @@ class Run:
             radar_t2=radar_t2[own],
             optical_t1=optical_t1[own],
             inside=inside[own],
+            water=None if water is None else water[:, *own],
+            computed=wanted[own],
             truth=data["truth_t2"][self.made][..., *own] if "truth_t2" in data else None,
             copy=s2_t1[self.made][..., *own] if "truth_t2" in data else None,
             tally=tally,
@@ -270,14 +278,20 @@ class Run:
             if spill is not None:
                 sums[:, : spill.shape[1], : spill.shape[2]] += spill
         generated = sums / (self.predictor.lattice.total * REFLECTANCE_SCALE)
+        bands = len(self.made)
         result = compose(
-            generated,
+            generated[:bands],
             own.observed,
             own.share,
             radar_t2=own.radar_t2,
             optical_t1=own.optical_t1,
             inside=own.inside,
         )
+        if own.water is not None:
+            valid = result.quality != Quality.NODATA
+            water = join_water(own.water, generated[bands:], own.computed, valid)
+            result = result._replace(water=in_per_cent(water))
+            own.tally.water = expected_pixels(water)
         tally = own.tally
         tally.pixels = Counter(dict(enumerate(np.bincount(result.quality.ravel(), minlength=len(Quality)).tolist())))
         if own.truth is not None and own.copy is not None:
@@ -291,6 +305,15 @@ class Run:
             tally.absolute = np.array([np.abs(e).sum() for e in errors])
             tally.squared = np.array([np.square(e).sum() for e in errors])
         return result, tally
+
+    def _water(self, data: dict[str, Array], share: Array) -> NDArray[np.uint8]:
+        """Return what the images of t1 and t2 tell of water; that of t2 where it is the map, ``share`` = 1."""
+        bands, nothing = self.reader.bands, np.zeros(share.shape, bool)
+        clear_t1 = nothing
+        if "clear_t1" in data:
+            clear_t1 = observed_share(seen_clear(data["s2_t1"], data["clear_t1"], self.clear_threshold)) == 1
+        seen = [(data["s2_t1"], clear_t1), (data.get("s2_t2", data["s2_t1"]), share == 1)]
+        return np.stack([told_by_image(s2, clear, bands) for s2, clear in seen])
 
     def _inside(self, box: Box) -> NDArray[np.bool_]:
         """Return which pixels of ``box`` belong to the area."""

@@ -21,6 +21,8 @@ class Tally:
     """Pixels of each quality class."""
     missing: Counter[str] = field(default_factory=Counter)
     """Pixels inside the area at which an input is missing, by variable."""
+    water: Counter[str] = field(default_factory=Counter)
+    """Pixels of water to be expected, see :func:`~crgen.pipeline.tiling.water.expected_pixels`."""
     inside: int = 0
     """Pixels inside the area."""
     windows: int = 0
@@ -43,6 +45,7 @@ class Tally:
         """Count another chunk in."""
         self.pixels.update(other.pixels)
         self.missing.update(other.missing)
+        self.water.update(other.water)
         self.inside += other.inside
         self.windows += other.windows
         self.compared += other.compared
@@ -54,6 +57,7 @@ class Tally:
         return {
             "pixels": {str(int(quality)): count for quality, count in self.pixels.items()},
             "missing": dict(self.missing),
+            "water": dict(self.water),
             **{name: getattr(self, name) for name in ("inside", "windows", "bands", "compared")},
             "absolute": self.absolute.tolist(),
             "squared": self.squared.tolist(),
@@ -67,6 +71,7 @@ class Tally:
             | {
                 "pixels": Counter({int(quality): count for quality, count in held["pixels"].items()}),
                 "missing": Counter(held["missing"]),
+                "water": Counter(held["water"]),
                 "absolute": np.array(held["absolute"]),
                 "squared": np.array(held["squared"]),
             }

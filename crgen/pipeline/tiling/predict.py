@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from crgen.model.device import computing_in
+from crgen.model.generator import Prediction
 from crgen.model.weights import LoadedModel
 from crgen.pipeline.box import Box
 from crgen.pipeline.tiling.lending import Lent, Origin
@@ -26,7 +27,10 @@ from crgen.pipeline.tiling.windows import Lattice
 
 Array = NDArray[np.float32]
 REFLECTANCE_SCALE = 10_000
+"""Digital numbers to reflectance 1, and to probability 1."""
 MAX_DN = 65_535
+MAX_GENERATED = 2**15 - 1
+"""The highest digital number that is generated, a reflectance of 3.3: sums over windows of 256 px fit 32 bits."""
 
 
 def batch_on(device: str, side: int) -> int:
@@ -104,13 +108,19 @@ class Predictor:
         self._made = [bands.index(band) for band in made]
         self.batch = batch or batch_on(device, model.card.window)
         self.lattice = Lattice(model.card.window)
-        self._weights = torch.from_numpy(self.lattice.weights).to(device)
+        self._sums = torch.int32 if MAX_GENERATED * self.lattice.total < 2**31 else torch.int64
+        self._weights = torch.from_numpy(self.lattice.weights).to(device, self._sums)
         self._turn = threading.Lock()
 
     @property
+    def predicts_water(self) -> bool:
+        """Whether there are two planes with probabilities of water."""
+        return self.model.card.config.predicts_water
+
+    @property
     def planes(self) -> int:
-        """Integers summed at each pixel."""
-        return len(self._made)
+        """Integers summed at each pixel: reflectance by band, then the probability of water at t1 and at t2."""
+        return len(self._made) + 2 * self.predicts_water
 
     @property
     def evidence_size(self) -> int:
@@ -144,17 +154,17 @@ class Predictor:
         lacking = len(self.model.card.config.pols) - len(image)
         return np.pad(image, ((0, lacking), (0, 0), (0, 0)), constant_values=np.nan) if lacking else image
 
-    def predict(self, staged: Staged) -> NDArray[np.int64]:
+    def predict(self, staged: Staged) -> NDArray[np.signedinteger]:
         """Return the weighted sum of the windows' digital numbers over the staged box, ``(plane, y, x)``.
 
         Where all windows of the lattice are added, dividing it by ``lattice.total · REFLECTANCE_SCALE`` gives
-        reflectance.
+        reflectance, or a probability.
         """
         self.on_windows(staged.skipped)
+        sums = torch.zeros((self.planes, *staged.box.shape), dtype=self._sums, device=self.device)
         if not staged.places:
-            return np.zeros((self.planes, *staged.box.shape), np.int64)
+            return np.asarray(sums.cpu().numpy())
         with self._turn:
-            sums = torch.zeros((self.planes, *staged.box.shape), dtype=torch.int64, device=self.device)
             for some, made in self._all(staged, self._digital_numbers):
                 for place, dn in zip(some, made, strict=False):
                     sums[..., *place] += dn * self._weights
@@ -223,6 +233,13 @@ class Predictor:
 
     def _digital_numbers(self, *inputs: torch.Tensor, **more: torch.Tensor) -> torch.Tensor:
         """Return a batch of windows as integers, ``(batch, plane, y, x)``."""
-        reflectance = self.model.generator(*inputs, **more).reflectance[:, self._made].float()
-        dn: torch.Tensor = (reflectance * REFLECTANCE_SCALE).round().clamp(1, MAX_DN)
-        return dn.to(torch.int64)
+        made: Prediction = self.model.generator(*inputs, **more)
+        dn = (made.reflectance[:, self._made].float() * REFLECTANCE_SCALE).round().clamp(1, MAX_GENERATED)
+        if self.predicts_water:
+            assert made.water is not None, "a form that predicts it"
+            water = made.water.float()
+            if (errors := self.model.card.water) is not None:
+                water = (errors.slope * torch.logit(water, 1e-6) + errors.offset).sigmoid()
+            dn = torch.cat([dn, (water * REFLECTANCE_SCALE).round()], 1)
+        integers: torch.Tensor = dn.to(self._sums)
+        return integers

@@ -1,0 +1,14 @@
+"""The files of a product that the shipped weights make, in the order in which they are named."""
+
+ENDINGS = (".tif", "_quality.tif", "_water.tif", "_flood.gpkg", ".png", ".json")
+
+
+def files_of(name: str) -> list[str]:
+    """The files of the product ``name``, its item last."""
+    return [name + ending for ending in ENDINGS]
+
+
+def item_first(name: str) -> list[str]:
+    """The same in the order in which they are checked."""
+    *files, item = files_of(name)
+    return [item, *files]
