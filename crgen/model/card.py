@@ -29,6 +29,17 @@ class WaterErrors(BaseModel):
     """Relative standard deviation of the area that a whole scene has in common."""
 
 
+class ErrorWidths(BaseModel):
+    """How wide intervals must be, in deviations that the generator states; fitted on events that it never saw."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    bands: dict[str, float]
+    """Half the width of the interval that holds 90 % of the pixels, by band; 1.64 where there is none."""
+    blocks: float = Field(gt=0)
+    """How many hidden blocks of a scene tell as much as this does."""
+
+
 class ModelCard(BaseModel):
     """Travels as JSON in the header of the weights file."""
 
@@ -57,6 +68,8 @@ class ModelCard(BaseModel):
     licence: str
     water: WaterErrors | None = None
     """How far probabilities of water are off; None where that was not looked at: then areas have no interval."""
+    error: ErrorWidths | None = None
+    """How wide intervals of reflectance must be; None where that was not looked at."""
     tensors_sha256: str = ""
     """Digest of the tensors' names, shapes and bytes; written when saved, checked when loaded."""
 

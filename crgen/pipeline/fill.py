@@ -20,6 +20,7 @@ from crgen.pipeline.flood.area import areas_of
 from crgen.pipeline.flood.polygons import write_polygons
 from crgen.pipeline.product.outputs import Paths, describe, picture
 from crgen.pipeline.product.result import Result, errors, notes_on
+from crgen.pipeline.product.selfcheck import self_check
 from crgen.pipeline.repeat import request_of
 from crgen.pipeline.request import FillRequest
 from crgen.pipeline.run.cluster import connected, device_of, fill_on, recipe_for
@@ -166,11 +167,14 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
         if client is None:
             workshop.run.predictor.on_windows = lambda count: on_windows(count, total)
             workshop.look(ahead, work.workers)
+            if len(done) < work.grid.count:
+                workshop.check(work.workers)
             workshop.fill(done, work.workers)
         else:
             recipe = recipe_for(request, work, scratch.folder, fingerprint, len(client.nthreads()))
             fill_on(client, recipe, workshop, ahead, done, lambda count: on_windows(count, total))
-        tally, inputs, blocks = gather(workshop)
+        tally, inputs, blocks, hidden = gather(workshop)
+        check = self_check(hidden, tally, scene.made)
         notes = (*scene.notes, *notes_on(tally, scene))
         if done:
             notes = (f"{len(done)} of {work.grid.count} chunks were finished by a run that was stopped", *notes)
@@ -193,6 +197,7 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
             tally=tally,
             error=errors(tally),
             areas=areas,
+            check=check,
             created=scratch.created,
         )
         finished.append((item, paths.item))
@@ -200,7 +205,7 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
         withdraw(paths, finished)
         publish(finished)
     radar = radar_line(scene.days, scene.t1, scene.t2)
-    return Result(paths, tally, notes, time.perf_counter() - start, len(done), radar, areas)
+    return Result(paths, tally, notes, time.perf_counter() - start, len(done), radar, areas, check)
 
 
 def withdraw(paths: Paths, finished: list[tuple[Path, Path]]) -> None:

@@ -26,6 +26,7 @@ from crgen.pipeline.request import FillRequest
 from crgen.pipeline.run.plan import plan
 from crgen.pipeline.source.area import read_area
 from crgen.pipeline.source.demo import open_demo
+from crgen.pipeline.tiling.hidden import FEWEST
 from crgen.pipeline.tiling.quality import Quality
 from tests.products import files_of
 
@@ -135,6 +136,29 @@ def test_the_flood_has_outlines_and_an_area_that_the_item_repeats(product: Resul
     assert product.areas.interval is None, "these weights do not say how far they are off"
 
 
+def test_the_error_is_a_strict_cog_where_pixels_were_generated(product: Result) -> None:
+    assert cog_validate(product.paths.half_width, strict=True)[0]
+    with rasterio.open(product.paths.half_width) as cog:
+        assert cog.descriptions == BANDS
+        assert (cog.dtypes[0], cog.nodata, cog.scales[0]) == ("uint16", 65535, 1e-4)
+    quality, width = product.quality.compute().values, product.half_width.compute().values
+    made = np.isin(quality, [Quality.GENERATED, Quality.GENERATED_RADAR_ONLY, Quality.BLENDED])
+    assert (np.isfinite(width).all(0) == made).all()
+    assert (np.isnan(width).all(0) == ~made).all()
+    band = json.loads(product.paths.item.read_text())["assets"]["error"]["bands"][0]
+    assert band["description"] == "Sentinel-2 B2 half-width of the 90 % interval of surface reflectance"
+
+
+def test_the_map_checks_itself_where_t2_was_seen(product: Result) -> None:
+    """Untrained weights cannot be right, and the intervals are as wide as that."""
+    assert product.check["checked"]
+    assert 0 < product.check["blocks"] <= FEWEST
+    held = json.loads(product.paths.item.read_text())["properties"]["crgen:self_check"]
+    assert held == product.check
+    assert product.check["generated"]["RMSE"] == pytest.approx(product.error["generated"]["RMSE"], rel=0.5)
+    assert held["generated"]["bias"].keys() == set(BANDS)
+
+
 def test_weights_that_say_how_far_they_are_off_give_the_area_an_interval(tiny_weights: Path, tmp_path: Path) -> None:
     model = load_model(str(tiny_weights))
     errors = WaterErrors(slope=2.0, offset=-1.0, near=0.5, reach=300, scene=0.1)
@@ -229,6 +253,7 @@ def test_an_image_of_t2_without_a_clear_score_is_not_taken_as_observed(tiny_weig
     result = crgen.fill(source=str(tmp_path / "unscored.zarr"), out=tmp_path / "a.tif", weights=str(tiny_weights))
     assert set(np.unique(result.quality)) == {Quality.GENERATED}
     assert any("clear_t2" in note for note in result.notes)
+    assert result.check == {"checked": False, "reason": "nothing of t2 was seen"}
 
 
 def test_a_plan_counts_without_writing(tiny_weights: Path, tmp_path: Path) -> None:

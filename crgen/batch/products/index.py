@@ -23,6 +23,8 @@ NAMES = {
     "reflectance": "Reflectance",
     "quality": "Quality classes",
     "water": "Probability of water",
+    "error": "Half-width of the 90 % interval",
+    "flood": "Outlines of water",
     "quicklook": "Picture",
 }
 

@@ -28,6 +28,8 @@ class RasterProfile:
     """``value = stored * scale + offset``."""
     offset: float = 0.0
     units: str = ""
+    quantity: str = "surface reflectance"
+    """What bands of Sentinel-2 hold."""
     tags: Mapping[str, str] = field(default_factory=dict)
     colours: Mapping[int, Colour] | None = None
     """RGBA by value; makes the raster categorical: a palette, and overviews by majority."""

@@ -133,7 +133,8 @@ def _objects(raster: Any) -> _Objects:
     kinds[number] = np.concatenate(classes)
     across[number[joined.ravel()]] = True
     mean = np.bincount(number, np.concatenate(sums), minlength=total) / np.maximum(pixels, 1)
-    return _Objects(number.astype(np.int32), kinds, pixels * pixel_area(raster), mean.astype(np.float64), across)
+    areas = np.asarray(pixels * pixel_area(raster), np.float64)
+    return _Objects(number.astype(np.int32), kinds, areas, mean.astype(np.float64), across)
 
 
 class _Strip(NamedTuple):

@@ -20,7 +20,7 @@ from crgen.pipeline.source.area import Area
 from crgen.pipeline.source.imagery import Scene, radar_days
 from crgen.pipeline.source.stack import manifest_of
 from crgen.pipeline.tiling.counts import Tally
-from crgen.pipeline.tiling.predict import REFLECTANCE_SCALE
+from crgen.pipeline.tiling.predict import MAX_DN, REFLECTANCE_SCALE
 from crgen.pipeline.tiling.quality import COLOURS, LABELS, Quality
 from crgen.pipeline.tiling.water import UNKNOWN
 
@@ -54,6 +54,11 @@ class Paths:
         return self._companion("_water.tif")
 
     @property
+    def half_width(self) -> Path:
+        """The COG of half the width of intervals, where the weights predict a variance."""
+        return self._companion("_error.tif")
+
+    @property
     def flood(self) -> Path:
         """The outlines of water, alike."""
         return self._companion("_flood.gpkg")
@@ -76,7 +81,7 @@ class Paths:
     @property
     def rasters(self) -> dict[str, Path]:
         """The COGs by the key of their asset."""
-        return {"reflectance": self.reflectance, "quality": self.quality, "water": self.water}
+        return {"reflectance": self.reflectance, "quality": self.quality, "water": self.water, "error": self.half_width}
 
     @property
     def folder(self) -> Path:
@@ -107,6 +112,7 @@ TITLES = {
     "reflectance": "Reflectance, observed and generated",
     "quality": "Where each pixel comes from",
     "water": "Probability of water at t2 and at t1, per cent",
+    "error": "Half the width of the interval that holds 90 % of generated pixels, by band",
     "flood": "Outlines of new water, of water before, and of water of which that is not known",
     "quicklook": "Inputs and result side by side",
 }
@@ -114,6 +120,7 @@ ROLES = {
     "reflectance": ("data", "reflectance"),
     "quality": ("metadata",),
     "water": ("data", "probability"),
+    "error": ("metadata", "uncertainty"),
     "flood": ("data",),
     "quicklook": ("overview",),
 }
@@ -155,6 +162,17 @@ def profiles(scene: Scene, card: ModelCard, dtype: Literal["uint16", "float32"])
             units="%",
             tags=tags | {"TITLE": f"Probability of water on {scene.t2}, and on {scene.t1}", "CRGEN_WARNING": WARNING},
         )
+    if card.config.predicts_variance:
+        made["error"] = RasterProfile(
+            geobox=scene.area.geobox,
+            bands=scene.made,
+            dtype="uint16",
+            nodata=MAX_DN,
+            scale=1 / REFLECTANCE_SCALE,
+            units="reflectance",
+            quantity="half-width of the 90 % interval of surface reflectance",
+            tags=tags | {"TITLE": f"Half-width of the 90 % interval of reflectance of {scene.t2}, where generated"},
+        )
     return made
 
 
@@ -169,6 +187,7 @@ def describe(
     tally: Tally,
     error: Mapping[str, Mapping[str, float]] | None,
     areas: Areas | None,
+    check: Mapping[str, Any],
     created: datetime.datetime,
 ) -> Path:
     """Write the STAC Item of finished files under its hidden name and return that.
@@ -199,6 +218,7 @@ def describe(
         radar=radar_days(scene.days),
     )
     item.properties["crgen:missing"] = {name: count for name, count in tally.missing.items() if count}
+    item.properties["crgen:self_check"] = dict(check)
     if areas is not None:
         item.properties["crgen:water"] = areas.to_json()
     if error is not None:

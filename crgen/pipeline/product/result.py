@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rioxarray
@@ -30,6 +31,8 @@ class Result:
     """Of which days the radar is, in words; empty where the Stack does not say."""
     areas: Areas | None = None
     """Areas of water; None where the weights predict none."""
+    check: dict[str, Any] = field(default_factory=dict)
+    """What hidden blocks of t2 said, see :func:`~crgen.pipeline.product.selfcheck.self_check`."""
 
     @property
     def reflectance(self) -> xr.DataArray:
@@ -50,6 +53,15 @@ class Result:
             return None
         data = _open(self.paths.water, masked=True)
         return data.assign_coords(band=list(data.attrs["long_name"]))
+
+    @property
+    def half_width(self) -> xr.DataArray | None:
+        """Half the width of the 90 % interval of reflectance where it was generated, ``(band, y, x)``, NaN elsewhere;
+        None where the weights predict no variance."""
+        if not self.paths.half_width.exists():
+            return None
+        data = _open(self.paths.half_width, masked=True)
+        return data.assign_coords(band=list(data.attrs["long_name"])) if data.sizes["band"] > 1 else data
 
     @property
     def error(self) -> dict[str, dict[str, float]] | None:

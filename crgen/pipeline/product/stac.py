@@ -259,7 +259,7 @@ def _band(name: str, profile: RasterProfile, statistics: Mapping[str, float]) ->
     if name in S2_SPECTRUM:
         common_name, wavelength = S2_SPECTRUM[name]
         band |= {
-            "description": f"Sentinel-2 {name} surface reflectance",
+            "description": f"Sentinel-2 {name} {profile.quantity}",
             "eo:common_name": common_name,
             "eo:center_wavelength": wavelength,
         }

@@ -39,10 +39,13 @@ from crgen.pipeline.run.parts import (
 from crgen.pipeline.run.plan import Plan
 from crgen.pipeline.tiling.chunk import NEIGHBOURS, Computed, Run, Sums
 from crgen.pipeline.tiling.counts import Tally
+from crgen.pipeline.tiling.hidden import Hidden, choose, widths
 from crgen.pipeline.tiling.lending import Lent, Origin
 from crgen.pipeline.tiling.predict import MAX_DN, REFLECTANCE_SCALE
 from crgen.pipeline.tiling.reader import StackReader
 from crgen.pipeline.tiling.windows import At, Chunk, ChunkGrid
+
+CHECK = ".check"
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,30 @@ class Workshop:
             content = pack_arrays([np.array([*told.values()])])
             self.store.write(evidence_name(chunk.at), {"cells": [*told]}, {"evidence": content})
 
+    def choose(self) -> list[tuple[int, list[Origin]]]:
+        """Return the groups of cells to hide of which it is not known yet what they say, each with its number."""
+        if not self.run.lends:
+            return []
+        groups = choose(told_cells(self.run.grid, self.store), self.run.grid.window_count)
+        return [(number, group) for number, group in enumerate(groups) if not self.store.check(check_name(number))]
+
+    def check(self, workers: int) -> None:
+        """Look at hidden cells, once it is known of all chunks what they tell; as :meth:`look` does at chunks.
+
+        Raises:
+            CrgenError: of the kind that fits what went wrong.
+        """
+        self.run.check(self.choose(), self.keep_check, workers)
+
+    def keep_check(self, group: int, found: Hidden) -> None:
+        """Write what was found on a group of hidden cells.
+
+        Raises:
+            OutputError: if the disk is full or fails.
+        """
+        with self._writing():
+            self.store.write(check_name(group), found.to_json(), {})
+
     def keep_spills(self, chunk: Chunk, computed: Computed) -> None:
         """Write what a chunk spills into its neighbours.
 
@@ -146,6 +173,8 @@ class Workshop:
         }
         if result.water is not None:
             pixels["water"] = result.water[::-1]
+        if result.error is not None:
+            pixels["error"] = stored_error(result.error, self.rasters["error"])
         members = {f"shown/{name}": pack_arrays(pair) for name, pair in computed.shown.items()}
         summary: dict[str, Any] = {"row": row, "col": col, "tally": tally.to_json(), "shown": list(computed.shown)}
         with self._writing():
@@ -183,6 +212,7 @@ def open_workshop(request: FillRequest, work: Plan, store: PartStore) -> Worksho
         clear_threshold=request.clear_threshold,
         on_inputs=lambda chunk, inputs: thumbnails.reduce(*work.grid.corner(chunk), inputs),
         lent=cache(lambda: lent_by(work.grid, store, predictor.evidence_size)),
+        widths=cache(lambda: widths(hidden_in(store, len(scene.made)), scene.made, card.error)),
     )
     return Workshop(run, work.paths.reflectance, profiles(scene, card, request.dtype), thumbnails, store)
 
@@ -194,6 +224,7 @@ class Gathered(NamedTuple):
     inputs: InputThumbnails
     blocks: dict[str, list[StoredBlock]]
     """By raster."""
+    hidden: Hidden
 
 
 def gather(workshop: Workshop) -> Gathered:
@@ -202,8 +233,10 @@ def gather(workshop: Workshop) -> Gathered:
     Raises:
         OutputError: if a part cannot be read.
     """
-    gathered = Gathered(Tally(bands=len(workshop.run.made)), workshop.thumbnails, {n: [] for n in workshop.rasters})
+    bands = len(workshop.run.made)
     try:
+        hidden = hidden_in(workshop.store, bands)
+        gathered = Gathered(Tally(bands=bands), workshop.thumbnails, {n: [] for n in workshop.rasters}, hidden)
         for chunk in workshop.run.grid:
             part = workshop.store.open(part_name(chunk.at))
             summary = part.summary
@@ -232,6 +265,33 @@ def lent_by(grid: ChunkGrid, store: PartStore, size: int) -> Lent:
     return Lent(grid.output, grid.lattice, told(), size)
 
 
+def told_cells(grid: ChunkGrid, store: PartStore) -> list[Origin]:
+    """Return the cells that saw something of t2.
+
+    Raises:
+        OSError: if what a chunk tells cannot be read.
+    """
+    held = (store.open(evidence_name(chunk.at)).summary["cells"] for chunk in grid)
+    return [(row, col) for told in held for row, col in told]
+
+
+def hidden_in(store: PartStore, bands: int) -> Hidden:
+    """Return what was found on all hidden cells.
+
+    Raises:
+        OSError: if a part of it cannot be read.
+    """
+    found = Hidden(bands)
+    for path in sorted(store.folder.glob(f"*{CHECK}"), key=lambda path: int(path.stem)):
+        found.add(Hidden.from_json(store.open(path.name).summary))
+    return found
+
+
+def check_name(group: int) -> str:
+    """Return the file name of what was found on a group of hidden cells."""
+    return f"{group}{CHECK}"
+
+
 def evidence_name(at: At) -> str:
     """Return the file name of what a chunk tells others of t2."""
     return f"{at[0]}_{at[1]}.evidence"
@@ -252,6 +312,12 @@ def stored(reflectance: NDArray[np.float64], profile: RasterProfile) -> NDArray[
     if profile.dtype == "float32":
         return reflectance.astype(np.float32)
     dn = np.round(reflectance * REFLECTANCE_SCALE).clip(1, MAX_DN)
+    return np.where(np.isnan(dn), profile.nodata, dn).astype(np.uint16)
+
+
+def stored_error(error: NDArray[np.float64], profile: RasterProfile) -> NDArray[np.uint16]:
+    """Return half the width of intervals as the product stores it."""
+    dn = np.round(error * REFLECTANCE_SCALE).clip(0, profile.nodata - 1)
     return np.where(np.isnan(dn), profile.nodata, dn).astype(np.uint16)
 
 

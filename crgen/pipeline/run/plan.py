@@ -86,7 +86,7 @@ class Plan:
         """Bytes needed for the product and the parts it is made of, at most (before compression)."""
         predictor, window = self.predictor, self.model.card.window
         spilled = self.grid.count * 2 * self.grid.chunk * window * predictor.planes * 4
-        stored = 2 * len(self.scene.made) + 1 + 2 * predictor.predicts_water
+        stored = 2 * len(self.scene.made) * (1 + predictor.predicts_variance) + 1 + 2 * predictor.predicts_water
         return self.pixels * stored * 8 // 3 + spilled
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
@@ -21,6 +22,7 @@ from crgen.pipeline.source.area import clip_mask
 from crgen.pipeline.source.stack import FEATHER
 from crgen.pipeline.tiling.composite import Composite, compose, observed_share, present, seen_clear
 from crgen.pipeline.tiling.counts import Tally
+from crgen.pipeline.tiling.hidden import NORMAL, Hidden, Seen, compare, hidden_part, middle
 from crgen.pipeline.tiling.lending import Lent, Origin, cells
 from crgen.pipeline.tiling.predict import REFLECTANCE_SCALE, Predictor, Staged, WindowInputs
 from crgen.pipeline.tiling.quality import Quality
@@ -100,6 +102,7 @@ class Run:
         clear_threshold: clear-sky score from which a pixel counts as clear.
         on_inputs: called with each chunk read and its own pixels of every variable of the Stack.
         lent: returns what windows are lent, once every chunk has been through :meth:`look`.
+        widths: returns half the width of intervals by band, in stated deviations, once hidden blocks were looked at.
     """
 
     reader: StackReader
@@ -113,6 +116,7 @@ class Run:
     clear_threshold: float
     on_inputs: Callable[[Chunk, dict[str, Array]], Any] = lambda chunk, inputs: None
     lent: Callable[[], Lent | None] = lambda: None
+    widths: Callable[[], NDArray[np.float64]] = lambda: np.array([NORMAL])
 
     @property
     def lends(self) -> bool:
@@ -157,6 +161,65 @@ class Run:
             data |= dict.fromkeys(("s1_t1", "s2_t1", "s1_t2"), data["s2_t2"])
         inputs = self._inputs(footprint, at, data, share, share == 1)
         return self.predictor.stage(inputs, cells(chunk, self.grid.lattice.window))
+
+    def check(
+        self, groups: Iterable[tuple[int, list[Origin]]], finish: Callable[[int, Hidden], None], workers: int
+    ) -> None:
+        """Hide cells that saw t2, and find how far what is predicted there is off; after :meth:`look`.
+
+        Args:
+            groups: of cells, each with its number.
+            finish: called from another thread with the number of a group and what was found on it.
+            workers: threads beside this one, which computes.
+
+        Raises:
+            CrgenError: the first that a stage raised; the rest is left.
+        """
+        self.reader.stopped.clear()
+        overlapped(
+            groups,
+            lambda group: self.prepare_check(group[1]),
+            lambda group, prepared: self.compute_check(*prepared),
+            lambda group, found: finish(group[0], found),
+            self.reader.stopped.set,
+            readers=max(1, workers - 1),
+            finishers=1,
+        )
+
+    def prepare_check(self, group: list[Origin]) -> tuple[Staged, list[Seen]]:
+        """Stage cells with their t2 hidden, side by side, and keep what was seen in the middle of each."""
+        side = self.grid.lattice.window
+        inputs, seen = [], []
+        for cell in group:
+            box = Box(cell[0], cell[0] + side, cell[1], cell[1] + side)
+            margin = box.grow(FEATHER)
+            at = box.slices(margin)
+            data = self.reader.read(margin)
+            share = observed_share(seen_clear(data["s2_t2"], data["clear_t2"], self.clear_threshold))
+            known = (share == 1) & self._inside(margin)
+            told = told_by_image(data["s2_t2"], known, self.reader.bands)
+            share[at][hidden_part(cell, side)] = 0
+            inputs.append(self._inputs(box, at, data, share, np.ones_like(known)))
+            inner = middle(side, FEATHER)
+            t2, t1 = (data[name][self.made][..., *inner] for name in ("s2_t2", "s2_t1"))
+            seen.append(Seen(t2, t1, known[inner], told[inner]))
+        row = WindowInputs(
+            Box(0, side, 0, side * len(group)),
+            *(np.concatenate([window[i] for window in inputs], -1) for i in range(1, len(WindowInputs._fields))),
+        )
+        staged = self.predictor.stage(row, [(0, i * side) for i in range(len(group))])
+        lent = self.lent()
+        return staged._replace(lent=None if lent is None else torch.from_numpy(lent.at(group))), seen
+
+    def compute_check(self, staged: Staged, seen: list[Seen]) -> Hidden:
+        """Predict hidden cells, and compare them with what was seen."""
+        found = Hidden(len(self.made))
+        inner = middle(self.grid.lattice.window)
+        for known, planes in zip(seen, self.predictor.windows(staged), strict=True):
+            water = None if planes.water is None else planes.water[1][inner]
+            deviation = None if planes.deviation is None else planes.deviation[..., *inner]
+            found.add(compare(known, planes.reflectance[..., *inner], deviation, water))
+        return found
 
     def _inputs(
         self, footprint: Box, at: tuple[slice, slice], data: dict[str, Array], share: Array, wanted: NDArray[np.bool_]
@@ -241,6 +304,7 @@ class Run:
         staged = self.predictor.stage(inputs, chunk.windows, self.lent() if self.lends else None)
         own = chunk.box.slices(margin)
         tally = Tally(windows=len(staged.places), inside=int(inside[own].sum()), bands=len(self.made))
+        tally.seen = int((inside & (observed_part > 0))[own].sum())
         radar = s1_t1[: self.needed_pols], s1_t2[: self.needed_pols]
         for name, array in (("s1_t1", radar[0]), ("s2_t1", s2_t1), ("s1_t2", radar[1])):
             tally.missing[name] = int((inside & ~present(array))[own].sum())
@@ -277,19 +341,22 @@ class Run:
         for spill in spills:
             if spill is not None:
                 sums[:, : spill.shape[1], : spill.shape[2]] += spill
-        generated = sums / (self.predictor.lattice.total * REFLECTANCE_SCALE)
-        bands = len(self.made)
+        generated = self.predictor.planes_of(sums / (self.predictor.lattice.total * REFLECTANCE_SCALE))
         result = compose(
-            generated[:bands],
+            generated.reflectance,
             own.observed,
             own.share,
             radar_t2=own.radar_t2,
             optical_t1=own.optical_t1,
             inside=own.inside,
         )
-        if own.water is not None:
+        if generated.deviation is not None:
+            made = np.isin(result.quality, (*GENERATED_CLASSES, Quality.BLENDED))
+            width = generated.deviation * self.widths()[:, None, None] * (1 - own.share)
+            result = result._replace(error=np.where(made, width, np.nan))
+        if own.water is not None and generated.water is not None:
             valid = result.quality != Quality.NODATA
-            water = join_water(own.water, generated[bands:], own.computed, valid)
+            water = join_water(own.water, generated.water, own.computed, valid)
             result = result._replace(water=in_per_cent(water))
             own.tally.water = expected_pixels(water)
         tally = own.tally

@@ -25,6 +25,8 @@ class Tally:
     """Pixels of water to be expected, see :func:`~crgen.pipeline.tiling.water.expected_pixels`."""
     inside: int = 0
     """Pixels inside the area."""
+    seen: int = 0
+    """Pixels of these that were seen at t2, used or not."""
     windows: int = 0
     """Windows computed."""
     bands: int = 0
@@ -47,6 +49,7 @@ class Tally:
         self.missing.update(other.missing)
         self.water.update(other.water)
         self.inside += other.inside
+        self.seen += other.seen
         self.windows += other.windows
         self.compared += other.compared
         self.absolute = self.absolute + other.absolute
@@ -58,7 +61,7 @@ class Tally:
             "pixels": {str(int(quality)): count for quality, count in self.pixels.items()},
             "missing": dict(self.missing),
             "water": dict(self.water),
-            **{name: getattr(self, name) for name in ("inside", "windows", "bands", "compared")},
+            **{name: getattr(self, name) for name in ("inside", "seen", "windows", "bands", "compared")},
             "absolute": self.absolute.tolist(),
             "squared": self.squared.tolist(),
         }

@@ -10,7 +10,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
@@ -42,8 +41,7 @@ def batch_on(device: str, side: int) -> int:
     return max(1, min(4, 256**2 // side**2)) if device == "cpu" else 16
 
 
-@dataclass(frozen=True)
-class WindowInputs:
+class WindowInputs(NamedTuple):
     """What the generator sees of a rectangle, NaN where missing; arrays are ``(channel, y, x)`` over ``box``."""
 
     box: Box
@@ -74,6 +72,17 @@ class Staged(NamedTuple):
     """Windows without."""
     lent: torch.Tensor | None
     """What each of :attr:`places` is lent by other windows, ``(place, number)``."""
+
+
+class Planes(NamedTuple):
+    """What is predicted of a rectangle."""
+
+    reflectance: NDArray[np.float64]
+    """``(band, y, x)``."""
+    water: NDArray[np.float64] | None
+    """Probability of water at t1 and at t2, ``(2, y, x)``."""
+    deviation: NDArray[np.float64] | None
+    """Standard deviation of the reflectance, of its shape."""
 
 
 class Predictor:
@@ -118,9 +127,23 @@ class Predictor:
         return self.model.card.config.predicts_water
 
     @property
+    def predicts_variance(self) -> bool:
+        """Whether there is a plane with the standard deviation of each band."""
+        return self.model.card.config.predicts_variance
+
+    @property
     def planes(self) -> int:
-        """Integers summed at each pixel: reflectance by band, then the probability of water at t1 and at t2."""
-        return len(self._made) + 2 * self.predicts_water
+        """Integers summed at each pixel, as :class:`Planes` has them."""
+        return len(self._made) * (1 + self.predicts_variance) + 2 * self.predicts_water
+
+    def planes_of(self, stacked: NDArray[np.float64]) -> Planes:
+        """Return what stands in ``(plane, y, x)``."""
+        bands, water = len(self._made), 2 * self.predicts_water
+        return Planes(
+            stacked[:bands],
+            stacked[bands : bands + water] if water else None,
+            stacked[bands + water :] if self.predicts_variance else None,
+        )
 
     @property
     def evidence_size(self) -> int:
@@ -170,6 +193,13 @@ class Predictor:
                     sums[..., *place] += dn * self._weights
                 self.on_windows(len(some))
             return np.asarray(sums.cpu().numpy())
+
+    def windows(self, staged: Staged) -> Iterator[Planes]:
+        """Yield what is predicted of each of :attr:`Staged.places` by itself; nobody is told of these windows."""
+        with self._turn:
+            for some, made in self._all(staged, self._digital_numbers):
+                for _, dn in zip(some, made.cpu().numpy(), strict=False):
+                    yield self.planes_of(dn / REFLECTANCE_SCALE)
 
     def evidence(self, staged: Staged) -> dict[Origin, NDArray[np.float64]]:
         """Return what each window of :attr:`Staged.places` tells of others, by its origin."""
@@ -241,5 +271,9 @@ class Predictor:
             if (errors := self.model.card.water) is not None:
                 water = (errors.slope * torch.logit(water, 1e-6) + errors.offset).sigmoid()
             dn = torch.cat([dn, (water * REFLECTANCE_SCALE).round()], 1)
+        if self.predicts_variance:
+            assert made.variance is not None, "a form that predicts it"
+            deviation = made.variance[:, self._made].float().sqrt()
+            dn = torch.cat([dn, (deviation * REFLECTANCE_SCALE).round().clamp(max=MAX_GENERATED)], 1)
         integers: torch.Tensor = dn.to(self._sums)
         return integers

@@ -103,6 +103,7 @@ def run(
         np.full((len(MADE), *area.shape), -1.0),
         np.full(area.shape, 255, np.uint8),
         np.full((2, *area.shape), 254, np.uint8),
+        np.full((len(MADE), *area.shape), -1.0),
     )
     tally = Tally(bands=len(MADE))
 
@@ -142,6 +143,7 @@ def test_the_same_place_has_the_same_bytes_whatever_the_area_chunks_and_workers(
     assert part.reflectance.tobytes() == whole.reflectance[..., *at].tobytes()
     assert part.quality.tobytes() == whole.quality[at].tobytes()
     assert part.water.tobytes() == whole.water[:, *at].tobytes()
+    assert part.error.tobytes() == whole.error[:, *at].tobytes()
 
 
 @pytest.mark.parametrize("cores", [2, 3])
