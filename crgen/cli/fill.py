@@ -26,8 +26,10 @@ def fill(
     """Map an area at t2 without its clouds.
 
     Leaves OUT.tif (reflectance), OUT_quality.tif (which pixels are observed, which generated), OUT_water.tif
-    (probability of water), OUT_flood.gpkg (its outlines), OUT_error.tif (how wrong generated pixels may be), OUT.png (a picture) and OUT.json (a STAC Item with everything needed to trust and repeat
-    it). A run that was stopped goes on where it was when the same command is given again.
+    (probability of water), OUT_flood.gpkg (its outlines), OUT_error.tif (how wrong generated pixels may be), OUT.html
+    (all of it to look at, 'crgen show OUT.tif'), OUT.png (a picture), styles for QGIS, and OUT.json (a STAC Item with
+    everything needed to trust and repeat it). A run that was stopped goes on where it was when the same command is
+    given again.
     """
     from crgen.files import size_text
     from crgen.pipeline.fill import run

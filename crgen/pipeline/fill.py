@@ -15,12 +15,15 @@ from typing import Any, Literal, ParamSpec
 from crgen.files import publish, require_space
 from crgen.model.config import PrecisionName
 from crgen.model.device import Precision, pick_precision
+from crgen.pipeline.cog.profile import band_statistics
 from crgen.pipeline.cog.splice import splice
 from crgen.pipeline.flood.area import areas_of
 from crgen.pipeline.flood.polygons import write_polygons
-from crgen.pipeline.product.outputs import Paths, describe, picture
+from crgen.pipeline.product.outputs import Paths, describe, panels_of, picture, write_styles
+from crgen.pipeline.product.page import write_product_page
 from crgen.pipeline.product.result import Result, errors, notes_on
 from crgen.pipeline.product.selfcheck import self_check
+from crgen.pipeline.product.styles import looks_of
 from crgen.pipeline.repeat import request_of
 from crgen.pipeline.request import FillRequest
 from crgen.pipeline.run.cluster import connected, device_of, fill_on, recipe_for
@@ -180,13 +183,21 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
             notes = (f"{len(done)} of {work.grid.count} chunks were finished by a run that was stopped", *notes)
         rasters = {name: splice(paths.rasters[name], workshop.rasters[name], blocks[name]) for name in blocks}
         finished = [(spliced.path, paths.rasters[name]) for name, spliced in rasters.items()]
-        areas = None
-        if "water" in rasters:
-            areas = areas_of(rasters["water"].path, tally.water, work.model.card.water)
+        held = {name: spliced.path for name, spliced in rasters.items()}
+        areas, outlines = None, None
+        if "water" in held:
+            areas = areas_of(held["water"], tally.water, work.model.card.water)
             radar = ", ".join(map(str, scene.days.get("s1_t2", [scene.t2])))
-            outlines = write_polygons(paths.flood, rasters["water"].path, radar, scene.t2.isoformat())
+            outlines = write_polygons(paths.flood, held["water"], radar, scene.t2.isoformat())
             finished.append((outlines, paths.flood))
-        finished.append((picture(scene, paths, inputs, tally, errors(tally)), paths.quicklook))
+        looks = looks_of(workshop.rasters, {name: band_statistics(path) for name, path in held.items()})
+        finished += write_styles(paths, looks, workshop.rasters)
+        panels = panels_of(scene, held, inputs)
+        finished.append((picture(scene, paths, panels, tally, errors(tally), work.model.card), paths.quicklook))
+        page = write_product_page(
+            scene, paths, held, outlines, panels, tally=tally, areas=areas, check=check, card=work.model.card
+        )
+        finished.append((page, paths.page))
         item = describe(
             scene,
             paths,
@@ -198,6 +209,7 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
             error=errors(tally),
             areas=areas,
             check=check,
+            looks=looks,
             created=scratch.created,
         )
         finished.append((item, paths.item))

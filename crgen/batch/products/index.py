@@ -26,6 +26,7 @@ NAMES = {
     "error": "Half-width of the 90 % interval",
     "flood": "Outlines of water",
     "quicklook": "Picture",
+    "page": "Page",
 }
 
 

@@ -148,8 +148,8 @@ def _path(ring: Any) -> str:
 
 def _lonlat(geobox: GeoBox) -> list[list[tuple[float, float]]]:
     """Return longitude and latitude on a grid of places over the area, from its upper left corner."""
-    height, width = geobox.shape
+    a, (height, width) = geobox.affine, geobox.shape
     cols, rows = np.meshgrid(np.linspace(0, width, GRID), np.linspace(0, height, GRID))
-    x, y = geobox.affine * (cols, rows)
+    x, y = a.c + a.a * cols, a.f + a.e * rows
     lon, lat = Transformer.from_crs(str(geobox.crs), "EPSG:4326", always_xy=True).transform(x, y)
     return [[(round(a, 7), round(b, 7)) for a, b in zip(*row, strict=True)] for row in zip(lon, lat, strict=True)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,7 @@ def self_check(found: Hidden, tally: Tally, bands: Sequence[str]) -> dict[str, A
     return scores
 
 
-def check_line(scores: dict[str, Any]) -> str:
+def check_line(scores: Mapping[str, Any]) -> str:
     """Return the self-check as one line; first that the map is worse than copying t1, where it is."""
     if not scores["checked"]:
         return f"not checked: {scores['reason']}"

@@ -30,6 +30,11 @@ class Look(NamedTuple):
     rescale: tuple[tuple[float, float], ...]
     """Stored values, before scale and offset, to show dark and bright, by band."""
 
+    @property
+    def style(self) -> str:
+        """What the style file is named after."""
+        return "true_colour" if self.name == "colour" else self.name
+
 
 def looks_of(profiles: Mapping[str, RasterProfile], statistics: Mapping[str, Sequence[Statistics]]) -> list[Look]:
     """Return how to show the rasters of a product.
@@ -41,7 +46,7 @@ def looks_of(profiles: Mapping[str, RasterProfile], statistics: Mapping[str, Seq
     looks = []
     if "reflectance" in profiles:
         bands, held = profiles["reflectance"].bands, statistics["reflectance"]
-        names = {TRUE_COLOUR: "true_colour", FALSE_COLOUR: "false_colour"}
+        names: dict[tuple[str, ...], str] = {TRUE_COLOUR: "true_colour", FALSE_COLOUR: "false_colour"}
         for composite in composites(bands):
             at = [bands.index(band) for band in composite]
             looks.append(
@@ -101,17 +106,16 @@ def qml(look: Look, profile: RasterProfile) -> bytes:
         ends = {"classificationMin": f"{low:g}", "classificationMax": f"{high:g}"}
         kind = {"type": "singlebandpseudocolor", "band": str(look.bands[0]), **common, **ends}
         shader = ET.SubElement(ET.SubElement(pipe, "rasterrenderer", kind), "rastershader")
-        span = {"minimumValue": f"{low:g}", "maximumValue": f"{high:g}", "classificationMode": "1", "clip": "0"}
-        ramp = ET.SubElement(shader, "colorrampshader", {"colorRampType": "INTERPOLATED", **span})
+        limits = {"minimumValue": f"{low:g}", "maximumValue": f"{high:g}", "classificationMode": "1", "clip": "0"}
+        ramp = ET.SubElement(shader, "colorrampshader", {"colorRampType": "INTERPOLATED", **limits})
         for value, colour, alpha in _ramp(look, high):
-            label = f"{value:g} {profile.units}"
-            item = {"value": f"{value:g}", "color": colour, "alpha": str(alpha), "label": label}
-            ET.SubElement(ramp, "item", item)
+            said = {"value": f"{value:g}", "label": f"{value:g} {profile.units}"}
+            ET.SubElement(ramp, "item", {**said, "color": colour, "alpha": str(alpha)})
     else:
         kind = {"type": "singlebandgray", "grayBand": str(look.bands[0]), "gradient": "BlackToWhite", **common}
         _stretch(ET.SubElement(pipe, "rasterrenderer", kind), "contrastEnhancement", spans[0])
     ET.SubElement(root, "blendMode").text = "0"
-    return b"<!DOCTYPE qgis>\n" + ET.tostring(root, "utf-8")
+    return f"<!DOCTYPE qgis>\n{ET.tostring(root, 'unicode')}\n".encode()
 
 
 def _ramp(look: Look, high: float) -> Iterator[tuple[float, str, int]]:
