@@ -1,7 +1,7 @@
 """The files of a product that the shipped weights make, in the order in which they are named."""
 
 ENDINGS = (
-    *(".tif", "_quality.tif", "_water.tif", "_error.tif", "_flood.gpkg", ".png", ".html"),
+    *(".tif", "_quality.tif", "_water.tif", "_error.tif", "_flood.gpkg", ".png", "_thumbnail.webp", ".html"),
     *(".qml", "_false_colour.qml", "_quality.qml", "_water.qml", "_error.qml", ".json"),
 )
 

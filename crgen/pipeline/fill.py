@@ -19,7 +19,7 @@ from crgen.pipeline.cog.profile import band_statistics
 from crgen.pipeline.cog.splice import splice
 from crgen.pipeline.flood.area import areas_of
 from crgen.pipeline.flood.polygons import write_polygons
-from crgen.pipeline.product.outputs import Paths, describe, panels_of, picture, write_styles
+from crgen.pipeline.product.outputs import Paths, describe, panels_of, picture, write_styles, write_thumbnail
 from crgen.pipeline.product.page import write_product_page
 from crgen.pipeline.product.result import Result, errors, notes_on
 from crgen.pipeline.product.selfcheck import self_check
@@ -198,9 +198,11 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
             scene, paths, held, outlines, panels, tally=tally, areas=areas, check=check, card=work.model.card
         )
         finished.append((page, paths.page))
+        finished.append((write_thumbnail(paths, panels, work.model.card), paths.thumbnail))
         item = describe(
             scene,
             paths,
+            [target for _, target in finished],
             workshop.rasters,
             {name: spliced.digests for name, spliced in rasters.items()},
             model=work.model,

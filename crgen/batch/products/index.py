@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ def write_index(folder: Path) -> Path:
         cards = [_card(href, product) for href, product in _listed(folder)]
         page = environment.get_template("index.html.j2").render(
             cards=cards,
+            view=_view([card["bbox"] for card in cards]),
             collection=COLLECTION,
             legend=[(LABELS[quality], _colour(quality)) for quality in Quality if quality != Quality.NODATA],
         )
@@ -79,29 +81,54 @@ def _card(href: str, product: Product) -> dict[str, Any]:
     counts: Mapping[str, int] = properties["crgen:counts"]
     return {
         "name": product.item["id"],
+        "job": posixpath.dirname(unquote(href)) or product.item["id"],
+        "page": _beside(href, assets["page"]["href"]) if "page" in assets else None,
+        "flooded": properties["crgen:water"]["flooded_km2"] if "crgen:water" in properties else None,
+        "flooded_90": properties.get("crgen:water", {}).get("flooded_90_km2"),
+        "bbox": (west, south, east, north),
         "t1": _day(properties["crgen:t1"]),
         "t2": _day(properties["crgen:t2"]),
         "created": properties["created"][:16].replace("T", " "),
         "weights": properties["crgen:model"]["name"],
-        "picture": _beside(href, assets["quicklook"]["href"]),
+        "picture": _beside(href, assets.get("thumbnail", assets["quicklook"])["href"]),
         "geo": f"geo:{lat:.4f},{lon:.4f}",
         "place": f"{abs(lat):.2f}° {'N' if lat >= 0 else 'S'}, {abs(lon):.2f}° {'E' if lon >= 0 else 'W'}",
         "shares": _shares(counts),
         "missing": 100 * counts["nodata"] / (sum(counts.values()) or 1),
         "error": properties.get("crgen:error"),
         "files": [
-            (NAMES.get(key, key), _beside(href, asset["href"]), size_text(asset["file:size"]))
+            (NAMES[key], _beside(href, asset["href"]), size_text(asset["file:size"]))
             for key, asset in assets.items()
+            if key in NAMES
         ],
         "item": href,
     }
 
 
+def _view(boxes: Sequence[tuple[float, float, float, float]]) -> dict[str, Any] | None:
+    """Return the frame of a map of products in degrees, and the meridians and parallels to draw; None for none."""
+    if not boxes:
+        return None
+    west, south, east, north = (
+        pick(ends) for pick, ends in zip((min, min, max, max), zip(*boxes, strict=True), strict=True)
+    )
+    span = max(east - west, 2 * (north - south), 0.2) * 1.3
+    west, north = (west + east - span) / 2, (south + north + span / 2) / 2
+    step = next(step for step in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 45, 90) if span / step <= 8)
+    lines = {"x": (west, span), "y": (north - span / 2, span / 2)}
+    marks = {
+        axis: [step * n for n in range(math.ceil(at / step), math.floor((at + long) / step) + 1)]
+        for axis, (at, long) in lines.items()
+    }
+    return {"west": west, "north": north, "span": span, "lon": marks["x"], "lat": marks["y"]}
+
+
 def _shares(counts: Mapping[str, int]) -> list[tuple[str, float, str]]:
     """Return label, percent of the pixels that have a value, and colour of every class that occurs."""
     classes = [quality for quality in Quality if quality != Quality.NODATA]
-    valid = sum(counts[quality.name.lower()] for quality in classes) or 1
-    shares = ((quality, 100 * counts[quality.name.lower()] / valid) for quality in classes)
+    held = {quality: counts.get(quality.name.lower(), 0) for quality in classes}
+    valid = sum(held.values()) or 1
+    shares = ((quality, 100 * count / valid) for quality, count in held.items())
     return [(LABELS[quality], share, _colour(quality)) for quality, share in shares if share]
 
 

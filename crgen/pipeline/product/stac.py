@@ -68,6 +68,7 @@ MEDIA_TYPES = {
     ".html": pystac.MediaType.HTML,
     ".png": pystac.MediaType.PNG,
     ".qml": pystac.MediaType.XML,
+    ".webp": "image/webp",
 }
 
 _SEAL = "crgen:sha256"

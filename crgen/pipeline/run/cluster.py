@@ -223,7 +223,7 @@ def _look(recipe: Recipe, at: At) -> int:
     """Put what a chunk tells others of t2 to the disk; return its cells."""
     workshop = _open(recipe)
     chunk = workshop.run.grid[at]
-    workshop.keep_evidence(chunk, workshop.run.predictor.evidence(workshop.run.prepare_look(chunk)))
+    workshop.keep_evidence(chunk, workshop.run.tell(workshop.run.prepare_look(chunk)))
     return len(cells(chunk, workshop.run.grid.lattice.window))
 
 

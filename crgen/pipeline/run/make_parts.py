@@ -8,7 +8,7 @@ is computed twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -37,7 +37,7 @@ from crgen.pipeline.run.parts import (
     unpack_arrays,
 )
 from crgen.pipeline.run.plan import Plan
-from crgen.pipeline.tiling.chunk import NEIGHBOURS, Computed, Run, Sums
+from crgen.pipeline.tiling.chunk import NEIGHBOURS, Computed, Run, Sums, Told
 from crgen.pipeline.tiling.counts import Tally
 from crgen.pipeline.tiling.hidden import Hidden, choose, widths
 from crgen.pipeline.tiling.lending import Lent, Origin
@@ -101,21 +101,24 @@ class Workshop:
         """
         self.run.look(chunks, self.keep_evidence, workers)
 
-    def keep_evidence(self, chunk: Chunk, told: Mapping[Origin, NDArray[np.float64]]) -> None:
+    def keep_evidence(self, chunk: Chunk, told: Told) -> None:
         """Write what a chunk tells others.
 
         Raises:
             OutputError: if the disk is full or fails.
         """
         with self._writing():
-            content = pack_arrays([np.array([*told.values()])])
-            self.store.write(evidence_name(chunk.at), {"cells": [*told]}, {"evidence": content})
+            content = pack_arrays([np.array([*told.evidence.values()])])
+            middles = [[*cell, share] for cell, share in told.middles.items()]
+            self.store.write(
+                evidence_name(chunk.at), {"cells": [*told.evidence], "middles": middles}, {"evidence": content}
+            )
 
     def choose(self) -> list[tuple[int, list[Origin]]]:
         """Return the groups of cells to hide of which it is not known yet what they say, each with its number."""
         if not self.run.lends:
             return []
-        groups = choose(told_cells(self.run.grid, self.store), self.run.grid.window_count)
+        groups = choose(seen_cells(self.run.grid, self.store), self.run.grid.window_count)
         return [(number, group) for number, group in enumerate(groups) if not self.store.check(check_name(number))]
 
     def check(self, workers: int) -> None:
@@ -265,14 +268,14 @@ def lent_by(grid: ChunkGrid, store: PartStore, size: int) -> Lent:
     return Lent(grid.output, grid.lattice, told(), size)
 
 
-def told_cells(grid: ChunkGrid, store: PartStore) -> list[Origin]:
-    """Return the cells that saw something of t2.
+def seen_cells(grid: ChunkGrid, store: PartStore) -> dict[Origin, float]:
+    """Return the share of the middle of every cell that was seen at t2.
 
     Raises:
         OSError: if what a chunk tells cannot be read.
     """
-    held = (store.open(evidence_name(chunk.at)).summary["cells"] for chunk in grid)
-    return [(row, col) for told in held for row, col in told]
+    held = (store.open(evidence_name(chunk.at)).summary["middles"] for chunk in grid)
+    return {(row, col): share for middles in held for row, col, share in middles}
 
 
 def hidden_in(store: PartStore, bands: int) -> Hidden:

@@ -75,6 +75,23 @@ class Prepared(NamedTuple):
     """What :attr:`Run.on_inputs` made of its own pixels."""
 
 
+class Looked(NamedTuple):
+    """The cells of a chunk that were read."""
+
+    staged: Staged
+    middles: dict[Origin, float]
+    """Share of the middle of each that was seen at t2."""
+
+
+class Told(NamedTuple):
+    """What is told of the cells of a chunk."""
+
+    evidence: dict[Origin, NDArray[np.float64]]
+    """Of those that saw something."""
+    middles: dict[Origin, float]
+    """See :class:`Looked`."""
+
+
 class Computed(NamedTuple):
     """A chunk whose windows were computed."""
 
@@ -123,14 +140,12 @@ class Run:
         """Whether windows tell each other what they saw of t2."""
         return self.predictor.evidence_size > 0 and "s2_t2" in self.reader and "clear_t2" in self.reader
 
-    def look(
-        self, chunks: Iterable[Chunk], finish: Callable[[Chunk, dict[Origin, NDArray[np.float64]]], None], workers: int
-    ) -> None:
+    def look(self, chunks: Iterable[Chunk], finish: Callable[[Chunk, Told], None], workers: int) -> None:
         """Find what the cells of chunks tell of t2, before any window is computed.
 
         Args:
             chunks: where.
-            finish: called from another thread with a chunk and the evidence of those of its cells that saw something.
+            finish: called from another thread with a chunk and what was told of its cells.
             workers: threads beside this one, which computes.
 
         Raises:
@@ -140,14 +155,18 @@ class Run:
         overlapped(
             chunks,
             self.prepare_look,
-            lambda chunk, staged: self.predictor.evidence(staged),
+            lambda chunk, looked: self.tell(looked),
             finish,
             self.reader.stopped.set,
             readers=max(1, workers - 1),
             finishers=1,
         )
 
-    def prepare_look(self, chunk: Chunk) -> Staged:
+    def tell(self, looked: Looked) -> Told:
+        """Find what cells tell of t2."""
+        return Told(self.predictor.evidence(looked.staged), looked.middles)
+
+    def prepare_look(self, chunk: Chunk) -> Looked:
         """Stage those of a chunk's cells that see t2; only what shows that is read where none does."""
         footprint = self.grid.footprint(chunk)
         margin = footprint.grow(FEATHER)
@@ -160,7 +179,13 @@ class Run:
         else:
             data |= dict.fromkeys(("s1_t1", "s2_t1", "s1_t2"), data["s2_t2"])
         inputs = self._inputs(footprint, at, data, share, share == 1)
-        return self.predictor.stage(inputs, cells(chunk, self.grid.lattice.window))
+        own, side = cells(chunk, self.grid.lattice.window), self.grid.lattice.window
+        seen = (share == 1) & self._inside(margin)
+        middles = {}
+        for row, col in own:
+            rows, cols = Box(row, row + side, col, col + side).slices(margin)
+            middles[row, col] = float(seen[rows, cols][middle(side)].mean())
+        return Looked(self.predictor.stage(inputs, own), middles)
 
     def check(
         self, groups: Iterable[tuple[int, list[Origin]]], finish: Callable[[int, Hidden], None], workers: int

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,14 +78,18 @@ class Hidden:
         return made
 
 
-def choose(cells: Iterable[Origin], windows: int) -> list[list[Origin]]:
+def choose(seen: Mapping[Origin, float], windows: int) -> list[list[Origin]]:
     """Return which cells to hide, in groups: as good as at random, and the same however the area is cut.
 
     Args:
-        cells: those that saw something of t2.
+        seen: share of the middle of cells that was seen at t2; those of which half was come first.
         windows: in the whole run.
     """
-    ordered = sorted(cells, key=lambda cell: (zlib.crc32("{},{}".format(*cell).encode()), cell))
+
+    def order(cell: Origin) -> tuple[bool, int, Origin]:
+        return seen[cell] < 0.5, zlib.crc32("{},{}".format(*cell).encode()), cell
+
+    ordered = sorted((cell for cell in seen if seen[cell]), key=order)
     chosen = sorted(ordered[: max(FEWEST, windows // EVERY)])
     return [chosen[i : i + GROUP] for i in range(0, len(chosen), GROUP)]
 
