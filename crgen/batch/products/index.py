@@ -109,18 +109,17 @@ def _view(boxes: Sequence[tuple[float, float, float, float]]) -> dict[str, Any] 
     """Return the frame of a map of products in degrees, and the meridians and parallels to draw; None for none."""
     if not boxes:
         return None
-    west, south, east, north = (
-        pick(ends) for pick, ends in zip((min, min, max, max), zip(*boxes, strict=True), strict=True)
-    )
+    wests, souths, easts, norths = zip(*boxes, strict=True)
+    west, south, east, north = min(wests), min(souths), max(easts), max(norths)
     span = max(east - west, 2 * (north - south), 0.2) * 1.3
     west, north = (west + east - span) / 2, (south + north + span / 2) / 2
     step = next(step for step in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 45, 90) if span / step <= 8)
-    lines = {"x": (west, span), "y": (north - span / 2, span / 2)}
-    marks = {
-        axis: [step * n for n in range(math.ceil(at / step), math.floor((at + long) / step) + 1)]
-        for axis, (at, long) in lines.items()
-    }
-    return {"west": west, "north": north, "span": span, "lon": marks["x"], "lat": marks["y"]}
+
+    def marks(low: float, high: float) -> list[float]:
+        return [step * n for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+    lon, lat = marks(west, west + span), marks(north - span / 2, north)
+    return {"west": west, "north": north, "span": span, "lon": lon, "lat": lat}
 
 
 def _shares(counts: Mapping[str, int]) -> list[tuple[str, float, str]]:
