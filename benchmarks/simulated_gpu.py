@@ -29,7 +29,7 @@ def one(rate: float, side: int, workers: int, stacks: str) -> None:
 
     def sleeping(self, staged):
         time.sleep(len(staged.places) / rate)
-        return np.full((self.planes, *staged.box.shape), 1500 * self.lattice.total // 4, np.int64)
+        return np.full((self.planes, *staged.box.shape), 1500 * self.lattice.total // 4, np.int32)
 
     timed = Timed()
     Predictor.predict = timed("device", sleeping)

@@ -49,7 +49,7 @@ ORDER = {
     "batch": ("jobs", "tell", "products", "schedule"),
     "gee": ("connection", "choose", "fetch"),
     "model": ("paper", "adaptive"),
-    "pipeline": ("source", "tiling", "cog", "picture", "product", "run"),
+    "pipeline": ("source", "tiling", "cog", "flood", "picture", "product", "run"),
     "training": ("data", "score"),
 }
 """The rooms inside a room: each imports only from those before it."""

@@ -25,12 +25,15 @@ def fill(
 ) -> None:
     """Map an area at t2 without its clouds.
 
-    Leaves OUT.tif (reflectance), OUT_quality.tif (which pixels are observed, which generated), OUT.png (a picture)
-    and OUT.json (a STAC Item with everything needed to trust and repeat it). A run that was stopped goes on where it
-    was when the same command is given again.
+    Leaves OUT.tif (reflectance), OUT_quality.tif (which pixels are observed, which generated), OUT_water.tif
+    (probability of water), OUT_flood.gpkg (its outlines), OUT_error.tif (how wrong generated pixels may be), OUT.html
+    (all of it to look at, 'crgen show OUT.tif'), OUT.png (a picture), styles for QGIS, and OUT.json (a STAC Item with
+    everything needed to trust and repeat it). A run that was stopped goes on where it was when the same command is
+    given again.
     """
     from crgen.files import size_text
     from crgen.pipeline.fill import run
+    from crgen.pipeline.product.selfcheck import check_line
     from crgen.pipeline.repeat import request_of
     from crgen.pipeline.run.plan import plan
     from crgen.pipeline.source.imagery import radar_line
@@ -78,9 +81,12 @@ def fill(
             console.print(f"{LABELS[quality]:26} {100 * share:5.1f} %", highlight=False)
     if result.radar:
         console.print(f"{'radar':26} {result.radar}", highlight=False, markup=False)
+    if result.areas is not None:
+        console.print(f"{'flooded':26} {result.areas.text}", highlight=False, markup=False)
+    console.print(f"{'self-check':26} {check_line(result.check)}", highlight=False, markup=False)
     if result.error is not None:
         for name, scores in result.error.items():
             text = ", ".join(f"{metric} {value:.4g}" for metric, value in scores.items())
             console.print(f"error of {name} against the truth: {text}", highlight=False)
-    for path in result.paths.all:
+    for path in filter(Path.exists, result.paths.all):
         console.print(str(path), highlight=False, markup=False)

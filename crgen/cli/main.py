@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from crgen.cli import batch, doctor, fill, models, pull, scenes, train, verify
+from crgen.cli import batch, doctor, fill, models, pull, scenes, show, train, verify
 from crgen.cli.console import console
 from crgen.errors import CrgenError
 
@@ -35,6 +35,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("fill")(fill.fill)
+app.command("show")(show.show)
 app.command("verify")(verify.verify)
 app.command("scenes")(scenes.scenes)
 app.command("pull")(pull.pull)

@@ -13,6 +13,33 @@ FIELDS_OF_0_1 = frozenset({"features", "waves", "gate"})
 """Fields of a generator's configuration that crgen 0.1 wrote and no later version knows."""
 
 
+class WaterErrors(BaseModel):
+    """How far probabilities of water are off, fitted on events that the weights never saw."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    slope: float = Field(gt=0)
+    """A probability p is to be read as one whose logit is slope · logit(p) + offset."""
+    offset: float
+    near: float = Field(ge=0, le=1)
+    """Share of a pixel's doubt that it has in common with those right beside it."""
+    reach: float = Field(gt=0)
+    """Metres over which that falls off to 1/e."""
+    scene: float = Field(ge=0)
+    """Relative standard deviation of the area that a whole scene has in common."""
+
+
+class ErrorWidths(BaseModel):
+    """How wide intervals must be, in deviations that the generator states; fitted on events that it never saw."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    bands: dict[str, float]
+    """Half the width of the interval that holds 90 % of the pixels, by band; 1.64 where there is none."""
+    blocks: float = Field(gt=0)
+    """How many hidden blocks of a scene tell as much as this does."""
+
+
 class ModelCard(BaseModel):
     """Travels as JSON in the header of the weights file."""
 
@@ -41,6 +68,10 @@ class ModelCard(BaseModel):
     limits: list[str]
     """What the weights are known not to do."""
     licence: str
+    water: WaterErrors | None = None
+    """How far probabilities of water are off; None where that was not looked at: then areas have no interval."""
+    error: ErrorWidths | None = None
+    """How wide intervals of reflectance must be; None where that was not looked at."""
     tensors_sha256: str = ""
     """Digest of the tensors' names, shapes and bytes; written when saved, checked when loaded."""
 

@@ -99,6 +99,16 @@ class GeneratorConfig:
         """Polarisations that must be there."""
         return self.pols[:1] if self.form == "adaptive" else self.pols
 
+    @property
+    def predicts_water(self) -> bool:
+        """Whether a prediction holds probabilities of water, for which B3, B8 and B11 are read."""
+        return self.form == "adaptive"
+
+    @property
+    def predicts_variance(self) -> bool:
+        """Whether a prediction holds a variance of the reflectance."""
+        return self.form == "adaptive"
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a dictionary, ready for JSON."""
         return asdict(self)

@@ -15,9 +15,15 @@ from typing import Any, Literal, ParamSpec
 from crgen.files import publish, require_space
 from crgen.model.config import PrecisionName
 from crgen.model.device import Precision, pick_precision
+from crgen.pipeline.cog.profile import band_statistics
 from crgen.pipeline.cog.splice import splice
-from crgen.pipeline.product.outputs import describe, picture
+from crgen.pipeline.flood.area import areas_of
+from crgen.pipeline.flood.polygons import write_polygons
+from crgen.pipeline.product.outputs import Paths, describe, panels_of, picture, write_styles, write_thumbnail
+from crgen.pipeline.product.page import write_product_page
 from crgen.pipeline.product.result import Result, errors, notes_on
+from crgen.pipeline.product.selfcheck import self_check
+from crgen.pipeline.product.styles import looks_of
 from crgen.pipeline.repeat import request_of
 from crgen.pipeline.request import FillRequest
 from crgen.pipeline.run.cluster import connected, device_of, fill_on, recipe_for
@@ -164,34 +170,64 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
         if client is None:
             workshop.run.predictor.on_windows = lambda count: on_windows(count, total)
             workshop.look(ahead, work.workers)
+            if len(done) < work.grid.count:
+                workshop.check(work.workers)
             workshop.fill(done, work.workers)
         else:
             recipe = recipe_for(request, work, scratch.folder, fingerprint, len(client.nthreads()))
             fill_on(client, recipe, workshop, ahead, done, lambda count: on_windows(count, total))
-        tally, inputs, blocks = gather(workshop)
+        tally, inputs, blocks, hidden = gather(workshop)
+        check = self_check(hidden, tally, scene.made)
         notes = (*notes_on(tally, work.model.card), *scene.notes)
         if done:
             notes = (f"{len(done)} of {work.grid.count} chunks were finished by a run that was stopped", *notes)
-        targets = {"reflectance": paths.reflectance, "quality": paths.quality}
-        rasters = {name: splice(targets[name], workshop.rasters[name], blocks[name]) for name in targets}
-        finished = [(rasters[name].path, targets[name]) for name in targets]
-        finished.append((picture(scene, paths, inputs, tally, errors(tally)), paths.quicklook))
+        rasters = {name: splice(paths.rasters[name], workshop.rasters[name], blocks[name]) for name in blocks}
+        finished = [(spliced.path, paths.rasters[name]) for name, spliced in rasters.items()]
+        held = {name: spliced.path for name, spliced in rasters.items()}
+        areas, outlines = None, None
+        if "water" in held:
+            areas = areas_of(held["water"], tally.water, work.model.card.water)
+            radar = ", ".join(map(str, scene.days.get("s1_t2", [scene.t2])))
+            outlines = write_polygons(paths.flood, held["water"], radar, scene.t2.isoformat())
+            finished.append((outlines, paths.flood))
+        looks = looks_of(workshop.rasters, {name: band_statistics(path) for name, path in held.items()})
+        finished += write_styles(paths, looks, workshop.rasters)
+        panels = panels_of(scene, held, inputs)
+        finished.append((picture(scene, paths, panels, tally, errors(tally), work.model.card), paths.quicklook))
+        page = write_product_page(
+            scene, paths, held, outlines, panels, tally=tally, areas=areas, check=check, card=work.model.card
+        )
+        finished.append((page, paths.page))
+        finished.append((write_thumbnail(paths, panels, work.model.card), paths.thumbnail))
         item = describe(
             scene,
             paths,
+            [target for _, target in finished],
             workshop.rasters,
             {name: spliced.digests for name, spliced in rasters.items()},
             model=work.model,
             settings=settings_of(request, work) | drift_of(precision),
             tally=tally,
             error=errors(tally),
+            areas=areas,
+            check=check,
+            looks=looks,
             created=scratch.created,
         )
         finished.append((item, paths.item))
         scratch.announce(finished)
+        withdraw(paths, finished)
         publish(finished)
     radar = radar_line(scene.days, scene.t1, scene.t2)
-    return Result(paths, tally, notes, time.perf_counter() - start, len(done), radar)
+    return Result(paths, tally, notes, time.perf_counter() - start, len(done), radar, areas, check)
+
+
+def withdraw(paths: Paths, finished: list[tuple[Path, Path]]) -> None:
+    """Remove the files of an earlier product that the one which replaces it does not have, their Item first."""
+    if outdated := set(paths.all) - {target for _, target in finished}:
+        paths.item.unlink(missing_ok=True)
+        for path in outdated:
+            path.unlink(missing_ok=True)
 
 
 def drift_of(precision: Precision) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""What schedulers of the tests import: makes the picture of a job's product a single pixel.
+"""What schedulers of the tests import: makes the picture of a job's product a single pixel, and its page empty.
 
-Drawing it is half of the work of a product this small. Where ``PUBLISHED`` names a file, every product that was
+Drawing them is half of the work of a product this small. Where ``PUBLISHED`` names a file, every product that was
 published is noted there; the process that makes a product of the job ``POISONED`` dies.
 """
 
@@ -15,7 +15,7 @@ from crgen.files import partial_name, publish
 PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==")
 
 
-def picture(scene, paths, inputs, tally, error) -> Path:
+def picture(scene, paths, panels, tally, error, card) -> Path:
     if paths.folder.name == os.environ.get("POISONED"):
         os.kill(os.getpid(), signal.SIGKILL)
     hidden = partial_name(paths.quicklook)
@@ -31,5 +31,12 @@ def noted(finished) -> None:
             file.write(f"{finished[-1][1]}\n")
 
 
+def page(scene, paths, *_, **__) -> Path:
+    hidden = partial_name(paths.page)
+    hidden.write_text("<!doctype html>")
+    return hidden
+
+
 fill.picture = picture
+fill.write_product_page = page
 fill.publish = noted

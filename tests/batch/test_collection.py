@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -12,6 +13,7 @@ import pytest
 from crgen.batch.products.collection import update_collection
 from crgen.batch.products.index import write_index
 from crgen.errors import OutputError
+from tests.products import ENDINGS
 
 
 class Page(HTMLParser):
@@ -76,10 +78,17 @@ def test_the_page_shows_the_newest_first_and_links_to_what_is_there(folder):
     update_collection(folder)
     page = Page(write_index(folder))
 
-    assert page.headings == ["new", "mid", "old"]
+    assert page.headings == ["beira", "zhengzhou", "beira"]
+    assert [page.text.index(name) for name in ("new", "mid", "old")] == sorted(
+        page.text.index(name) for name in ("new", "mid", "old")
+    )
+    assert page.tags.count("rect") == 3, "on a map of products"
+    assert re.search(r"Flooded \d\.\d\d km²", page.text)
+    assert {"beira/new.html", "beira/new_thumbnail.webp"} <= set(local(page))
     assert not {"script", "link", "iframe"} & set(page.tags)
     files = local(page)
-    assert len(set(files)) == 1 + 3 * 4
+    styles = 5
+    assert len(set(files)) == 1 + 3 * (len(ENDINGS) - styles)
     assert all((folder / file).is_file() for file in files)
     counts = json.loads((folder / "beira" / "new.json").read_text())["properties"]["crgen:counts"]
     made = sum(counts.values()) - counts["nodata"]
@@ -90,8 +99,23 @@ def test_names_that_html_and_urls_would_misread_are_shown_as_they_are(make_produ
     make_product(tmp_path / "a&b #1", "<script>100% übel?")
     update_collection(tmp_path)
     page = Page(write_index(tmp_path))
-    assert page.headings == ["<script>100% übel?"]
+    assert page.headings == ["a&b #1"]
+    assert "<script>100% übel?" in page.text
     assert "script" not in page.tags
+    assert all((tmp_path / file).is_file() for file in local(page))
+
+
+def test_a_product_of_the_version_before_is_listed_without_what_it_lacks(make_product, tmp_path):
+    paths = make_product(tmp_path, "old")
+    item = json.loads(paths.item.read_text())
+    item["assets"] = {key: item["assets"][key] for key in ("reflectance", "quality", "quicklook")}
+    for name in ("crgen:water", "crgen:self_check"):
+        del item["properties"][name]
+    paths.item.write_text(json.dumps(item))
+    update_collection(tmp_path)
+    page = Page(write_index(tmp_path))
+    assert page.headings == ["old"]
+    assert "Flooded" not in page.text
     assert all((tmp_path / file).is_file() for file in local(page))
 
 
@@ -103,7 +127,7 @@ def test_an_empty_folder_has_an_empty_page(tmp_path):
 def test_a_product_that_went_while_the_page_was_made_is_left_out(folder):
     update_collection(folder)
     (folder / "beira" / "new.json").unlink()
-    assert Page(write_index(folder)).headings == ["mid", "old"]
+    assert Page(write_index(folder)).headings == ["zhengzhou", "beira"]
 
 
 def test_a_page_needs_a_collection(tmp_path):

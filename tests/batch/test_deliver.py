@@ -16,6 +16,7 @@ from crgen.batch.products.index import write_index
 from crgen.pipeline.product.outputs import Paths
 from crgen.pipeline.verify import verify
 from tests.batch.conftest import serving
+from tests.products import files_of
 
 
 def whole(paths: Paths) -> bool:
@@ -30,7 +31,7 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-FILES = {"map.tif", "map_quality.tif", "map.png", "map.json"}
+FILES = set(files_of("map"))
 
 
 @pytest.fixture

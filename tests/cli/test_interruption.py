@@ -8,10 +8,11 @@ import time
 import pytest
 
 from tests.cli.conftest import AREA, COMMAND, files_in
+from tests.products import files_of
 
 LARGE = "113.40,34.60,113.80,34.90"
 SMALL = "113.50,34.70,113.52,34.72"
-PRODUCT = {"map.tif", "map_quality.tif", "map.png", "map.json"}
+PRODUCT = set(files_of("map"))
 
 
 def start(*words: str) -> subprocess.Popen[str]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +12,9 @@ import pytest
 import rasterio
 
 from tests.cli.conftest import files_in
+from tests.products import files_of
 
-PRODUCT = {"map.tif", "map_quality.tif", "map.png", "map.json"}
+PRODUCT = set(files_of("map"))
 
 
 def test_a_fill_says_what_it_made_and_leaves_four_files(crgen, fill, here):
@@ -22,11 +24,10 @@ def test_a_fill_says_what_it_made_and_leaves_four_files(crgen, fill, here):
     lines = outcome.out.splitlines()
     shares = [float(line.split()[-2]) for line in lines if line.endswith(" %")]
     assert sum(shares) == pytest.approx(100, abs=0.2)
+    assert re.search(r"^flooded +\d+\.\d\d km²", outcome.out, re.MULTILINE)
     assert "error of generated against the truth: RMSE" in outcome.out
     assert "error of copy of t1 against the truth: RMSE" in outcome.out
-    assert [line for line in lines if "map" in line] == [
-        f"my maps/{name}" for name in ("map.tif", "map_quality.tif", "map.png", "map.json")
-    ]
+    assert [line for line in lines if "map" in line] == [f"my maps/{name}" for name in files_of("map")]
     with rasterio.open(here / "my maps" / "map.tif") as file:
         assert file.descriptions == ("B2", "B3", "B4", "B8", "B11", "B12")
     assert json.loads((here / "my maps" / "map.json").read_text())["id"] == "map"
@@ -44,7 +45,7 @@ def test_odd_requests_that_make_sense(crgen, fill, here, options):
     outcome = crgen(*fill, "--out", "map.tif", *options)
     assert outcome.code == 0, outcome.err
     assert all(line.startswith("filling: ") for line in outcome.err.splitlines()), outcome.err
-    assert len(files_in(here)) == 4
+    assert len(files_in(here)) == len(PRODUCT)
 
 
 def test_without_out_the_product_is_named_after_area_and_dates(crgen, fill, here):

@@ -2,9 +2,11 @@
 
 import datetime
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyogrio
 import pystac
 import pytest
 import rasterio
@@ -13,13 +15,20 @@ from rio_cogeo.cogeo import cog_validate
 
 import crgen
 from crgen.errors import OutputError, RequestError, StackError
+from crgen.model.build import build_generator
+from crgen.model.card import WaterErrors
+from crgen.model.config import preset
 from crgen.model.device import MAX_DRIFT
+from crgen.model.weights import load_model, read_card, save_weights
+from crgen.pipeline.flood.polygons import LAYERS
 from crgen.pipeline.product.result import Result
 from crgen.pipeline.request import FillRequest
 from crgen.pipeline.run.plan import plan
 from crgen.pipeline.source.area import read_area
 from crgen.pipeline.source.demo import open_demo
+from crgen.pipeline.tiling.hidden import FEWEST
 from crgen.pipeline.tiling.quality import Quality
+from tests.products import files_of
 
 AOI = "113.545,34.705,113.565,34.720"
 BANDS = ("B2", "B3", "B4", "B8", "B11", "B12")
@@ -32,13 +41,8 @@ def product(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Res
     return crgen.fill(aoi=AOI, **DAYS, source="demo", out=out, weights=str(tiny_weights))
 
 
-def test_the_product_is_four_files_and_nothing_else(product: Result) -> None:
-    assert {path.name for path in product.paths.folder.iterdir()} == {
-        "zhengzhou.tif",
-        "zhengzhou_quality.tif",
-        "zhengzhou.png",
-        "zhengzhou.json",
-    }
+def test_the_product_is_its_files_and_nothing_else(product: Result) -> None:
+    assert {path.name for path in product.paths.folder.iterdir()} == set(files_of("zhengzhou"))
 
 
 def test_the_reflectance_is_a_strict_cog_on_the_areas_grid(product: Result) -> None:
@@ -99,6 +103,89 @@ def test_the_item_names_weights_inputs_settings_and_counts(product: Result) -> N
     assert len(raw["crgen:model"]["sha256"]) == 64
     assert sum(raw["crgen:counts"].values()) == product.tally.inside
     assert raw["crgen:error"]["generated"]["RMSE"] == pytest.approx(product.error["generated"]["RMSE"])
+
+
+def test_the_water_is_a_strict_cog_of_per_cent_at_both_dates(product: Result) -> None:
+    assert cog_validate(product.paths.water, strict=True)[0]
+    with rasterio.open(product.paths.water) as cog, rasterio.open(product.paths.reflectance) as image:
+        assert cog.descriptions == ("water", "water_t1")
+        assert (cog.dtypes[0], cog.nodata, cog.units[0]) == ("uint8", 255, "%")
+        assert (cog.transform, cog.shape) == (image.transform, image.shape)
+        assert cog.tags()["TITLE"] == "Probability of water on 2021-07-22, and on 2021-07-10"
+    water = product.water.compute()
+    assert tuple(water.band.values) == ("water", "water_t1")
+    assert ((water >= 0) & (water <= 100)).sel(band="water").all()
+    seen = (product.quality == Quality.OBSERVED).values
+    assert (water.sel(band="water").values[seen] == 0).any(), "dry ground that was seen"
+    item = json.loads(product.paths.item.read_text())
+    assert item["assets"]["water"]["href"] == "./zhengzhou_water.tif"
+    assert item["assets"]["water"]["roles"] == ["data", "probability"]
+
+
+def test_the_flood_has_outlines_and_an_area_that_the_item_repeats(product: Result) -> None:
+    assert {str(name) for name in pyogrio.list_layers(product.paths.flood)[:, 0]} == set(LAYERS)
+    item = json.loads(product.paths.item.read_text())
+    assert item["assets"]["flood"]["type"] == "application/geopackage+sqlite3"
+    assert item["properties"]["crgen:water"] == product.areas.to_json()
+    water = product.water.compute() / 100
+    now, before = water.sel(band="water"), water.sel(band="water_t1")
+    pixels = float(product.areas.flooded + product.areas.before + product.areas.unknown_before) / 100
+    assert pixels == pytest.approx(float(now.sum()), rel=0.01)
+    known = (before <= 0.1) | (before >= 0.9)
+    assert product.areas.flooded / 100 == pytest.approx(float((now * (1 - before)).where(known).sum()), rel=0.02)
+    assert product.areas.interval is None, "these weights do not say how far they are off"
+
+
+def test_the_error_is_a_strict_cog_where_pixels_were_generated(product: Result) -> None:
+    assert cog_validate(product.paths.half_width, strict=True)[0]
+    with rasterio.open(product.paths.half_width) as cog:
+        assert cog.descriptions == BANDS
+        assert (cog.dtypes[0], cog.nodata, cog.scales[0]) == ("uint16", 65535, 1e-4)
+    quality, width = product.quality.compute().values, product.half_width.compute().values
+    made = np.isin(quality, [Quality.GENERATED, Quality.GENERATED_RADAR_ONLY, Quality.BLENDED])
+    assert (np.isfinite(width).all(0) == made).all()
+    assert (np.isnan(width).all(0) == ~made).all()
+    band = json.loads(product.paths.item.read_text())["assets"]["error"]["bands"][0]
+    assert band["description"] == "Sentinel-2 B2 half-width of the 90 % interval of surface reflectance"
+
+
+def test_the_map_checks_itself_where_t2_was_seen(product: Result) -> None:
+    """Untrained weights cannot be right, and the intervals are as wide as that."""
+    assert product.check["checked"]
+    assert 0 < product.check["blocks"] <= FEWEST
+    held = json.loads(product.paths.item.read_text())["properties"]["crgen:self_check"]
+    assert held == product.check
+    assert product.check["generated"]["RMSE"] == pytest.approx(product.error["generated"]["RMSE"], rel=0.5)
+    assert held["generated"]["bias"].keys() == set(BANDS)
+
+
+def test_weights_that_say_how_far_they_are_off_give_the_area_an_interval(tiny_weights: Path, tmp_path: Path) -> None:
+    model = load_model(str(tiny_weights))
+    errors = WaterErrors(slope=2.0, offset=-1.0, near=0.5, reach=300, scene=0.1)
+    weights = tmp_path / "calibrated.safetensors"
+    save_weights(weights, model.generator, model.card.model_copy(update={"water": errors}))
+    request = {"aoi": AOI, **DAYS, "source": "demo", "generate_all": True}
+    raw = crgen.fill(**request, weights=str(tiny_weights), out=tmp_path / "raw.tif").water.compute() / 100
+    result = crgen.fill(**request, weights=str(weights), out=tmp_path / "a.tif")
+    low, high = result.areas.interval
+    assert low < result.areas.flooded < high
+    assert result.areas.to_json()["flooded_90_km2"] == pytest.approx([low / 1e6, high / 1e6], abs=1e-6)
+    p = raw.sel(band="water").values
+    expected = 1 / (1 + np.exp(1 - 2 * np.log(p / (1 - p))))
+    np.testing.assert_allclose(result.water.sel(band="water").values / 100, expected, atol=0.02)
+
+
+def test_a_product_that_is_replaced_by_one_without_water_leaves_none(tiny_weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "a_water.tif").write_bytes(b"earlier")
+    config = preset("paper", bands=("B4", "B3", "B2"))
+    small = replace(config, stem=8, width=8, embed=(8, 8, 8, 8), depths=(1, 1, 1, 1), head_dim=8, decoder=(8, 8, 8, 8))
+    card = read_card(tiny_weights).model_copy(update={"generator": small, "preset": "paper"})
+    weights = tmp_path / "paper.safetensors"
+    save_weights(weights, build_generator(small, 0), card)
+    request = {"aoi": AOI, **DAYS, "source": "demo", "out": tmp_path / "a.tif", "weights": str(weights)}
+    result = crgen.fill(**request, overwrite=True)
+    assert result.water is None
+    assert {path.name for path in tmp_path.glob("a*")} == {"a.tif", "a_quality.tif", "a.png", "a.json"}
 
 
 def test_the_picture_shows_every_panel(product: Result) -> None:
@@ -166,6 +253,7 @@ def test_an_image_of_t2_without_a_clear_score_is_not_taken_as_observed(tiny_weig
     result = crgen.fill(source=str(tmp_path / "unscored.zarr"), out=tmp_path / "a.tif", weights=str(tiny_weights))
     assert set(np.unique(result.quality)) == {Quality.GENERATED}
     assert any("clear_t2" in note for note in result.notes)
+    assert result.check == {"checked": False, "reason": "nothing of t2 was seen"}
 
 
 def test_a_plan_counts_without_writing(tiny_weights: Path, tmp_path: Path) -> None:

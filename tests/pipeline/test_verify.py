@@ -15,6 +15,7 @@ from crgen.errors import OutputError
 from crgen.pipeline.cog.tiff import TILE_BYTE_COUNTS, read_directories, tile_table
 from crgen.pipeline.product.outputs import RUN, Paths
 from crgen.pipeline.verify import verify
+from tests.products import files_of, item_first
 
 AOI = "113.50,34.70,113.56,34.75"
 
@@ -38,18 +39,13 @@ def problems(product: Path) -> dict[str, tuple[str, ...]]:
 
 
 def test_an_untouched_product_is_whole(product):
-    assert [(c.path.name, c.problems) for c in verify(product)] == [
-        ("map.json", ()),
-        ("map.tif", ()),
-        ("map_quality.tif", ()),
-        ("map.png", ()),
-    ]
+    assert [(c.path.name, c.problems) for c in verify(product)] == [(name, ()) for name in item_first("map")]
     assert verify(product.with_suffix(".json")) == verify(product)
 
 
 @settings(max_examples=60)
 @given(
-    name=st.sampled_from(["map.tif", "map_quality.tif", "map.png", "map.json"]),
+    name=st.sampled_from(files_of("map")),
     where=st.floats(0, 1, exclude_max=True),
     bit=st.integers(0, 7),
 )
@@ -67,7 +63,7 @@ def test_any_flipped_bit_anywhere_is_found(made, tmp_path_factory, name, where, 
 
 
 @settings(max_examples=15)
-@given(name=st.sampled_from(["map.tif", "map_quality.tif", "map.png", "map.json"]), share=st.floats(0, 0.999))
+@given(name=st.sampled_from(files_of("map")), share=st.floats(0, 0.999))
 def test_any_truncation_is_found(made, tmp_path_factory, name, share):
     product = shutil.copytree(made.parent, tmp_path_factory.mktemp("cut") / "copy") / made.name
     file = product.with_name(name)

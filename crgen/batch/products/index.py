@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,15 @@ from crgen.files import publish, size_text, write_partial
 from crgen.pipeline.tiling.quality import COLOURS, LABELS, Quality
 
 INDEX = "index.html"
-NAMES = {"reflectance": "Reflectance", "quality": "Quality classes", "quicklook": "Picture"}
+NAMES = {
+    "reflectance": "Reflectance",
+    "quality": "Quality classes",
+    "water": "Probability of water",
+    "error": "Half-width of the 90 % interval",
+    "flood": "Outlines of water",
+    "quicklook": "Picture",
+    "page": "Page",
+}
 
 
 def write_index(folder: Path) -> Path:
@@ -43,6 +52,7 @@ def write_index(folder: Path) -> Path:
         cards = [_card(href, product) for href, product in _listed(folder)]
         page = environment.get_template("index.html.j2").render(
             cards=cards,
+            view=_view([card["bbox"] for card in cards]),
             collection=COLLECTION,
             legend=[(LABELS[quality], _colour(quality)) for quality in Quality if quality != Quality.NODATA],
         )
@@ -71,29 +81,53 @@ def _card(href: str, product: Product) -> dict[str, Any]:
     counts: Mapping[str, int] = properties["crgen:counts"]
     return {
         "name": product.item["id"],
+        "job": posixpath.dirname(unquote(href)) or product.item["id"],
+        "page": _beside(href, assets["page"]["href"]) if "page" in assets else None,
+        "flooded": properties["crgen:water"]["flooded_km2"] if "crgen:water" in properties else None,
+        "flooded_90": properties.get("crgen:water", {}).get("flooded_90_km2"),
+        "bbox": (west, south, east, north),
         "t1": _day(properties["crgen:t1"]),
         "t2": _day(properties["crgen:t2"]),
         "created": properties["created"][:16].replace("T", " "),
         "weights": properties["crgen:model"]["name"],
-        "picture": _beside(href, assets["quicklook"]["href"]),
+        "picture": _beside(href, assets.get("thumbnail", assets["quicklook"])["href"]),
         "geo": f"geo:{lat:.4f},{lon:.4f}",
         "place": f"{abs(lat):.2f}° {'N' if lat >= 0 else 'S'}, {abs(lon):.2f}° {'E' if lon >= 0 else 'W'}",
         "shares": _shares(counts),
         "missing": 100 * counts["nodata"] / (sum(counts.values()) or 1),
         "error": properties.get("crgen:error"),
         "files": [
-            (NAMES.get(key, key), _beside(href, asset["href"]), size_text(asset["file:size"]))
+            (NAMES[key], _beside(href, asset["href"]), size_text(asset["file:size"]))
             for key, asset in assets.items()
+            if key in NAMES
         ],
         "item": href,
     }
 
 
+def _view(boxes: Sequence[tuple[float, float, float, float]]) -> dict[str, Any] | None:
+    """Return the frame of a map of products in degrees, and the meridians and parallels to draw; None for none."""
+    if not boxes:
+        return None
+    wests, souths, easts, norths = zip(*boxes, strict=True)
+    west, south, east, north = min(wests), min(souths), max(easts), max(norths)
+    span = max(east - west, 2 * (north - south), 0.2) * 1.3
+    west, north = (west + east - span) / 2, (south + north + span / 2) / 2
+    step = next(step for step in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 45, 90) if span / step <= 8)
+
+    def marks(low: float, high: float) -> list[float]:
+        return [step * n for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+    lon, lat = marks(west, west + span), marks(north - span / 2, north)
+    return {"west": west, "north": north, "span": span, "lon": lon, "lat": lat}
+
+
 def _shares(counts: Mapping[str, int]) -> list[tuple[str, float, str]]:
     """Return label, percent of the pixels that have a value, and colour of every class that occurs."""
     classes = [quality for quality in Quality if quality != Quality.NODATA]
-    valid = sum(counts[quality.name.lower()] for quality in classes) or 1
-    shares = ((quality, 100 * counts[quality.name.lower()] / valid) for quality in classes)
+    held = {quality: counts.get(quality.name.lower(), 0) for quality in classes}
+    valid = sum(held.values()) or 1
+    shares = ((quality, 100 * count / valid) for quality, count in held.items())
     return [(LABELS[quality], share, _colour(quality)) for quality, share in shares if share]
 
 

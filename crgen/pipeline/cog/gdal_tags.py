@@ -9,7 +9,7 @@ from rasterio.io import MemoryFile
 
 from crgen.pipeline.cog.profile import RasterProfile
 from crgen.pipeline.cog.pyramid import BLOCK
-from crgen.pipeline.cog.tiff import Field, read_directories
+from crgen.pipeline.cog.tiff import BYTE, XMP, Field, read_directories
 from crgen.pipeline.cog.tiles import FIXED_POINT, Moments, tile_options
 
 
@@ -41,9 +41,13 @@ def gdal_tags(profile: RasterProfile, moments: Sequence[Moments]) -> dict[int, F
             for band in dataset.indexes:
                 held = moments[band - 1] if moments else Moments()
                 unit = FIXED_POINT if profile.dtype == "float32" else 1
-                dataset.update_tags(band, **_statistics(held, unit, height * width))
+                dataset.update_tags(band, **profile.band_tags, **_statistics(held, unit, height * width))
         encoded = bytes(memory.getbuffer())
-    return next(read_directories(io.BytesIO(encoded)))
+    tags = next(read_directories(io.BytesIO(encoded)))
+    if profile.xmp:
+        packet = profile.xmp.encode()
+        tags[XMP] = Field(BYTE, len(packet), packet)
+    return tags
 
 
 def _statistics(moments: Moments, unit: int, pixels: int) -> dict[str, str]:

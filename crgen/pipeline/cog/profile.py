@@ -28,6 +28,12 @@ class RasterProfile:
     """``value = stored * scale + offset``."""
     offset: float = 0.0
     units: str = ""
+    quantity: str = "surface reflectance"
+    """What bands of Sentinel-2 hold."""
+    xmp: str = ""
+    """An XMP packet, see :func:`~crgen.pipeline.cog.xmp.xmp`."""
+    band_tags: Mapping[str, str] = field(default_factory=dict)
+    """Tags of every band."""
     tags: Mapping[str, str] = field(default_factory=dict)
     colours: Mapping[int, Colour] | None = None
     """RGBA by value; makes the raster categorical: a palette, and overviews by majority."""

@@ -37,6 +37,7 @@ from crgen.pipeline.cog.tiff import (
     TILE_BYTE_COUNTS,
     TILE_OFFSETS,
     WIDTH,
+    XMP,
     Directory,
     Field,
     header_size,
@@ -72,7 +73,7 @@ GHOST = b"GDAL_STRUCTURAL_METADATA_SIZE=%06d bytes\n" % len(_LAYOUT) + _LAYOUT
 LEADER = TRAILER = 4
 
 # Tags that only the raster itself has: where it lies, and GDAL's description of its bands.
-_FIRST_ONLY = (33550, 33922, 34264, 34735, 34736, 34737, 42112)
+_FIRST_ONLY = (XMP, 33550, 33922, 34264, 34735, 34736, 34737, 42112)
 
 
 class Spliced(NamedTuple):

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 WIDTH, LENGTH = 256, 257
 TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_BYTE_COUNTS = 322, 323, 324, 325
 NEW_SUBFILE_TYPE = 254
-SHORT, LONG, LONG8 = 3, 4, 16
+XMP = 700
+BYTE, SHORT, LONG, LONG8 = 1, 3, 4, 16
 SIZES = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4), 1)) | {LONG8: 8, 17: 8, 18: 8}
 """Bytes of one value by field type."""
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
+from PIL.PngImagePlugin import PngInfo
 
 DPI = 150
 INK, MUTED = "#1a1a1a", "#666666"
@@ -95,10 +96,13 @@ class Sheet:
             self._figure.add_artist(Rectangle(corner, *size, transform=self._figure.transFigure, **patch))
             self.write(left + 0.24, top, label, self.width, fontsize=9)
 
-    def png(self) -> bytes:
-        """Return the picture."""
-        buffer = io.BytesIO()
-        self._figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": "crgen"})
+    def png(self, xmp: str = "") -> bytes:
+        """Return the picture, with an XMP packet in it if one is given."""
+        buffer, info = io.BytesIO(), PngInfo()
+        info.add_text("Software", "crgen")
+        if xmp:
+            info.add_itxt("XML:com.adobe.xmp", xmp)
+        self._figure.savefig(buffer, format="png", dpi=DPI, pil_kwargs={"pnginfo": info})
         return buffer.getvalue()
 
     def _text_width(self, artist: Text) -> float:

@@ -48,6 +48,7 @@ def draw_quicklook(
     geobox: GeoBox,
     stretch_like: Sequence[NDArray[np.float32]],
     counts: Mapping[Quality, int],
+    xmp: str = "",
 ) -> Path:
     """Draw the panels under the hidden name of ``path``.
 
@@ -62,6 +63,7 @@ def draw_quicklook(
         stretch_like: by composite, the optical image whose 2nd to 98th percentiles, by channel, set the stretch: the
             result, not a cloudy input.
         counts: pixels by quality class, for the legend.
+        xmp: an XMP packet to put into the file.
 
     Returns:
         The hidden file, for :func:`~crgen.files.publish`.
@@ -89,10 +91,10 @@ def draw_quicklook(
         sheet.write(left, top + 0.2, _caption(panel, stretches[1]), column, fontsize=8, color=MUTED)
         axes = sheet.axes(left, top + CAPTION, panel_width, panel_height)
         interpolation = "nearest" if panel.kind == "quality" else "auto"
-        axes.imshow(_colours(panel, *stretches), aspect="auto", interpolation=interpolation)
+        axes.imshow(colours_of(panel, *stretches), aspect="auto", interpolation=interpolation)
     for number, entries in enumerate(legend):
         sheet.draw_legend(entries, sheet.height - MARGIN / 2 - (len(legend) - number) * LINE)
-    return write_partial(path, sheet.png())
+    return write_partial(path, sheet.png(xmp))
 
 
 def product_panels(
@@ -182,7 +184,7 @@ def arrange(count: int, aspect: float, beside: Sequence[int] = ()) -> tuple[int,
     return columns, panel_width(columns), panel_width(columns) * aspect
 
 
-def _colours(panel: Panel, optical: Sequence[NDArray[np.float64]], radar: NDArray[np.float64]) -> NDArray[np.uint8]:
+def colours_of(panel: Panel, optical: Sequence[NDArray[np.float64]], radar: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Return RGBA, transparent where missing."""
     missing = _is_missing(panel)
     if panel.kind == "quality":

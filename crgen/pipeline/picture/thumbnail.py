@@ -14,7 +14,7 @@ from rasterio.enums import Resampling
 
 from crgen.pipeline.cog.profile import composites
 
-LONGEST = 700
+LONGEST = 1000
 
 SHOWN_INPUTS = ("s2_t1", "s1_t1", "s1_t2", "truth_t2")
 

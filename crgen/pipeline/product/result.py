@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rioxarray
@@ -12,6 +13,7 @@ import xarray as xr
 from crgen.errors import StackError
 from crgen.model.card import ModelCard
 from crgen.model.usual import unlike_text
+from crgen.pipeline.flood.area import Areas
 from crgen.pipeline.product.outputs import Paths
 from crgen.pipeline.tiling.counts import Tally
 
@@ -28,6 +30,10 @@ class Result:
     """Chunks taken over from a run that was stopped."""
     radar: str = ""
     """Of which days the radar is, in words; empty where the Stack does not say."""
+    areas: Areas | None = None
+    """Areas of water; None where the weights predict none."""
+    check: dict[str, Any] = field(default_factory=dict)
+    """What hidden blocks of t2 said, see :func:`~crgen.pipeline.product.selfcheck.self_check`."""
 
     @property
     def reflectance(self) -> xr.DataArray:
@@ -39,6 +45,24 @@ class Result:
     def quality(self) -> xr.DataArray:
         """The :class:`~crgen.pipeline.tiling.quality.Quality` class of each pixel, ``(y, x)`` uint8."""
         return _open(self.paths.quality, masked=False).squeeze("band", drop=True)
+
+    @property
+    def water(self) -> xr.DataArray | None:
+        """Probability of water at t2 and t1 in per cent, ``(band, y, x)``, bands ``water`` and ``water_t1``, NaN where
+        it is not known; None where the weights predict none."""
+        if not self.paths.water.exists():
+            return None
+        data = _open(self.paths.water, masked=True)
+        return data.assign_coords(band=list(data.attrs["long_name"]))
+
+    @property
+    def half_width(self) -> xr.DataArray | None:
+        """Half the width of the 90 % interval of reflectance where it was generated, ``(band, y, x)``, NaN elsewhere;
+        None where the weights predict no variance."""
+        if not self.paths.half_width.exists():
+            return None
+        data = _open(self.paths.half_width, masked=True)
+        return data.assign_coords(band=list(data.attrs["long_name"])) if data.sizes["band"] > 1 else data
 
     @property
     def error(self) -> dict[str, dict[str, float]] | None:

@@ -1,8 +1,9 @@
 """The STAC Item of a product: what was made, from what, by what, and how much of it was observed.
 
-STAC 1.1 with the extensions projection 2.0, raster 2.0, eo 2.0, file 2.1, processing 1.2 and classification
-2.0 (https://stac-extensions.github.io). The item is valid for the whole day of t2 in UTC (``start_datetime``
-to ``end_datetime``, ``datetime`` null), because a map drawn from several overpasses has no single instant.
+STAC 1.1 with the extensions projection 2.0, raster 2.0, eo 2.0, file 2.1, processing 1.2, render 2.0 and
+classification 2.0 (https://stac-extensions.github.io). The item is valid for the whole day of t2 in UTC
+(``start_datetime`` to ``end_datetime``, ``datetime`` null), because a map drawn from several overpasses has no single
+instant.
 Every ``href`` to a file of the product is relative to the item, so the folder can be moved as one. Fields of
 crgen's own (``crgen:…``) hold what a repetition needs: manifest, settings, model.
 """
@@ -13,7 +14,6 @@ import base64
 import hashlib
 import json
 import math
-import mimetypes
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,6 +32,7 @@ from pyproj.enums import WktVersion
 from pystac.extensions.classification import Classification, ClassificationExtension
 from pystac.extensions.file import FileExtension
 from pystac.extensions.projection import ProjectionExtension
+from pystac.extensions.render import Render, RenderExtension
 from shapely.geometry import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 
@@ -61,6 +62,14 @@ S2_SPECTRUM = {
 
 TILE_DIGESTS = "crgen:tile_crc32"
 """Asset field: the CRC-32 of each tile, little-endian, in base64."""
+
+MEDIA_TYPES = {
+    ".gpkg": pystac.MediaType.GEOPACKAGE,
+    ".html": pystac.MediaType.HTML,
+    ".png": pystac.MediaType.PNG,
+    ".qml": pystac.MediaType.XML,
+    ".webp": "image/webp",
+}
 
 _SEAL = "crgen:sha256"
 _SEALED = re.compile(rb'("crgen:sha256": ")[0-9a-f]{64}')
@@ -100,6 +109,7 @@ def build_item(
     created: datetime,
     radar: tuple[str, str] | None = None,
     unlike: Mapping[str, float],
+    renders: Mapping[str, Render] | None = None,
 ) -> pystac.Item:
     """Describe a product.
 
@@ -120,6 +130,7 @@ def build_item(
         created: when the product was made, with its time zone.
         radar: the days of the radar of t1 and of t2, where they are known.
         unlike: share of the area that is unlike the training, by what is (:mod:`crgen.model.usual`).
+        renders: how to show its files.
 
     Returns:
         The item, its hrefs relative to the folder of the files.
@@ -153,6 +164,8 @@ def build_item(
     _describe_grid(item, geobox)
     for key, file in files.items():
         _add_asset(item, key, file, counts)
+    if renders:
+        RenderExtension.ext(item, add_if_missing=True).apply(dict(renders))
     for link in _inputs(manifest):
         item.add_link(link)
     return item
@@ -233,7 +246,7 @@ def _describe_grid(item: pystac.Item, geobox: GeoBox) -> None:
 
 
 def _add_asset(item: pystac.Item, key: str, file: ProductFile, counts: Mapping[Quality, int]) -> None:
-    media_type = pystac.MediaType.COG if file.profile else mimetypes.guess_type(file.name)[0]
+    media_type = pystac.MediaType.COG if file.profile else MEDIA_TYPES.get(Path(file.name).suffix)
     asset = pystac.Asset(f"./{quote(file.name)}", file.title, media_type=media_type, roles=list(file.roles))
     item.add_asset(key, asset)
     FileExtension.ext(asset, add_if_missing=True).apply(checksum=file_sha256(file.path), size=file.path.stat().st_size)
@@ -261,7 +274,7 @@ def _band(name: str, profile: RasterProfile, statistics: Mapping[str, float]) ->
     if name in S2_SPECTRUM:
         common_name, wavelength = S2_SPECTRUM[name]
         band |= {
-            "description": f"Sentinel-2 {name} surface reflectance",
+            "description": f"Sentinel-2 {name} {profile.quantity}",
             "eo:common_name": common_name,
             "eo:center_wavelength": wavelength,
         }

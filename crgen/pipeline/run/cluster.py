@@ -31,7 +31,7 @@ from crgen.pipeline.run.make_parts import Workshop, open_workshop
 from crgen.pipeline.run.parts import PartStore
 from crgen.pipeline.run.plan import Plan, lay_out
 from crgen.pipeline.tiling.chunk import Computed, before
-from crgen.pipeline.tiling.lending import cells
+from crgen.pipeline.tiling.lending import Origin, cells
 from crgen.pipeline.tiling.windows import At, Chunk
 
 THREADS = 3
@@ -142,6 +142,8 @@ def fill_on(
         CrgenError: of the kind that fits what went wrong.
     """
     _await(client, [client.submit(_look, recipe, chunk.at, pure=False) for chunk in ahead], on_windows)
+    if len(done) < workshop.run.grid.count:
+        _await(client, [client.submit(_check, recipe, *group, pure=False) for group in workshop.choose()], on_windows)
     works, marks, finished = {}, {}, []
     for chunk in workshop.run.grid:
         if chunk.at in done:
@@ -221,8 +223,15 @@ def _look(recipe: Recipe, at: At) -> int:
     """Put what a chunk tells others of t2 to the disk; return its cells."""
     workshop = _open(recipe)
     chunk = workshop.run.grid[at]
-    workshop.keep_evidence(chunk, workshop.run.predictor.evidence(workshop.run.prepare_look(chunk)))
+    workshop.keep_evidence(chunk, workshop.run.tell(workshop.run.prepare_look(chunk)))
     return len(cells(chunk, workshop.run.grid.lattice.window))
+
+
+def _check(recipe: Recipe, group: int, cells: list[Origin]) -> int:
+    """Put what is found on a group of hidden cells to the disk; return 0, as no window of the map was made."""
+    workshop = _open(recipe)
+    workshop.keep_check(group, workshop.run.compute_check(*workshop.run.prepare_check(cells)))
+    return 0
 
 
 def _work(recipe: Recipe, at: At) -> Computed | None:

@@ -8,7 +8,7 @@ is computed twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -37,12 +37,15 @@ from crgen.pipeline.run.parts import (
     unpack_arrays,
 )
 from crgen.pipeline.run.plan import Plan
-from crgen.pipeline.tiling.chunk import NEIGHBOURS, Computed, Run, Sums
+from crgen.pipeline.tiling.chunk import NEIGHBOURS, Computed, Run, Sums, Told
 from crgen.pipeline.tiling.counts import Tally
+from crgen.pipeline.tiling.hidden import Hidden, choose, widths
 from crgen.pipeline.tiling.lending import Lent, Origin
 from crgen.pipeline.tiling.predict import MAX_DN, REFLECTANCE_SCALE
 from crgen.pipeline.tiling.reader import StackReader
 from crgen.pipeline.tiling.windows import At, Chunk, ChunkGrid
+
+CHECK = ".check"
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Workshop:
     Args:
         run: reads, computes and composes.
         out: the product's first file, for messages.
-        rasters: profiles by name; ``reflectance`` and ``quality``.
+        rasters: profiles by name, see :func:`~crgen.pipeline.product.outputs.profiles`.
         thumbnails: the inputs in small, put together by :func:`gather`.
         store: where parts go.
     """
@@ -98,15 +101,42 @@ class Workshop:
         """
         self.run.look(chunks, self.keep_evidence, workers)
 
-    def keep_evidence(self, chunk: Chunk, told: Mapping[Origin, NDArray[np.float64]]) -> None:
+    def keep_evidence(self, chunk: Chunk, told: Told) -> None:
         """Write what a chunk tells others.
 
         Raises:
             OutputError: if the disk is full or fails.
         """
         with self._writing():
-            content = pack_arrays([np.array([*told.values()])])
-            self.store.write(evidence_name(chunk.at), {"cells": [*told]}, {"evidence": content})
+            content = pack_arrays([np.array([*told.evidence.values()])])
+            middles = [[*cell, share] for cell, share in told.middles.items()]
+            self.store.write(
+                evidence_name(chunk.at), {"cells": [*told.evidence], "middles": middles}, {"evidence": content}
+            )
+
+    def choose(self) -> list[tuple[int, list[Origin]]]:
+        """Return the groups of cells to hide of which it is not known yet what they say, each with its number."""
+        if not self.run.lends:
+            return []
+        groups = choose(seen_cells(self.run.grid, self.store), self.run.grid.window_count)
+        return [(number, group) for number, group in enumerate(groups) if not self.store.check(check_name(number))]
+
+    def check(self, workers: int) -> None:
+        """Look at hidden cells, once it is known of all chunks what they tell; as :meth:`look` does at chunks.
+
+        Raises:
+            CrgenError: of the kind that fits what went wrong.
+        """
+        self.run.check(self.choose(), self.keep_check, workers)
+
+    def keep_check(self, group: int, found: Hidden) -> None:
+        """Write what was found on a group of hidden cells.
+
+        Raises:
+            OutputError: if the disk is full or fails.
+        """
+        with self._writing():
+            self.store.write(check_name(group), found.to_json(), {})
 
     def keep_spills(self, chunk: Chunk, computed: Computed) -> None:
         """Write what a chunk spills into its neighbours.
@@ -115,7 +145,7 @@ class Workshop:
             OutputError: if the disk is full or fails.
         """
         with self._writing():
-            content = pack_arrays(_smallest(spill) for spill in computed.spills)
+            content = pack_arrays(computed.spills)
             self.store.write(spills_name(chunk.at), {}, {"spills": content})
 
     def spilled(self, at: At, which: int) -> Sums | None:
@@ -144,6 +174,10 @@ class Workshop:
             "reflectance": stored(result.reflectance, self.rasters["reflectance"]),
             "quality": result.quality[None],
         }
+        if result.water is not None:
+            pixels["water"] = result.water[::-1]
+        if result.error is not None:
+            pixels["error"] = stored_error(result.error, self.rasters["error"])
         members = {f"shown/{name}": pack_arrays(pair) for name, pair in computed.shown.items()}
         summary: dict[str, Any] = {"row": row, "col": col, "tally": tally.to_json(), "shown": list(computed.shown)}
         with self._writing():
@@ -167,7 +201,6 @@ def open_workshop(request: FillRequest, work: Plan, store: PartStore) -> Worksho
     card, scene = work.model.card, work.scene
     bands, shape = work.channels.bands, work.grid.output.shape
     thumbnails = InputThumbnails(shape, bands, scene.made, card.config.pols[0])
-    reflectance, quality = profiles(scene, card, request.dtype)
     predictor = work.predictor
     held = [pol for pol in card.config.pols if pol in scene.stack["s1_t1"].pol]
     run = Run(
@@ -183,8 +216,9 @@ def open_workshop(request: FillRequest, work: Plan, store: PartStore) -> Worksho
         clear_threshold=request.clear_threshold,
         on_inputs=lambda chunk, inputs: thumbnails.reduce(*work.grid.corner(chunk), inputs),
         lent=cache(lambda: lent_by(work.grid, store, predictor.evidence_size)),
+        widths=cache(lambda: widths(hidden_in(store, len(scene.made)), scene.made, card.error)),
     )
-    return Workshop(run, work.paths.reflectance, {"reflectance": reflectance, "quality": quality}, thumbnails, store)
+    return Workshop(run, work.paths.reflectance, profiles(scene, card, request.dtype), thumbnails, store)
 
 
 class Gathered(NamedTuple):
@@ -194,6 +228,7 @@ class Gathered(NamedTuple):
     inputs: InputThumbnails
     blocks: dict[str, list[StoredBlock]]
     """By raster."""
+    hidden: Hidden
 
 
 def gather(workshop: Workshop) -> Gathered:
@@ -202,10 +237,10 @@ def gather(workshop: Workshop) -> Gathered:
     Raises:
         OutputError: if a part cannot be read.
     """
-    gathered = Gathered(
-        Tally(bands=workshop.run.predictor.planes), workshop.thumbnails, {n: [] for n in workshop.rasters}
-    )
+    bands = len(workshop.run.made)
     try:
+        hidden = hidden_in(workshop.store, bands)
+        gathered = Gathered(Tally(bands=bands), workshop.thumbnails, {n: [] for n in workshop.rasters}, hidden)
         for chunk in workshop.run.grid:
             part = workshop.store.open(part_name(chunk.at))
             summary = part.summary
@@ -234,6 +269,33 @@ def lent_by(grid: ChunkGrid, store: PartStore, size: int) -> Lent:
     return Lent(grid.output, grid.lattice, told(), size)
 
 
+def seen_cells(grid: ChunkGrid, store: PartStore) -> dict[Origin, float]:
+    """Return the share of the middle of every cell that was seen at t2.
+
+    Raises:
+        OSError: if what a chunk tells cannot be read.
+    """
+    held = (store.open(evidence_name(chunk.at)).summary["middles"] for chunk in grid)
+    return {(row, col): share for middles in held for row, col, share in middles}
+
+
+def hidden_in(store: PartStore, bands: int) -> Hidden:
+    """Return what was found on all hidden cells.
+
+    Raises:
+        OSError: if a part of it cannot be read.
+    """
+    found = Hidden(bands)
+    for path in sorted(store.folder.glob(f"*{CHECK}"), key=lambda path: int(path.stem)):
+        found.add(Hidden.from_json(store.open(path.name).summary))
+    return found
+
+
+def check_name(group: int) -> str:
+    """Return the file name of what was found on a group of hidden cells."""
+    return f"{group}{CHECK}"
+
+
 def evidence_name(at: At) -> str:
     """Return the file name of what a chunk tells others of t2."""
     return f"{at[0]}_{at[1]}.evidence"
@@ -257,9 +319,10 @@ def stored(reflectance: NDArray[np.float64], profile: RasterProfile) -> NDArray[
     return np.where(np.isnan(dn), profile.nodata, dn).astype(np.uint16)
 
 
-def _smallest(sums: Sums | None) -> Sums | None:
-    """Return sums in half the bytes where they fit."""
-    return sums.astype(np.uint32) if sums is not None and sums.max(initial=0) < 2**32 else sums
+def stored_error(error: NDArray[np.float64], profile: RasterProfile) -> NDArray[np.uint16]:
+    """Return half the width of intervals as the product stores it."""
+    dn = np.round(error * REFLECTANCE_SCALE).clip(0, profile.nodata - 1)
+    return np.where(np.isnan(dn), profile.nodata, dn).astype(np.uint16)
 
 
 def _shown(part: Part, names: Iterable[str]) -> Reduced:

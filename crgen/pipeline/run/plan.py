@@ -74,19 +74,20 @@ class Plan:
     @property
     def memory(self) -> int:
         """Bytes of imagery held at once, at most: the arrays of the chunks at work and of one that waits."""
-        pols, opened, made = (len(names) for names in (self.channels.pols, self.channels.bands, self.scene.made))
+        pols, opened = (len(names) for names in (self.channels.pols, self.channels.bands))
         side = min(self.grid.chunk, max(self.grid.output.shape)) + 2 * self.model.card.window
         inputs = 4 * (2 * pols + 4 * opened + 2)
-        sums = 8 * 3 * made
+        sums = 8 * 3 * self.predictor.planes
         down, across = self.grid.shape
         return (min(max(self.workers, 2), down * across) + 1) * side * side * (2 * inputs + sums)
 
     @property
     def disk(self) -> int:
         """Bytes needed for the product and the parts it is made of, at most (before compression)."""
-        bands, window = len(self.scene.made), self.model.card.window
-        spilled = self.grid.count * 2 * self.grid.chunk * window * bands * 4
-        return self.pixels * (2 * bands + 1) * 8 // 3 + spilled
+        predictor, window = self.predictor, self.model.card.window
+        spilled = self.grid.count * 2 * self.grid.chunk * window * predictor.planes * 4
+        stored = 2 * len(self.scene.made) * (1 + predictor.predicts_variance) + 1 + 2 * predictor.predicts_water
+        return self.pixels * stored * 8 // 3 + spilled
 
 
 def plan(request: FillRequest, *, estimate: bool = True) -> Plan:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import xarray as xr
 
@@ -38,11 +39,16 @@ class Scene:
     @property
     def days(self) -> dict[str, list[datetime.date]]:
         """Days of acquisition (UTC) by variable, in order, as far as the Stack says them."""
-        scenes = manifest_in(manifest_of(self.stack)).get("scenes", {})
         return {
             name: sorted({datetime.date.fromisoformat(scene["time"][:10]) for scene in chosen})
-            for name, chosen in scenes.items()
+            for name, chosen in self.scenes.items()
         }
+
+    @property
+    def scenes(self) -> dict[str, list[dict[str, Any]]]:
+        """What the Stack says of its acquisitions, by variable."""
+        held: dict[str, list[dict[str, Any]]] = manifest_in(manifest_of(self.stack)).get("scenes", {})
+        return held
 
 
 def radar_days(days: Mapping[str, Sequence[datetime.date]]) -> tuple[str, str] | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
@@ -22,11 +23,13 @@ from crgen.pipeline.source.area import clip_mask
 from crgen.pipeline.source.stack import FEATHER
 from crgen.pipeline.tiling.composite import Composite, compose, observed_share, present, seen_clear
 from crgen.pipeline.tiling.counts import Tally
+from crgen.pipeline.tiling.hidden import NORMAL, Hidden, Seen, compare, hidden_part, middle
 from crgen.pipeline.tiling.lending import Lent, Origin, cells
 from crgen.pipeline.tiling.predict import REFLECTANCE_SCALE, Predictor, Staged, WindowInputs
 from crgen.pipeline.tiling.quality import Quality
 from crgen.pipeline.tiling.reader import StackReader
 from crgen.pipeline.tiling.stages import overlapped
+from crgen.pipeline.tiling.water import expected_pixels, in_per_cent, join_water, leaves_open, told_by_image
 from crgen.pipeline.tiling.windows import At, Chunk, ChunkGrid
 
 Array = NDArray[np.float32]
@@ -54,6 +57,10 @@ class Own(NamedTuple):
     radar_t2: NDArray[np.bool_]
     optical_t1: NDArray[np.bool_]
     inside: NDArray[np.bool_]
+    water: NDArray[np.uint8] | None
+    """What images tell of water at t1 and t2, see :func:`~crgen.pipeline.tiling.water.told_by_image`."""
+    computed: NDArray[np.bool_]
+    """Where the generator is asked."""
     truth: Array | None
     copy: Array | None
     """S2 at t1, to compare with the truth, if that is known."""
@@ -67,6 +74,23 @@ class Prepared(NamedTuple):
     own: Own
     shown: Any
     """What :attr:`Run.on_inputs` made of its own pixels."""
+
+
+class Looked(NamedTuple):
+    """The cells of a chunk that were read."""
+
+    staged: Staged
+    middles: dict[Origin, float]
+    """Share of the middle of each that was seen at t2."""
+
+
+class Told(NamedTuple):
+    """What is told of the cells of a chunk."""
+
+    evidence: dict[Origin, NDArray[np.float64]]
+    """Of those that saw something."""
+    middles: dict[Origin, float]
+    """See :class:`Looked`."""
 
 
 class Computed(NamedTuple):
@@ -97,6 +121,7 @@ class Run:
         clear_threshold: clear-sky score from which a pixel counts as clear.
         on_inputs: called with each chunk read and its own pixels of every variable of the Stack.
         lent: returns what windows are lent, once every chunk has been through :meth:`look`.
+        widths: returns half the width of intervals by band, in stated deviations, once hidden blocks were looked at.
     """
 
     reader: StackReader
@@ -111,20 +136,19 @@ class Run:
     clear_threshold: float
     on_inputs: Callable[[Chunk, dict[str, Array]], Any] = lambda chunk, inputs: None
     lent: Callable[[], Lent | None] = lambda: None
+    widths: Callable[[], NDArray[np.float64]] = lambda: np.array([NORMAL])
 
     @property
     def lends(self) -> bool:
         """Whether windows tell each other what they saw of t2."""
         return self.predictor.evidence_size > 0 and "s2_t2" in self.reader and "clear_t2" in self.reader
 
-    def look(
-        self, chunks: Iterable[Chunk], finish: Callable[[Chunk, dict[Origin, NDArray[np.float64]]], None], workers: int
-    ) -> None:
+    def look(self, chunks: Iterable[Chunk], finish: Callable[[Chunk, Told], None], workers: int) -> None:
         """Find what the cells of chunks tell of t2, before any window is computed.
 
         Args:
             chunks: where.
-            finish: called from another thread with a chunk and the evidence of those of its cells that saw something.
+            finish: called from another thread with a chunk and what was told of its cells.
             workers: threads beside this one, which computes.
 
         Raises:
@@ -134,14 +158,18 @@ class Run:
         overlapped(
             chunks,
             self.prepare_look,
-            lambda chunk, staged: self.predictor.evidence(staged),
+            lambda chunk, looked: self.tell(looked),
             finish,
             self.reader.stopped.set,
             readers=max(1, workers - 1),
             finishers=1,
         )
 
-    def prepare_look(self, chunk: Chunk) -> Staged:
+    def tell(self, looked: Looked) -> Told:
+        """Find what cells tell of t2."""
+        return Told(self.predictor.evidence(looked.staged), looked.middles)
+
+    def prepare_look(self, chunk: Chunk) -> Looked:
         """Stage those of a chunk's cells that see t2; only what shows that is read where none does."""
         footprint = self.grid.footprint(chunk)
         margin = footprint.grow(FEATHER)
@@ -154,7 +182,72 @@ class Run:
         else:
             data |= dict.fromkeys(("s1_t1", "s2_t1", "s1_t2"), data["s2_t2"])
         inputs = self._inputs(footprint, at, data, share, share == 1)
-        return self.predictor.stage(inputs, cells(chunk, self.grid.lattice.window))
+        own, side = cells(chunk, self.grid.lattice.window), self.grid.lattice.window
+        seen = (share == 1) & self._inside(margin)
+        middles = {}
+        for row, col in own:
+            rows, cols = Box(row, row + side, col, col + side).slices(margin)
+            middles[row, col] = float(seen[rows, cols][middle(side)].mean())
+        return Looked(self.predictor.stage(inputs, own), middles)
+
+    def check(
+        self, groups: Iterable[tuple[int, list[Origin]]], finish: Callable[[int, Hidden], None], workers: int
+    ) -> None:
+        """Hide cells that saw t2, and find how far what is predicted there is off; after :meth:`look`.
+
+        Args:
+            groups: of cells, each with its number.
+            finish: called from another thread with the number of a group and what was found on it.
+            workers: threads beside this one, which computes.
+
+        Raises:
+            CrgenError: the first that a stage raised; the rest is left.
+        """
+        self.reader.stopped.clear()
+        overlapped(
+            groups,
+            lambda group: self.prepare_check(group[1]),
+            lambda group, prepared: self.compute_check(*prepared),
+            lambda group, found: finish(group[0], found),
+            self.reader.stopped.set,
+            readers=max(1, workers - 1),
+            finishers=1,
+        )
+
+    def prepare_check(self, group: list[Origin]) -> tuple[Staged, list[Seen]]:
+        """Stage cells with their t2 hidden, side by side, and keep what was seen in the middle of each."""
+        side = self.grid.lattice.window
+        inputs, seen = [], []
+        for cell in group:
+            box = Box(cell[0], cell[0] + side, cell[1], cell[1] + side)
+            margin = box.grow(FEATHER)
+            at = box.slices(margin)
+            data = self.reader.read(margin)
+            share = observed_share(seen_clear(data["s2_t2"], data["clear_t2"], self.clear_threshold))
+            known = (share == 1) & self._inside(margin)
+            told = told_by_image(data["s2_t2"], known, self.reader.bands)
+            share[at][hidden_part(cell, side)] = 0
+            inputs.append(self._inputs(box, at, data, share, np.ones_like(known)))
+            inner = middle(side, FEATHER)
+            t2, t1 = (data[name][self.made][..., *inner] for name in ("s2_t2", "s2_t1"))
+            seen.append(Seen(t2, t1, known[inner], told[inner]))
+        row = WindowInputs(
+            Box(0, side, 0, side * len(group)),
+            *(np.concatenate([window[i] for window in inputs], -1) for i in range(1, len(WindowInputs._fields))),
+        )
+        staged = self.predictor.stage(row, [(0, i * side) for i in range(len(group))])
+        lent = self.lent()
+        return staged._replace(lent=None if lent is None else torch.from_numpy(lent.at(group))), seen
+
+    def compute_check(self, staged: Staged, seen: list[Seen]) -> Hidden:
+        """Predict hidden cells, and compare them with what was seen."""
+        found = Hidden(len(self.made))
+        inner = middle(self.grid.lattice.window)
+        for known, planes in zip(seen, self.predictor.windows(staged), strict=True):
+            water = None if planes.water is None else planes.water[1][inner]
+            deviation = None if planes.deviation is None else planes.deviation[..., *inner]
+            found.add(compare(known, planes.reflectance[..., *inner], deviation, water))
+        return found
 
     def _inputs(
         self, footprint: Box, at: tuple[slice, slice], data: dict[str, Array], share: Array, wanted: NDArray[np.bool_]
@@ -234,11 +327,13 @@ class Run:
         observed_part = observed_share(seen)
         share = np.zeros_like(observed_part) if self.generate_all else observed_part
 
-        wanted = radar_t2 & (share < 1) & inside
+        water = self._water(data, share) if self.predictor.predicts_water else None
+        wanted = radar_t2 & inside & (share < 1 if water is None else leaves_open(*water))
         inputs = self._inputs(footprint, footprint.slices(margin), data, observed_part, wanted)
         staged = self.predictor.stage(inputs, chunk.windows, self.lent() if self.lends else None)
         own = chunk.box.slices(margin)
         tally = Tally(windows=len(staged.places), inside=int(inside[own].sum()), bands=len(self.made))
+        tally.seen = int((inside & (observed_part > 0))[own].sum())
         radar = s1_t1[: self.needed_pols], s1_t2[: self.needed_pols]
         for name, array in (("s1_t1", radar[0]), ("s2_t1", s2_t1[self.needed_bands]), ("s1_t2", radar[1])):
             tally.missing[name] = int((inside & ~present(array))[own].sum())
@@ -258,6 +353,8 @@ class Run:
             radar_t2=radar_t2[own],
             optical_t1=optical_t1[own],
             inside=inside[own],
+            water=None if water is None else water[:, *own],
+            computed=wanted[own],
             truth=data["truth_t2"][self.made][..., *own] if "truth_t2" in data else None,
             copy=s2_t1[self.made][..., *own] if "truth_t2" in data else None,
             tally=tally,
@@ -283,15 +380,24 @@ class Run:
         for spill in spills:
             if spill is not None:
                 sums[:, : spill.shape[1], : spill.shape[2]] += spill
-        generated = sums / (self.predictor.lattice.total * REFLECTANCE_SCALE)
+        generated = self.predictor.planes_of(sums / (self.predictor.lattice.total * REFLECTANCE_SCALE))
         result = compose(
-            generated,
+            generated.reflectance,
             own.observed,
             own.share,
             radar_t2=own.radar_t2,
             optical_t1=own.optical_t1,
             inside=own.inside,
         )
+        if generated.deviation is not None:
+            made = np.isin(result.quality, (*GENERATED_CLASSES, Quality.BLENDED))
+            width = generated.deviation * self.widths()[:, None, None] * (1 - own.share)
+            result = result._replace(error=np.where(made, width, np.nan))
+        if own.water is not None and generated.water is not None:
+            valid = result.quality != Quality.NODATA
+            water = join_water(own.water, generated.water, own.computed, valid)
+            result = result._replace(water=in_per_cent(water))
+            own.tally.water = expected_pixels(water)
         tally = own.tally
         tally.pixels = Counter(dict(enumerate(np.bincount(result.quality.ravel(), minlength=len(Quality)).tolist())))
         if own.truth is not None and own.copy is not None:
@@ -305,6 +411,15 @@ class Run:
             tally.absolute = np.array([np.abs(e).sum() for e in errors])
             tally.squared = np.array([np.square(e).sum() for e in errors])
         return result, tally
+
+    def _water(self, data: dict[str, Array], share: Array) -> NDArray[np.uint8]:
+        """Return what the images of t1 and t2 tell of water; that of t2 where it is the map, ``share`` = 1."""
+        bands, nothing = self.reader.bands, np.zeros(share.shape, bool)
+        clear_t1 = nothing
+        if "clear_t1" in data:
+            clear_t1 = observed_share(seen_clear(data["s2_t1"], data["clear_t1"], self.clear_threshold)) == 1
+        seen = [(data["s2_t1"], clear_t1), (data.get("s2_t2", data["s2_t1"]), share == 1)]
+        return np.stack([told_by_image(s2, clear, bands) for s2, clear in seen])
 
     def _inside(self, box: Box) -> NDArray[np.bool_]:
         """Return which pixels of ``box`` belong to the area."""

@@ -23,8 +23,12 @@ class Tally:
     """Pixels inside the area at which an input is missing, by variable."""
     unlike: Counter[str] = field(default_factory=Counter)
     """Pixels unlike the training, by what is (:mod:`crgen.model.usual`)."""
+    water: Counter[str] = field(default_factory=Counter)
+    """Pixels of water to be expected, see :func:`~crgen.pipeline.tiling.water.expected_pixels`."""
     inside: int = 0
     """Pixels inside the area."""
+    seen: int = 0
+    """Pixels of these that were seen at t2, used or not."""
     windows: int = 0
     """Windows computed."""
     bands: int = 0
@@ -46,7 +50,9 @@ class Tally:
         self.pixels.update(other.pixels)
         self.missing.update(other.missing)
         self.unlike.update(other.unlike)
+        self.water.update(other.water)
         self.inside += other.inside
+        self.seen += other.seen
         self.windows += other.windows
         self.compared += other.compared
         self.absolute = self.absolute + other.absolute
@@ -58,7 +64,8 @@ class Tally:
             "pixels": {str(int(quality)): count for quality, count in self.pixels.items()},
             "missing": dict(self.missing),
             "unlike": dict(self.unlike),
-            **{name: getattr(self, name) for name in ("inside", "windows", "bands", "compared")},
+            "water": dict(self.water),
+            **{name: getattr(self, name) for name in ("inside", "seen", "windows", "bands", "compared")},
             "absolute": self.absolute.tolist(),
             "squared": self.squared.tolist(),
         }
@@ -72,6 +79,7 @@ class Tally:
                 "pixels": Counter({int(quality): count for quality, count in held["pixels"].items()}),
                 "missing": Counter(held["missing"]),
                 "unlike": Counter(held["unlike"]),
+                "water": Counter(held["water"]),
                 "absolute": np.array(held["absolute"]),
                 "squared": np.array(held["squared"]),
             }

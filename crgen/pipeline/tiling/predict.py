@@ -10,7 +10,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
@@ -19,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from crgen.model.device import computing_in
+from crgen.model.generator import Prediction
 from crgen.model.weights import LoadedModel
 from crgen.pipeline.box import Box
 from crgen.pipeline.tiling.lending import Lent, Origin
@@ -26,7 +26,10 @@ from crgen.pipeline.tiling.windows import Lattice
 
 Array = NDArray[np.float32]
 REFLECTANCE_SCALE = 10_000
+"""Digital numbers to reflectance 1, and to probability 1."""
 MAX_DN = 65_535
+MAX_GENERATED = 2**15 - 1
+"""The highest digital number that is generated, a reflectance of 3.3: sums over windows of 256 px fit 32 bits."""
 
 
 def batch_on(device: str, side: int) -> int:
@@ -38,8 +41,7 @@ def batch_on(device: str, side: int) -> int:
     return max(1, min(4, 256**2 // side**2)) if device == "cpu" else 16
 
 
-@dataclass(frozen=True)
-class WindowInputs:
+class WindowInputs(NamedTuple):
     """What the generator sees of a rectangle, NaN where missing; arrays are ``(channel, y, x)`` over ``box``."""
 
     box: Box
@@ -70,6 +72,17 @@ class Staged(NamedTuple):
     """Windows without."""
     lent: torch.Tensor | None
     """What each of :attr:`places` is lent by other windows, ``(place, number)``."""
+
+
+class Planes(NamedTuple):
+    """What is predicted of a rectangle."""
+
+    reflectance: NDArray[np.float64]
+    """``(band, y, x)``."""
+    water: NDArray[np.float64] | None
+    """Probability of water at t1 and at t2, ``(2, y, x)``."""
+    deviation: NDArray[np.float64] | None
+    """Standard deviation of the reflectance, of its shape."""
 
 
 class Predictor:
@@ -104,13 +117,33 @@ class Predictor:
         self._made = [bands.index(band) for band in made]
         self.batch = batch or batch_on(device, model.card.window)
         self.lattice = Lattice(model.card.window)
-        self._weights = torch.from_numpy(self.lattice.weights).to(device)
+        self._sums = torch.int32 if MAX_GENERATED * self.lattice.total < 2**31 else torch.int64
+        self._weights = torch.from_numpy(self.lattice.weights).to(device, self._sums)
         self._turn = threading.Lock()
 
     @property
+    def predicts_water(self) -> bool:
+        """Whether there are two planes with probabilities of water."""
+        return self.model.card.config.predicts_water
+
+    @property
+    def predicts_variance(self) -> bool:
+        """Whether there is a plane with the standard deviation of each band."""
+        return self.model.card.config.predicts_variance
+
+    @property
     def planes(self) -> int:
-        """Integers summed at each pixel."""
-        return len(self._made)
+        """Integers summed at each pixel, as :class:`Planes` has them."""
+        return len(self._made) * (1 + self.predicts_variance) + 2 * self.predicts_water
+
+    def planes_of(self, stacked: NDArray[np.float64]) -> Planes:
+        """Return what stands in ``(plane, y, x)``."""
+        bands, water = len(self._made), 2 * self.predicts_water
+        return Planes(
+            stacked[:bands],
+            stacked[bands : bands + water] if water else None,
+            stacked[bands + water :] if self.predicts_variance else None,
+        )
 
     @property
     def evidence_size(self) -> int:
@@ -144,22 +177,29 @@ class Predictor:
         lacking = len(self.model.card.config.pols) - len(image)
         return np.pad(image, ((0, lacking), (0, 0), (0, 0)), constant_values=np.nan) if lacking else image
 
-    def predict(self, staged: Staged) -> NDArray[np.int64]:
+    def predict(self, staged: Staged) -> NDArray[np.signedinteger]:
         """Return the weighted sum of the windows' digital numbers over the staged box, ``(plane, y, x)``.
 
         Where all windows of the lattice are added, dividing it by ``lattice.total · REFLECTANCE_SCALE`` gives
-        reflectance.
+        reflectance, or a probability.
         """
         self.on_windows(staged.skipped)
+        sums = torch.zeros((self.planes, *staged.box.shape), dtype=self._sums, device=self.device)
         if not staged.places:
-            return np.zeros((self.planes, *staged.box.shape), np.int64)
+            return np.asarray(sums.cpu().numpy())
         with self._turn:
-            sums = torch.zeros((self.planes, *staged.box.shape), dtype=torch.int64, device=self.device)
             for some, made in self._all(staged, self._digital_numbers):
                 for place, dn in zip(some, made, strict=False):
                     sums[..., *place] += dn * self._weights
                 self.on_windows(len(some))
             return np.asarray(sums.cpu().numpy())
+
+    def windows(self, staged: Staged) -> Iterator[Planes]:
+        """Yield what is predicted of each of :attr:`Staged.places` by itself; nobody is told of these windows."""
+        with self._turn:
+            for some, made in self._all(staged, self._digital_numbers):
+                for _, dn in zip(some, made.cpu().numpy(), strict=False):
+                    yield self.planes_of(dn / REFLECTANCE_SCALE)
 
     def evidence(self, staged: Staged) -> dict[Origin, NDArray[np.float64]]:
         """Return what each window of :attr:`Staged.places` tells of others, by its origin."""
@@ -223,6 +263,17 @@ class Predictor:
 
     def _digital_numbers(self, *inputs: torch.Tensor, **more: torch.Tensor) -> torch.Tensor:
         """Return a batch of windows as integers, ``(batch, plane, y, x)``."""
-        reflectance = self.model.generator(*inputs, **more).reflectance[:, self._made].float()
-        dn: torch.Tensor = (reflectance * REFLECTANCE_SCALE).round().clamp(1, MAX_DN)
-        return dn.to(torch.int64)
+        made: Prediction = self.model.generator(*inputs, **more)
+        dn = (made.reflectance[:, self._made].float() * REFLECTANCE_SCALE).round().clamp(1, MAX_GENERATED)
+        if self.predicts_water:
+            assert made.water is not None, "a form that predicts it"
+            water = made.water.float()
+            if (errors := self.model.card.water) is not None:
+                water = (errors.slope * torch.logit(water, 1e-6) + errors.offset).sigmoid()
+            dn = torch.cat([dn, (water * REFLECTANCE_SCALE).round()], 1)
+        if self.predicts_variance:
+            assert made.variance is not None, "a form that predicts it"
+            deviation = made.variance[:, self._made].float().sqrt()
+            dn = torch.cat([dn, (deviation * REFLECTANCE_SCALE).round().clamp(max=MAX_GENERATED)], 1)
+        integers: torch.Tensor = dn.to(self._sums)
+        return integers

@@ -28,6 +28,7 @@ class StackReader:
     def __init__(self, stack: xr.Dataset, pols: tuple[str, ...], bands: tuple[str, ...]) -> None:
         labels = {"pol": list(pols), "band": list(bands)}
         self._stack = stack.sel({dim: names for dim, names in labels.items() if dim in stack.dims})
+        self.bands = bands
         self.box = lattice_box(stack_geobox(stack))
         self.stopped = threading.Event()
         """Set when nobody waits for what is being read: then reading ends before the next block."""

@@ -101,13 +101,19 @@ def run(
     """Run and put the chunks together."""
     work = run_of(model, stack, area, chunk=chunk, polygon=polygon, generate_all=generate_all)
     grid = work.grid
-    image = Composite(np.full((len(MADE), *area.shape), -1.0), np.full(area.shape, 255, np.uint8))
+    image = Composite(
+        np.full((len(MADE), *area.shape), -1.0),
+        np.full(area.shape, 255, np.uint8),
+        np.full((2, *area.shape), 254, np.uint8),
+        np.full((len(MADE), *area.shape), -1.0),
+    )
     tally = Tally(bands=len(MADE))
 
     def keep(piece: Chunk, computed: Computed, incoming: list[np.ndarray | None]) -> None:
         result, counted = work.compose(computed, incoming)
         at = piece.box.slices(grid.output)
-        image.reflectance[..., *at], image.quality[at] = result
+        for array, piece_of_it in zip(image, result, strict=True):
+            array[..., *at] = piece_of_it
         with lock:
             tally.add(counted)
 
@@ -138,6 +144,8 @@ def test_the_same_place_has_the_same_bytes_whatever_the_area_chunks_and_workers(
     at = (slice(row, row + height), slice(col, col + width))
     assert part.reflectance.tobytes() == whole.reflectance[..., *at].tobytes()
     assert part.quality.tobytes() == whole.quality[at].tobytes()
+    assert part.water.tobytes() == whole.water[:, *at].tobytes()
+    assert part.error.tobytes() == whole.error[:, *at].tobytes()
 
 
 @pytest.mark.parametrize("cores", [2, 3])
@@ -150,6 +158,7 @@ def test_the_number_of_cores_does_not_change_a_byte(model, scene, whole, cores) 
     finally:
         torch.set_num_threads(before)
     assert image.reflectance.tobytes() == whole.reflectance.tobytes()
+    assert image.water.tobytes() == whole.water.tobytes()
 
 
 def test_each_window_is_computed_once_and_none_where_nothing_is_wanted(model, scene) -> None:

@@ -1,0 +1,1 @@
+"""Water of a finished map: its outlines, and its area."""

@@ -1,0 +1,92 @@
+"""Where an image shows water or dry ground it is believed; else the generator is; else there is no data."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from crgen.pipeline.tiling.quality import Quality
+from crgen.pipeline.tiling.water import (
+    NEW,
+    OLD,
+    OPEN,
+    UNKNOWN,
+    expected_pixels,
+    in_per_cent,
+    join_water,
+    leaves_open,
+    told_by_image,
+)
+from tests.pipeline.tiling.test_chunk import MARGIN, OPENED, PLACE, model, run, scene, whole, within  # noqa: F401
+
+SHAPE = (2, 6, 7)
+told_anyhow = arrays(np.uint8, SHAPE, elements=st.sampled_from([0, 100, UNKNOWN]))
+masks = arrays(bool, SHAPE[1:])
+
+
+@given(told=told_anyhow, p=arrays(float, SHAPE, elements=st.floats(0, 1)), computed=masks, valid=masks)
+def test_every_pixel_is_told_by_its_image_or_generated_or_unknown(told, p, computed, valid) -> None:
+    water = in_per_cent(join_water(told, p, computed, valid))
+    for date in (0, 1):
+        for pixel in np.ndindex(SHAPE[1:]):
+            here = (date, *pixel)
+            if not valid[pixel]:
+                assert water[here] == UNKNOWN
+            elif told[here] != UNKNOWN:
+                assert water[here] == told[here]
+            else:
+                assert water[here] == (round(100 * p[here]) if computed[pixel] else UNKNOWN)
+
+
+@given(water=arrays(float, SHAPE, elements=st.one_of(st.floats(0, 1), st.just(np.nan))))
+def test_all_water_of_t2_is_expected_as_new_or_old_or_open_and_open_is_what_t1_does_not_tell(water) -> None:
+    expected = expected_pixels(water)
+    assert sum(expected.values()) == pytest.approx(np.nansum(water[1]), abs=1e-9)
+    before = np.round(100 * water[0])
+    telling = (before <= 10) | (before >= 90)
+    assert expected[OPEN] == pytest.approx(np.nansum(water[1][~telling]), abs=1e-9)
+    dry_before = np.where(np.isfinite(water[0]), 0.0, np.nan)
+    assert expected_pixels(np.stack([dry_before, water[1]]))[OLD] == 0
+    assert expected_pixels(np.ones(SHAPE))[NEW] == 0
+
+
+@given(told=told_anyhow)
+def test_the_generator_is_asked_unless_images_tell_dry_at_t2_or_water_and_what_was_before(told) -> None:
+    closed = (told[1] == 0) | ((told[1] == 100) & (told[0] != UNKNOWN))
+    assert (leaves_open(*told) == ~closed).all()
+
+
+def test_an_image_tells_water_and_dry_ground_only_where_it_is_clear_and_sure() -> None:
+    bands = ("B3", "B8", "B11")
+    water, field, snow, shade = (0.08, 0.03, 0.02), (0.08, 0.35, 0.25), (0.7, 0.6, 0.2), (0.02, 0.04, 0.03)
+    s2 = np.array([water, field, snow, shade, water], np.float32).T[:, None]
+    clear = np.array([[True, True, True, True, False]])
+    assert told_by_image(s2, clear, bands).tolist() == [[100, 0, UNKNOWN, UNKNOWN, UNKNOWN]]
+
+
+def test_the_map_of_water_is_the_observation_where_t2_was_seen_and_the_generators_elsewhere(scene, whole) -> None:  # noqa: F811
+    inside = within(scene, PLACE, 0)
+    seen = whole.quality == Quality.OBSERVED
+    told = told_by_image(inside["s2_t2"].values, seen, OPENED)
+    assert (whole.water[1][told != UNKNOWN] == told[told != UNKNOWN]).all()
+    assert {0, 100} <= set(np.unique(told))
+    assert (whole.water[1] <= 100).all(), "what an image leaves open is asked of the generator"
+    assert len(np.unique(whole.water[1][~seen])) > 2
+
+
+def test_left_alone_the_generator_tells_of_water_everywhere(model, scene, whole) -> None:  # noqa: F811
+    alone, _ = run(model, scene, PLACE, generate_all=True)
+    assert (alone.water[1] <= 100).all()
+    unseen = whole.quality == Quality.GENERATED
+    assert (alone.water[1][unseen] == whole.water[1][unseen]).all()
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_without_radar_there_is_no_data_but_where_t2_was_seen(model, scene, seen) -> None:  # noqa: F811
+    blind = scene.assign(s1_t2=scene["s1_t2"] * np.float32(np.nan))
+    image, _ = run(model, blind, PLACE, generate_all=not seen)
+    told = image.water[1] != UNKNOWN
+    assert told.any() == seen
+    assert not told[image.quality == Quality.NODATA].any()
+    assert set(np.unique(image.water[1][told])) <= {0, 100}
