@@ -1,0 +1,84 @@
+"""The place's own past: which of its earlier looks a map of t2 learns from."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from crgen.errors import RequestError
+
+NONE = "none"
+"""Asks for no past."""
+CLEAR = 0.5
+"""Share of the area that must be clear on an earlier date."""
+RECENT = 120
+"""Days before t2 within which a date is recent."""
+SEASON = 60
+"""Days around the same day a year before t2 within which a date is of the same season."""
+MOST_RECENT, MOST = 5, 8
+"""Earlier dates that are taken: recent ones, where there are as many of the same season, and in all."""
+
+
+class Look(NamedTuple):
+    """A day on which Sentinel-2 saw the place."""
+
+    day: datetime.date
+    clear: float
+    """Share of the area that was clear, 0 to 1."""
+
+
+class Asked(NamedTuple):
+    """How far around t2 to look, in days."""
+
+    before: int
+    after: int = 0
+
+
+NO_PAST = Asked(0)
+
+
+def parse_past(text: str) -> int:
+    """Return the days that a person wrote as ``1y``, ``6m`` or ``90d``; 0 for ``none``.
+
+    Raises:
+        RequestError: if it is no such time.
+    """
+    found = re.fullmatch(r"(\d+)\s*([dmy])", text.strip().lower())
+    days = int(found[1]) * {"d": 1, "m": 30, "y": 365}[found[2]] if found else 0
+    if text.strip().lower() != NONE and not 0 < days <= 3660:
+        raise RequestError(f"--past is '{text}'; give a time such as 1y, 6m or 90d, up to 10y, or none")
+    return days + SEASON if found and found[2] == "y" else days
+
+
+def choose_looks(looks: Iterable[Look], t1: datetime.date, t2: datetime.date, asked: Asked) -> list[datetime.date]:
+    """Return the days to learn from, in order.
+
+    Of the days before t1, up to eight on which half of the area was clear: recent ones, the latest first, and those of
+    the same season in years before, the nearest to it first; where there are few of one kind, more of the other. Of the
+    days after t1, all on which anything was clear, but t2's own: what little they show tells of the light near t2.
+
+    Args:
+        looks: what there is; the days of t1 and t2 count as known already.
+        t1: day of the earlier images.
+        t2: day to map.
+        asked: how far to look.
+    """
+
+    def apart(look: Look) -> int:
+        return (t2 - look.day).days
+
+    def off_season(look: Look) -> int:
+        return abs((apart(look) + 182) % 365 - 182)
+
+    if not asked.before:
+        return []
+    near = [look for look in looks if -asked.after <= apart(look) <= asked.before and look.day not in (t1, t2)]
+    later = [look.day for look in near if look.day > t1 and look.clear > 0]
+    clear = sorted((look for look in near if look.day < t1 and look.clear >= CLEAR), key=apart)
+    recent = [look for look in clear if apart(look) <= RECENT]
+    season = sorted((x for x in clear if x not in recent and off_season(x) <= SEASON), key=off_season)
+    kept = max(MOST_RECENT, MOST - len(season))
+    taken = recent[:kept] + season[: MOST - len(recent[:kept])]
+    return sorted({*(look.day for look in taken), *later})
