@@ -70,6 +70,8 @@ def fill(
                 report(done, total)
 
         result = run(request, on_windows)
+    if result.past is not None and result.past.worse:
+        note(result.past.line)
     for text in result.notes:
         note(text)
     total = result.tally.inside
@@ -78,6 +80,8 @@ def fill(
             console.print(f"{LABELS[quality]:26} {100 * share:5.1f} %", highlight=False)
     if result.radar:
         console.print(f"{'radar':26} {result.radar}", highlight=False, markup=False)
+    if result.past is not None and result.past.line and not result.past.worse:
+        console.print(f"{'proof':26} {result.past.line}", highlight=False, markup=False)
     if result.error is not None:
         for name, scores in result.error.items():
             text = ", ".join(f"{metric} {value:.4g}" for metric, value in scores.items())

@@ -65,6 +65,8 @@ def fill(
     s1_units: Literal["dB", "linear"] = "dB",
     s1_calibrated: bool = True,
     s2_scale: float = 1.0,
+    past: str | None = None,
+    after: int = 0,
     chunk: int = 1024,
     workers: int | None = None,
     scheduler: str = "threads",
@@ -104,6 +106,9 @@ def fill(
         s1_units: unit of a local stack's backscatter.
         s1_calibrated: whether a local stack's backscatter is in true dB; else only its contrast counts.
         s2_scale: factor from a local stack's Sentinel-2 values to reflectance.
+        past: how far back to look for other looks at the place, to learn from: ``"1y"``, ``"90d"``, or ``"none"``.
+            (``"1y"`` for Earth Engine, all that a local stack holds, none for the demo)
+        after: days after t2 within which looks tell of its light too.
         chunk: side of a unit of work in pixels; bounds the memory.
         workers: threads that read and encode while one computes, or processes. (the machine's cores)
         scheduler: who works: ``"threads"``, ``"processes"``, or a dask scheduler at ``"tcp://HOST:PORT"``.
@@ -158,24 +163,28 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
         done = workshop.finished()
         if not done:
             require_space(paths.folder, work.disk // 4, paths.reflectance)
+        unlearned = workshop.unlearned()
         ahead = workshop.unlooked() if len(done) < work.grid.count else []
         total = sum(len(chunk.windows) for chunk in work.grid if chunk.at not in done)
         total += sum(len(cells(chunk, work.model.card.window)) for chunk in ahead)
         if client is None:
             workshop.run.predictor.on_windows = lambda count: on_windows(count, total)
+            if unlearned:
+                workshop.learn()
             workshop.look(ahead, work.workers)
             workshop.fill(done, work.workers)
         else:
             recipe = recipe_for(request, work, scratch.folder, fingerprint, len(client.nthreads()))
-            fill_on(client, recipe, workshop, ahead, done, lambda count: on_windows(count, total))
+            fill_on(client, recipe, workshop, ahead, done, lambda count: on_windows(count, total), learn=unlearned)
         tally, inputs, blocks = gather(workshop)
-        notes = (*scene.notes, *notes_on(tally, scene))
+        learned = workshop.run.learned() if workshop.run.past is not None else None
+        notes = (*scene.notes, *notes_on(tally, scene), *(learned.notes if learned else ()))
         if done:
             notes = (f"{len(done)} of {work.grid.count} chunks were finished by a run that was stopped", *notes)
         targets = {"reflectance": paths.reflectance, "quality": paths.quality}
         rasters = {name: splice(targets[name], workshop.rasters[name], blocks[name]) for name in targets}
         finished = [(rasters[name].path, targets[name]) for name in targets]
-        finished.append((picture(scene, paths, inputs, tally, errors(tally)), paths.quicklook))
+        finished.append((picture(scene, paths, inputs, tally, errors(tally), learned), paths.quicklook))
         item = describe(
             scene,
             paths,
@@ -186,12 +195,13 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
             tally=tally,
             error=errors(tally),
             created=scratch.created,
+            learned=learned,
         )
         finished.append((item, paths.item))
         scratch.announce(finished)
         publish(finished)
     radar = radar_line(scene.days, scene.t1, scene.t2)
-    return Result(paths, tally, notes, time.perf_counter() - start, len(done), radar)
+    return Result(paths, tally, notes, time.perf_counter() - start, len(done), radar, learned)
 
 
 def drift_of(precision: Precision) -> dict[str, Any]:

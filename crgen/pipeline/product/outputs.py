@@ -19,6 +19,7 @@ from crgen.pipeline.source.area import Area
 from crgen.pipeline.source.imagery import Scene, radar_days
 from crgen.pipeline.source.stack import manifest_of
 from crgen.pipeline.tiling.counts import Tally
+from crgen.pipeline.tiling.past import Learned
 from crgen.pipeline.tiling.predict import REFLECTANCE_SCALE
 from crgen.pipeline.tiling.quality import COLOURS, LABELS, Quality
 
@@ -125,6 +126,7 @@ def describe(
     tally: Tally,
     error: Mapping[str, Mapping[str, float]] | None,
     created: datetime.datetime,
+    learned: Learned | None = None,
 ) -> Path:
     """Write the STAC Item of finished files under its hidden name and return that.
 
@@ -162,6 +164,8 @@ def describe(
         radar=radar_days(scene.days),
     )
     item.properties["crgen:missing"] = {name: count for name, count in tally.missing.items() if count}
+    if learned is not None:
+        item.properties["crgen:past"] = learned.described()
     if error is not None:
         item.properties["crgen:error"] = {name: dict(scores) for name, scores in error.items()}
     return write_item(item, paths.item)
@@ -173,6 +177,7 @@ def picture(
     inputs: InputThumbnails,
     tally: Tally,
     error: Mapping[str, Mapping[str, float]] | None,
+    learned: Learned | None = None,
 ) -> Path:
     """Draw the quicklook of finished rasters under its hidden name and return that."""
     from crgen.pipeline.picture.quicklook import (  # matplotlib takes half a second to load
@@ -192,6 +197,8 @@ def picture(
     if error is not None:
         made, copied = (error[row]["RMSE"] for row in ("generated", "copy of t1"))
         title += f" · RMSE of generated pixels {made:.3f}, of copying t1 there {copied:.3f}"
+    if learned is not None and learned.line:
+        title += f"\n{learned.line}"
     return draw_quicklook(
         paths.quicklook,
         panels=panels,

@@ -13,6 +13,7 @@ from crgen.errors import StackError
 from crgen.pipeline.product.outputs import Paths
 from crgen.pipeline.source.imagery import Scene
 from crgen.pipeline.tiling.counts import Tally
+from crgen.pipeline.tiling.past import Learned
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Result:
     """Chunks taken over from a run that was stopped."""
     radar: str = ""
     """Of which days the radar is, in words; empty where the Stack does not say."""
+    past: Learned | None = None
+    """What the place's own past taught, if it was asked."""
 
     @property
     def reflectance(self) -> xr.DataArray:

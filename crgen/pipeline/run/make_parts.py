@@ -1,9 +1,9 @@
 """What one process needs to take chunks from the imagery to parts on the disk.
 
-A chunk leaves ``ROW_COL.evidence``, what it tells others of t2. Once all have, it leaves ``ROW_COL.spills``, what its
-windows add to its neighbours, and then ``ROW_COL.part``, its tiles and counts. Where the last stands, the others do. A
-neighbour that is taken up later, by another process or after a kill, finds there what was computed, so that no window
-is computed twice.
+First the place's past is looked at and leaves ``past.learned``. A chunk leaves ``ROW_COL.evidence``, what it tells
+others of t2. Once all have, it leaves ``ROW_COL.spills``, what its windows add to its neighbours, and then
+``ROW_COL.part``, its tiles and counts. Where the last stands, the others do. A neighbour that is taken up later, by
+another process or after a kill, finds there what was computed, so that no window is computed twice.
 """
 
 from __future__ import annotations
@@ -37,12 +37,17 @@ from crgen.pipeline.run.parts import (
     unpack_arrays,
 )
 from crgen.pipeline.run.plan import Plan
+from crgen.pipeline.source.stack import past_days
 from crgen.pipeline.tiling.chunk import NEIGHBOURS, Computed, Run, Sums
 from crgen.pipeline.tiling.counts import Tally
 from crgen.pipeline.tiling.lending import Lent, Origin
+from crgen.pipeline.tiling.past import Learned, PastOf
 from crgen.pipeline.tiling.predict import MAX_DN, REFLECTANCE_SCALE
 from crgen.pipeline.tiling.reader import StackReader
 from crgen.pipeline.tiling.windows import At, Chunk, ChunkGrid
+
+PAST = "past.learned"
+"""File name of what the place's past teaches."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,22 @@ class Workshop:
             self.finish(chunk, computed, incoming)
 
         self.run.fill(finish, workers, done, self.spilled)
+
+    def unlearned(self) -> bool:
+        """Return whether it is not known yet what the place's past teaches."""
+        return self.run.past is not None and not self.store.check(PAST)
+
+    def learn(self) -> None:
+        """Write what the place's past teaches.
+
+        Raises:
+            CrgenError: of the kind that fits what went wrong.
+        """
+        assert self.run.past is not None
+        learned = self.run.past.learn()
+        with self._writing():
+            evidence = pack_arrays([learned.believed.evidence.numpy()])
+            self.store.write(PAST, learned.to_json(), {"evidence": evidence})
 
     def unlooked(self) -> list[Chunk]:
         """Return the chunks of which it is not known yet what they tell others of t2."""
@@ -170,8 +191,12 @@ def open_workshop(request: FillRequest, work: Plan, store: PartStore) -> Worksho
     reflectance, quality = profiles(scene, card, request.dtype)
     predictor = work.predictor
     held = [pol for pol in card.config.pols if pol in scene.stack["s1_t1"].pol]
+    reader = StackReader(scene.stack, tuple(held), bands)
+    past = None
+    if days := past_days(scene.stack):
+        past = PastOf(reader, predictor, work.grid.output, days, scene.t1, scene.t2, request.clear_threshold)
     run = Run(
-        reader=StackReader(scene.stack, tuple(held), bands),
+        reader=reader,
         output=scene.area.geobox,
         polygon=scene.area.polygon if request.clip else None,
         predictor=predictor,
@@ -182,6 +207,8 @@ def open_workshop(request: FillRequest, work: Plan, store: PartStore) -> Worksho
         clear_threshold=request.clear_threshold,
         on_inputs=lambda chunk, inputs: thumbnails.reduce(*work.grid.corner(chunk), inputs),
         lent=cache(lambda: lent_by(work.grid, store, predictor.evidence_size)),
+        past=past,
+        learned=cache(lambda: learned_from(store)),
     )
     return Workshop(run, work.paths.reflectance, {"reflectance": reflectance, "quality": quality}, thumbnails, store)
 
@@ -231,6 +258,17 @@ def lent_by(grid: ChunkGrid, store: PartStore, size: int) -> Lent:
             yield from zip(map(tuple, part.summary["cells"]), [] if numbers is None else numbers, strict=True)
 
     return Lent(grid.output, grid.lattice, told(), size)
+
+
+def learned_from(store: PartStore) -> Learned:
+    """Return what the place's past teaches.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    part = store.open(PAST)
+    (evidence,) = unpack_arrays(part.read("evidence"), 1)
+    return Learned.from_json(part.summary, evidence)
 
 
 def evidence_name(at: At) -> str:

@@ -7,7 +7,10 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import xarray as xr
+
 from crgen.errors import RequestError
+from crgen.pipeline.source.stack import past_days, without_past
 
 NONE = "none"
 """Asks for no past."""
@@ -50,6 +53,37 @@ def parse_past(text: str) -> int:
     if text.strip().lower() != NONE and not 0 < days <= 3660:
         raise RequestError(f"--past is '{text}'; give a time such as 1y, 6m or 90d, up to 10y, or none")
     return days + SEASON if found and found[2] == "y" else days
+
+
+def kept_of(
+    stack: xr.Dataset, t1: datetime.date, t2: datetime.date, asked: Asked | None
+) -> tuple[xr.Dataset, tuple[str, ...]]:
+    """Return a local stack with those looks of its past that serve a map of t2, and what a person should know.
+
+    Args:
+        stack: the Stack.
+        t1: day of the earlier images.
+        t2: day to map.
+        asked: how far to look; None for all there is up to t2.
+    """
+    days = past_days(stack)
+    if not days or (asked is not None and not asked.before):
+        return without_past(stack), ()
+    after = 0 if asked is None else asked.after
+    early = [day for day in days if day not in (t1, t2) and (day - t2).days <= after]
+    kept = [day for day in early if asked is None or (t2 - day).days <= asked.before]
+    notes = []
+    if late := [day for day in days if (day - t2).days > after]:
+        notes.append(f"{len(late)} looks of the past are after t2 ({t2}), from {late[0]}: left out; see --after")
+    if "clear_past" not in stack:
+        notes.append("the past has no clear-sky score (clear_past), so nothing of it is taken as clear: left out")
+        kept = []
+    elif "s1_past" not in stack:
+        notes.append("the past has no radar (s1_past), so no pair of it can be learned from: left out")
+        kept = []
+    if not kept:
+        return without_past(stack), tuple(notes)
+    return stack.isel(time=[days.index(day) for day in kept]), tuple(notes)
 
 
 def choose_looks(looks: Iterable[Look], t1: datetime.date, t2: datetime.date, asked: Asked) -> list[datetime.date]:

@@ -70,6 +70,13 @@ def dims_of(name: str) -> tuple[str, ...]:
     return (*(("time",) if name in PAST else ()), *((channel,) if channel else ()), "y", "x")
 
 
+def past_days(stack: xr.Dataset) -> tuple[datetime.date, ...]:
+    """Return the days of a Stack's past, in order; none if it has no past."""
+    if "s2_past" not in stack:
+        return ()
+    return tuple(datetime.date.fromisoformat(str(day)[:10]) for day in stack["time"].values)
+
+
 def without_past(stack: xr.Dataset) -> xr.Dataset:
     """Return a Stack of its two dates alone."""
     return stack.drop_vars([*PAST, "time"], errors="ignore")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +22,7 @@ from crgen.pipeline.source.stack import FEATHER
 from crgen.pipeline.tiling.composite import Composite, compose, observed_share, present, seen_clear
 from crgen.pipeline.tiling.counts import Tally
 from crgen.pipeline.tiling.lending import Lent, Origin, cells
+from crgen.pipeline.tiling.past import Learned, PastOf
 from crgen.pipeline.tiling.predict import REFLECTANCE_SCALE, Predictor, Staged, WindowInputs
 from crgen.pipeline.tiling.quality import Quality
 from crgen.pipeline.tiling.reader import StackReader
@@ -95,6 +96,8 @@ class Run:
         clear_threshold: clear-sky score from which a pixel counts as clear.
         on_inputs: called with each chunk read and its own pixels of every variable of the Stack.
         lent: returns what windows are lent, once every chunk has been through :meth:`look`.
+        past: the place's past, if the Stack has one.
+        learned: returns what it teaches, once :meth:`PastOf.learn` was called.
     """
 
     reader: StackReader
@@ -108,6 +111,8 @@ class Run:
     clear_threshold: float
     on_inputs: Callable[[Chunk, dict[str, Array]], Any] = lambda chunk, inputs: None
     lent: Callable[[], Lent | None] = lambda: None
+    past: PastOf | None = None
+    learned: Callable[[], Learned | None] = lambda: None
 
     @property
     def lends(self) -> bool:
@@ -232,7 +237,13 @@ class Run:
 
         wanted = radar_t2 & (share < 1) & inside
         inputs = self._inputs(footprint, footprint.slices(margin), data, observed_part, wanted)
-        staged = self.predictor.stage(inputs, chunk.windows, self.lent() if self.lends else None)
+        believed = None
+        if self.past is not None and (learned := self.learned()) is not None:
+            believed = learned.believed
+            if believed.mixture.copies and wanted[footprint.slices(margin)].any():
+                clear_t1 = inputs.clear_t1 if "clear_t1" in data else None
+                inputs = replace(inputs, looks=self.past.looks(footprint, inputs.s2_t1, clear_t1))
+        staged = self.predictor.stage(inputs, chunk.windows, self.lent() if self.lends else None, believed)
         own = chunk.box.slices(margin)
         tally = Tally(windows=len(staged.places), inside=int(inside[own].sum()), bands=len(self.made))
         radar = s1_t1[: self.needed_pols], s1_t2[: self.needed_pols]
