@@ -171,7 +171,7 @@ def learn_seen(judged: list[Judged], generator: Generator) -> None:
         seen = past.candidates_of(past.shown_by(target.looks, target.first.day, target.then.day), target.then.day)
         rng = torch.Generator().manual_seed(at)
         for share in SHARES:
-            cloud = cloud_opacity(torch.tensor([1 - share]), *target.then.clear.shape[-2:], rng)[:, None] > 0.5
+            cloud = cloud_opacity(torch.tensor([1 - share]), *target.then.clear.shape[-2:], rng) > 0.5
             shown = target.then.clear & ~cloud
             scored = (target.then.clear & cloud & torch.isfinite(target.then.s2[:, bands]).all(1, keepdim=True))[0, 0]
             if not shown.any() or not scored.any():
@@ -204,7 +204,12 @@ def written(learned: object) -> str:
 
 
 def _array(values: past.Numbers) -> str:
-    return f"np.array({np.round(values, 4).tolist()})"
+    classes = (",\n            ".join(str(row) for row in rows) for rows in np.round(values, 4).tolist())
+    return (
+        "np.array([\n        [\n            "
+        + ",\n        ],\n        [\n            ".join(classes)
+        + ",\n        ],\n    ])"
+    )
 
 
 def main() -> None:

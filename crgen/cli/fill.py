@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from crgen.cli.console import console, duration, note, progress
-from crgen.cli.options import fetching, takes
+from crgen.cli.options import fetching, past_line, takes
 from crgen.pipeline.request import EarthEngine, FillRequest
 
 
@@ -52,6 +52,7 @@ def fill(
             "memory": f"about {size_text(work.memory)} for imagery, {work.workers} workers",
             "disk": f"at most {size_text(work.disk)}, scratch files included",
             **({} if work.scene.pull is None else fetching(work.scene.pull, work.scene.pull.kept())),
+            **({"past": past} if (past := past_line(work.scene)) else {}),
             "time": f"about {duration(work.seconds)} for the windows on {work.device} in {work.precision.name} "
             f"({work.windows_per_second:.1f} windows/s, measured now)",
             "output": str(work.paths.reflectance),

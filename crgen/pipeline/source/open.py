@@ -23,7 +23,7 @@ from crgen.pipeline.source.demo import open_demo
 from crgen.pipeline.source.earthengine import Channels, area_of, open_earth_engine
 from crgen.pipeline.source.imagery import Scene, check_dates
 from crgen.pipeline.source.local.read import open_stack
-from crgen.pipeline.source.past import NO_PAST, Asked, kept_of, parse_past
+from crgen.pipeline.source.past import NO_PAST, USUAL, YEAR, Asked, kept_of, parse_past
 from crgen.pipeline.source.stack import FEATHER, is_calibrated, manifest_of, require_channels, stack_geobox
 
 BANDS = ("B2", "B3", "B4", "B8", "B11", "B12")
@@ -66,12 +66,14 @@ def open_scene(
     Raises:
         CrgenError: of the kind that fits what is wrong.
     """
+    asked = None if past is None and not after else Asked(parse_past(past or YEAR), after)
     if source == "gee":
         held = None if earth_engine.manifest is None else Manifest.read(earth_engine.manifest).bands
         made = bands_made(bands, card.config, held)
-        scene = open_earth_engine(earth_engine, aoi=aoi, t1=t1, t2=t2, crs=crs, card=card, made=made)
+        scene = open_earth_engine(
+            earth_engine, aoi=aoi, t1=t1, t2=t2, crs=crs, card=card, made=made, past=asked or USUAL
+        )
         return replace(scene, calibrated=s1_calibrated)
-    asked = None if past is None else Asked(parse_past(past), after)
     if source != "demo":
         scene = _open_local(Path(source), aoi, t1, t2, crs, s1_units, s1_calibrated, s2_scale, bands, card)
         stack, notes = kept_of(scene.stack, scene.t1, scene.t2, asked)

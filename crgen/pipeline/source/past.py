@@ -10,16 +10,19 @@ from typing import NamedTuple
 import xarray as xr
 
 from crgen.errors import RequestError
+from crgen.pipeline.box import Box
 from crgen.pipeline.source.stack import past_days, without_past
 
-NONE = "none"
-"""Asks for no past."""
+NONE, YEAR = "none", "1y"
+"""Ask for no past, and for the usual one."""
 CLEAR = 0.5
 """Share of the area that must be clear on an earlier date."""
 RECENT = 120
 """Days before t2 within which a date is recent."""
 SEASON = 60
 """Days around the same day a year before t2 within which a date is of the same season."""
+BLOCK = 2
+"""Windows along the side of the block that the past is learned from."""
 MOST_RECENT, MOST = 5, 8
 """Earlier dates that are taken: recent ones, where there are as many of the same season, and in all."""
 
@@ -30,6 +33,15 @@ class Look(NamedTuple):
     day: datetime.date
     clear: float
     """Share of the area that was clear, 0 to 1."""
+
+
+class Day(NamedTuple):
+    """A day of a Stack."""
+
+    day: int
+    """Counted from year 1."""
+    at: int = -1
+    """Which of the Stack's past it is; -1 for t1."""
 
 
 class Asked(NamedTuple):
@@ -53,6 +65,10 @@ def parse_past(text: str) -> int:
     if text.strip().lower() != NONE and not 0 < days <= 3660:
         raise RequestError(f"--past is '{text}'; give a time such as 1y, 6m or 90d, up to 10y, or none")
     return days + SEASON if found and found[2] == "y" else days
+
+
+USUAL = Asked(parse_past(YEAR))
+"""What Earth Engine is asked for where nothing is said."""
 
 
 def kept_of(
@@ -84,6 +100,36 @@ def kept_of(
     if not kept:
         return without_past(stack), tuple(notes)
     return stack.isel(time=[days.index(day) for day in kept]), tuple(notes)
+
+
+def block_of(output: Box, side: int) -> tuple[Box, list[tuple[int, int]]]:
+    """Return the block in which a place's past is looked at, and the origins of those of its windows in the area.
+
+    It is two by two of the lattice's windows side by side, at a multiple of two windows counted from the CRS's origin:
+    the one that holds the middle of the area. So it stays where it is whatever the chunks, and for areas with the same
+    middle whatever their outlines. What is found there counts for the whole area.
+
+    Args:
+        output: the area on the lattice.
+        side: of a window, in pixels.
+    """
+    top, left = ((low + high) // 2 // (BLOCK * side) * BLOCK * side for low, high in (output[:2], output[2:]))
+    block = Box(top, top + BLOCK * side, left, left + BLOCK * side)
+    origins = [(top + i * side, left + j * side) for i in range(BLOCK) for j in range(BLOCK)]
+    return block, [(r, c) for r, c in origins if Box(r, r + side, c, c + side).intersect(output)]
+
+
+def stretches_of(t2: datetime.date, asked: Asked) -> list[tuple[datetime.date, datetime.date]]:
+    """Return the first and last days of the stretches in which looks can be taken: recent ones, and t2's season."""
+
+    def ago(days: int) -> datetime.date:
+        return t2 - datetime.timedelta(days)
+
+    found = [(ago(min(RECENT, asked.before)), ago(-asked.after))]
+    for days in range(365, asked.before + SEASON + 1, 365):
+        if days - SEASON < asked.before:
+            found.append((ago(min(days + SEASON, asked.before)), ago(days - SEASON)))
+    return found
 
 
 def choose_looks(looks: Iterable[Look], t1: datetime.date, t2: datetime.date, asked: Asked) -> list[datetime.date]:

@@ -1,9 +1,4 @@
-"""What a place's own past teaches, found on one block of the area before any window is computed.
-
-The block is two by two of the lattice's windows side by side, at a multiple of two windows counted from the CRS's
-origin: the one that holds the middle of the area. So it stays where it is whatever the chunks, and for areas with the
-same middle whatever their outlines. What is found there counts for the whole area.
-"""
+"""What a place's own past teaches, found on one block of the area before any window is computed."""
 
 from __future__ import annotations
 
@@ -21,13 +16,11 @@ from crgen.model import past
 from crgen.model.generator import Prediction
 from crgen.model.past import Believed, Look, Mixture, Proof
 from crgen.pipeline.box import Box
+from crgen.pipeline.source.past import Day, block_of
 from crgen.pipeline.tiling.predict import Predictor
 from crgen.pipeline.tiling.reader import StackReader
-from crgen.pipeline.tiling.windows import Lattice
 
 Array = NDArray[np.float32]
-BLOCK = 2
-"""Windows along the side of the block."""
 OFFSET = 0.05
 """Reflectance by which all bands of a look differ from t1's, even where both are darkest, as only haze does, or the
 offset of 0.1 that came with processing baseline 04.00 and was not taken away."""
@@ -109,13 +102,6 @@ class Learned:
 
 
 @dataclass(frozen=True)
-class _Day:
-    day: int
-    at: int
-    """Which of the Stack's past; -1 for t1."""
-
-
-@dataclass(frozen=True)
 class PastOf:
     """The past of a Stack, as a run reads it.
 
@@ -139,7 +125,7 @@ class PastOf:
 
     def learn(self) -> Learned:
         """Return what the past teaches; reads all its dates over the block."""
-        block, origins = block_of(self.output, self.predictor.lattice)
+        block, origins = block_of(self.output, self.predictor.lattice.window)
         now = self.reader.read(block, [n for n in ("s1_t1", "s2_t1", "clear_t1") if n in self.reader])
         then = self.reader.read(block, [n for n in ("s1_past", "s2_past", "clear_past") if n in self.reader])
         inside = np.zeros(block.shape, bool)
@@ -184,8 +170,8 @@ class PastOf:
             s2_t1: reflectance of t1 over it.
             clear_t1: its clear-sky score, if there is one.
         """
-        days = [_Day(self.t1.toordinal(), -1)]
-        days += [_Day(day.toordinal(), at) for at, day in enumerate(self.days)]
+        days = [Day(self.t1.toordinal())]
+        days += [Day(day.toordinal(), at) for at, day in enumerate(self.days)]
         shown = past.shown_by(days, self.t1.toordinal(), self.t2.toordinal())
         times = [one.at for one in shown if one.at >= 0]
         names = [name for name in ("s2_past", "clear_past") if name in self.reader]
@@ -256,15 +242,6 @@ class PastOf:
         score = a.score if a.score is not None else torch.full_like(a.s2[:, :1], torch.nan)
         generator = self.predictor.model.generator
         return self.predictor.over(generator.evidence, a.s1, a.s2, b.s1, seen, clear_t1=score).double().sum(0)
-
-
-def block_of(output: Box, lattice: Lattice) -> tuple[Box, list[tuple[int, int]]]:
-    """Return the block in which a place's past is looked at, and the origins of those of its windows in the area."""
-    side = lattice.window
-    corner = [(low + high) // 2 // (BLOCK * side) * BLOCK * side for low, high in (output[:2], output[2:])]
-    block = Box(corner[0], corner[0] + BLOCK * side, corner[1], corner[1] + BLOCK * side)
-    origins = [(corner[0] + i * side, corner[1] + j * side) for i in range(BLOCK) for j in range(BLOCK)]
-    return block, [(r, c) for r, c in origins if Box(r, r + side, c, c + side).intersect(output)]
 
 
 def _overall(rmse: NDArray[np.float64]) -> float:

@@ -15,9 +15,8 @@ import crgen
 from crgen.pipeline.box import Box
 from crgen.pipeline.product.result import Result
 from crgen.pipeline.source.local.write import write_stack
+from crgen.pipeline.source.past import BLOCK, block_of
 from crgen.pipeline.source.stack import build_stack
-from crgen.pipeline.tiling.past import BLOCK, block_of
-from crgen.pipeline.tiling.windows import Lattice
 
 T1, T2 = date(2021, 7, 10), date(2021, 7, 22)
 BANDS = ("B3", "B8", "B11")
@@ -61,10 +60,9 @@ def fill(stack: xr.Dataset, folder: Path, weights: Path, **options: object) -> R
 
 
 def test_the_block_lies_on_the_lattice_and_holds_the_middle() -> None:
-    lattice = Lattice(SIDE)
     for shift in range(0, 400, 37):
         output = Box(-1000 + shift, 600 + shift, 90 + shift, 2000 + shift)
-        block, origins = block_of(output, lattice)
+        block, origins = block_of(output, SIDE)
         assert block.r0 % (BLOCK * SIDE) == block.c0 % (BLOCK * SIDE) == 0
         middle = (output.r0 + output.r1) // 2, (output.c0 + output.c1) // 2
         assert block.r0 <= middle[0] < block.r1
