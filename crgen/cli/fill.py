@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from crgen.cli.console import console, duration, note, progress
-from crgen.cli.options import fetching, takes
+from crgen.cli.options import fetching, past_line, takes
 from crgen.pipeline.request import EarthEngine, FillRequest
 
 
@@ -55,6 +55,7 @@ def fill(
             "memory": f"about {size_text(work.memory)} for imagery, {work.workers} workers",
             "disk": f"at most {size_text(work.disk)}, scratch files included",
             **({} if work.scene.pull is None else fetching(work.scene.pull, work.scene.pull.kept())),
+            **({"past": past} if (past := past_line(work.scene)) else {}),
             "time": f"about {duration(work.seconds)} for the windows on {work.device} in {work.precision.name} "
             f"({work.windows_per_second:.1f} windows/s, measured now)",
             "output": str(work.paths.reflectance),
@@ -73,6 +74,8 @@ def fill(
                 report(done, total)
 
         result = run(request, on_windows)
+    if result.past is not None and result.past.worse:
+        note(result.past.line)
     for text in result.notes:
         note(text)
     total = result.tally.inside
@@ -84,6 +87,8 @@ def fill(
     if result.areas is not None:
         console.print(f"{'flooded':26} {result.areas.text}", highlight=False, markup=False)
     console.print(f"{'self-check':26} {check_line(result.check)}", highlight=False, markup=False)
+    if result.past is not None and result.past.line and not result.past.worse:
+        console.print(f"{'proof':26} {result.past.line}", highlight=False, markup=False)
     if result.error is not None:
         for name, scores in result.error.items():
             text = ", ".join(f"{metric} {value:.4g}" for metric, value in scores.items())

@@ -14,6 +14,7 @@ from crgen.pipeline.request import EarthEngine, options_of
 
 if TYPE_CHECKING:
     from crgen.gee.fetch.arrays import Pull
+    from crgen.pipeline.source.imagery import Scene
 
 AS_TEXT: dict[Any, Any] = {datetime.date | None: str | None, tuple[str, ...] | None: str | None}
 """Types that the command line takes as text; :func:`~crgen.pipeline.request.read` reads it."""
@@ -65,3 +66,21 @@ def fetching(pull: Pull, kept: int) -> dict[str, str]:
         "requests": f"{requests:,} for pixels, {pull.settings.concurrency} at once at most",
         "download": f"{size_text(pull.bytes * requests / len(pull))} uncompressed, kept in {pull.folder}",
     }
+
+
+def past_line(scene: Scene) -> str:
+    """Return what a dry run says of the other looks at the place; empty where there are none."""
+    from crgen.files import size_text
+    from crgen.pipeline.source.stack import past_days
+
+    days = past_days(scene.stack)
+    if not days:
+        return ""
+    text = f"{len(days)} looks from {days[0]} to {days[-1]}"
+    if scene.lessons is None or scene.pull is None:
+        return text
+    weights = [layer.dtype.itemsize for layer in scene.pull.layers]
+    copied = [w for w, layer in zip(weights, scene.pull.layers, strict=True) if not layer.name.endswith(("_t1", "_t2"))]
+    requests = len(scene.lessons) + len(scene.pull) * len(copied) // len(weights)
+    size = scene.lessons.bytes + scene.pull.bytes * sum(copied) // sum(weights)
+    return f"{text}, {len(copied)} of them fetched whole; adds {requests:,} requests, {size_text(size)}"

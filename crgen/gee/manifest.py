@@ -109,6 +109,8 @@ class Manifest(_Frozen):
     bands: tuple[str, ...]
     scenes: dict[str, tuple[Scene, ...]]
     """By variable of the Stack (``s1_t1``); a scene lies on top of those after it."""
+    past: dict[str, tuple[Scene, ...]] = Field(default_factory=dict)
+    """Other looks at the place, by day: ``s2_2021-06-20`` and the radar that goes with it, ``s1_2021-06-20``."""
     coverage: dict[str, float]
     """Share of the area that the scenes' footprints cover, by variable."""
     notes: tuple[str, ...] = ()
@@ -121,6 +123,11 @@ class Manifest(_Frozen):
     def days(self) -> dict[str, list[date]]:
         """Days of acquisition (UTC) by variable, in order."""
         return {name: sorted({scene.time.date() for scene in chosen}) for name, chosen in self.scenes.items()}
+
+    @property
+    def past_days(self) -> list[date]:
+        """Days of the other looks, in order."""
+        return sorted(date.fromisoformat(name[3:]) for name in self.past if name.startswith("s2_"))
 
     def passes(self, variable: str) -> Iterator[tuple[Scene, ...]]:
         """Yield the scenes of each pass, the one on top first."""

@@ -71,6 +71,8 @@ def fill(
     s1_units: Literal["dB", "linear"] = "dB",
     s1_calibrated: bool = True,
     s2_scale: float = 1.0,
+    past: str | None = None,
+    after: int = 0,
     chunk: int = 1024,
     workers: int | None = None,
     scheduler: str = "threads",
@@ -110,6 +112,9 @@ def fill(
         s1_units: unit of a local stack's backscatter.
         s1_calibrated: whether a local stack's backscatter is in true dB; else only its contrast counts.
         s2_scale: factor from a local stack's Sentinel-2 values to reflectance.
+        past: how far back to look for other looks at the place, to learn from: ``"1y"``, ``"90d"``, or ``"none"``.
+            (``"1y"`` for Earth Engine, all that a local stack holds, none for the demo)
+        after: days after t2 within which looks tell of its light too.
         chunk: side of a unit of work in pixels; bounds the memory.
         workers: threads that read and encode while one computes, or processes. (the machine's cores)
         scheduler: who works: ``"threads"``, ``"processes"``, or a dask scheduler at ``"tcp://HOST:PORT"``.
@@ -164,21 +169,25 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
         done = workshop.finished()
         if not done:
             require_space(paths.folder, work.disk // 4, paths.reflectance)
+        unlearned = workshop.unlearned()
         ahead = workshop.unlooked() if len(done) < work.grid.count else []
         total = sum(len(chunk.windows) for chunk in work.grid if chunk.at not in done)
         total += sum(len(cells(chunk, work.model.card.window)) for chunk in ahead)
         if client is None:
             workshop.run.predictor.on_windows = lambda count: on_windows(count, total)
+            if unlearned:
+                workshop.learn()
             workshop.look(ahead, work.workers)
             if len(done) < work.grid.count:
                 workshop.check(work.workers)
             workshop.fill(done, work.workers)
         else:
             recipe = recipe_for(request, work, scratch.folder, fingerprint, len(client.nthreads()))
-            fill_on(client, recipe, workshop, ahead, done, lambda count: on_windows(count, total))
+            fill_on(client, recipe, workshop, ahead, done, lambda count: on_windows(count, total), learn=unlearned)
+        learned = workshop.run.learned() if workshop.run.past is not None else None
         tally, inputs, blocks, hidden = gather(workshop)
         check = self_check(hidden, tally, scene.made)
-        notes = (*notes_on(tally, work.model.card), *scene.notes)
+        notes = (*notes_on(tally, work.model.card), *scene.notes, *(learned.notes if learned else ()))
         if done:
             notes = (f"{len(done)} of {work.grid.count} chunks were finished by a run that was stopped", *notes)
         rasters = {name: splice(paths.rasters[name], workshop.rasters[name], blocks[name]) for name in blocks}
@@ -193,7 +202,8 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
         looks = looks_of(workshop.rasters, {name: band_statistics(path) for name, path in held.items()})
         finished += write_styles(paths, looks, workshop.rasters)
         panels = panels_of(scene, held, inputs)
-        finished.append((picture(scene, paths, panels, tally, errors(tally), work.model.card), paths.quicklook))
+        drawn = picture(scene, paths, panels, tally, errors(tally), work.model.card, learned)
+        finished.append((drawn, paths.quicklook))
         page = write_product_page(
             scene, paths, held, outlines, panels, tally=tally, areas=areas, check=check, card=work.model.card
         )
@@ -213,13 +223,14 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
             check=check,
             looks=looks,
             created=scratch.created,
+            learned=learned,
         )
         finished.append((item, paths.item))
         scratch.announce(finished)
         withdraw(paths, finished)
         publish(finished)
     radar = radar_line(scene.days, scene.t1, scene.t2)
-    return Result(paths, tally, notes, time.perf_counter() - start, len(done), radar, areas, check)
+    return Result(paths, tally, notes, time.perf_counter() - start, len(done), radar, areas, check, learned)
 
 
 def withdraw(paths: Paths, finished: list[tuple[Path, Path]]) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_h
 from crgen.errors import RequestError
 from crgen.gee.choose.rules import CLEAR_FROM, Rules
 from crgen.model.config import PrecisionName
+from crgen.pipeline.source.past import NONE, parse_past
 
 if TYPE_CHECKING:
     from crgen.gee.connection.session import Settings
@@ -117,6 +118,10 @@ class FillRequest:
         True, "A stack's backscatter has no true level: only contrast counts.", "--s1-uncalibrated"
     )
     s2_scale: float = option(1.0, "Factor from a stack's Sentinel-2 values to reflectance.")
+    past: str | None = option(
+        None, "Learn from other looks at the place, as far back as 1y, 90d …; or none. (1y for gee; what a stack holds)"
+    )
+    after: int = option(0, "Days after t2 within which looks tell of its light.")
     chunk: int = option(1024, "Side of a unit of work in pixels; bounds the memory.")
     workers: int | None = option(
         None, "Threads that read and encode while one computes, or processes. (the machine's cores)"
@@ -137,6 +142,9 @@ class FillRequest:
             raise RequestError(f"the Sentinel-2 scale is {self.s2_scale}; give a positive factor, e.g. 1e-4")
         if self.bands is not None and (not self.bands or len(set(self.bands)) < len(self.bands)):
             raise RequestError("name at least one band, each once, e.g. B4,B3,B2")
+        parse_past(self.past or NONE)
+        if not 0 <= self.after <= 366:
+            raise RequestError("--after must be from 0 to 366 days")
         if self.chunk < 1 or (self.workers is not None and self.workers < 1):
             raise RequestError("the chunk size and the number of workers must be positive")
         for name in ("source", "weights", "crs"):

@@ -8,6 +8,7 @@ Around Zhengzhou and across 114°E in July 2021, a few earlier and later years, 
   Along the swath's edges of 2017 lies border noise below -30 dB. Around ``ground.LAKE``, which is calm water, pixels
   have speckle and noise. ``sentinel1.GAP`` is missing from track 113 on 2021-07-08 though the footprint covers it.
   Decoys on 2021-07-10: HH+HV, VV alone, EW, and IW at 40 m.
+- A past of Zhengzhou: clear days of Sentinel-2 in July 2020 and in spring 2021, with track 113 a day or two from each.
 - Sentinel-2: tiles of UTM 49 and 50 that overlap, relative orbits 124 and 24 whose swaths end inside tiles, duplicates
   on 2021-07-09 (the older generation is 0.03 too bright), QA60 masked between 2022-01-25 and 2024-02-28.
 - Cloud Score+: one image per Sentinel-2 image, but none for ``sentinel2.WITHOUT_SCORE``.

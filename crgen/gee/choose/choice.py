@@ -130,7 +130,7 @@ def choose(
         area=area,
         pols=tuple(pols),
         bands=tuple(bands),
-        scenes={name: _frozen(chosen, catalogue.scored) for name, chosen in taken.items() if chosen},
+        scenes={name: frozen(chosen, catalogue.scored) for name, chosen in taken.items() if chosen},
         coverage={name: _share([c.overpass.shape for c in chosen], outline) for name, chosen in taken.items()},
         notes=(*catalogue.notes, *_notes(taken, wanted, catalogue.scored)),
         rules=asdict(rules),
@@ -271,7 +271,13 @@ def _worthwhile(rows: Sequence[Sequence[BaseGeometry]], outline: BaseGeometry) -
     return order
 
 
-def _frozen(chosen: Iterable[Candidate], scored: frozenset[str]) -> tuple[Scene, ...]:
+def frozen(chosen: Iterable[Candidate], scored: frozenset[str]) -> tuple[Scene, ...]:
+    """Return the scenes of passes as a manifest holds them.
+
+    Args:
+        chosen: the passes, the first on top.
+        scored: names of the Sentinel-2 images that Cloud Score+ has a score for.
+    """
     return tuple(
         Scene(
             id=asset.id,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -19,7 +20,7 @@ from odc.geo.geobox import GeoBox
 
 from crgen.gee.connection.session import Settings, connect
 from crgen.gee.fetch.fetcher import HOME, Fetcher, Job, fetcher
-from crgen.gee.fetch.images import Layer, layers
+from crgen.gee.fetch.images import Layer, layers, past_layer, past_together
 from crgen.gee.fetch.tile import LARGEST, Tile, edges, tile_side
 from crgen.gee.manifest import Manifest
 
@@ -102,7 +103,10 @@ class Pull:
         return sum(self.job(n).key in cache for n in range(len(self)))
 
     def arrays(self) -> dict[str, da.Array]:
-        """Return the Stack's variables: ``s1_…``, ``s2_…`` ``(channel, y, x)`` and ``clear_…`` ``(y, x)``, float32."""
+        """Return the Stack's variables: ``s1_…``, ``s2_…`` ``(channel, y, x)`` and ``clear_…`` ``(y, x)``, float32.
+
+        Those of several days of the past, ``s1_past`` and ``s2_past``, hold one day's channels after the other's.
+        """
         token = hashlib.sha256(repr((self.side, self.geobox, [layer.digest for layer in self.layers])).encode())
         made = {}
         for number, layer in enumerate(self.layers):
@@ -114,7 +118,7 @@ class Pull:
                 dtype=np.float32,
                 meta=np.empty((0, 0, 0), np.float32),
             )
-            if layer.name.startswith("s2"):
+            if layer.name.startswith("s2") and not layer.name.endswith("past"):
                 made[layer.name], made[layer.name.replace("s2", "clear")] = pixels[:-1], pixels[-1]
             else:
                 made[layer.name] = pixels
@@ -122,7 +126,13 @@ class Pull:
 
 
 def open_pull(
-    manifest: Manifest, geobox: GeoBox, settings: Settings, folder: Path, *, largest: int = LARGEST
+    manifest: Manifest,
+    geobox: GeoBox,
+    settings: Settings,
+    folder: Path,
+    *,
+    largest: int = LARGEST,
+    copied: Sequence[date] = (),
 ) -> tuple[Pull, Manifest]:
     """Lay out the tiles of a manifest's scenes on a grid; fetches nothing.
 
@@ -132,6 +142,7 @@ def open_pull(
         settings: how to reach Earth Engine.
         folder: where tiles are kept.
         largest: side of a tile in pixels, at most.
+        copied: days of the manifest's past whose Sentinel-2 is wanted too.
 
     Returns:
         The pull, and the manifest with the digests of its expressions. If it held digests that differ now, a note
@@ -141,7 +152,7 @@ def open_pull(
         SourceError: if Earth Engine cannot be used.
     """
     connect(settings)
-    made = tuple(layers(manifest))
+    made = (*layers(manifest), *(past_layer(manifest, day) for day in copied))
     digests = {layer.name: layer.digest for layer in made}
     changed = [name for name, digest in manifest.expressions.items() if digests.get(name) != digest]
     notes = manifest.notes
@@ -166,3 +177,23 @@ def _in_dask_worker() -> bool:
 def _block(pull: Pull, layer: int, block_info: Any = None) -> NDArray[np.float32]:
     _, row, col = block_info[None]["chunk-location"]
     return pull.read(layer, row, col)
+
+
+def open_past(
+    manifest: Manifest, geobox: GeoBox, settings: Settings, folder: Path, days: Mapping[str, Sequence[date]]
+) -> Pull:
+    """Lay out the tiles of a manifest's past on a small grid; fetches nothing.
+
+    Args:
+        manifest: the scenes.
+        geobox: the grid.
+        settings: how to reach Earth Engine.
+        folder: where tiles are kept.
+        days: which days of the past, by layer: ``s1_past``, ``s2_past``.
+
+    Raises:
+        SourceError: if Earth Engine cannot be used.
+    """
+    connect(settings)
+    made = tuple(past_together(manifest, days))
+    return Pull(made, geobox, tile_side(made), settings, folder)

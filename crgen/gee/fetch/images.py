@@ -16,7 +16,7 @@ alone, and only there a low value means that nothing was measured.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -84,7 +84,7 @@ class Layer:
         valid = tile[VALID] == 1
         planes = np.full((self.channels, *tile.shape), np.nan, np.float32)
         for plane, (name, dtype) in zip(planes, self.bands[:-1], strict=True):
-            absent = NO_SCORE if name == CLEAR else NO_SIGNAL
+            absent = NO_SCORE if name.startswith(CLEAR) else NO_SIGNAL
             keep = valid if dtype == "u2" else valid & (tile[name] > absent)
             plane[keep] = tile[name][keep] * SCALE if dtype == "u2" else tile[name][keep]
         return planes
@@ -102,6 +102,59 @@ def layers(manifest: Manifest) -> list[Layer]:
             image = optical_image(scenes, manifest.bands)
         made.append(Layer(name, image.serialize(for_cloud_api=True), bands_of(name, manifest)))
     return made
+
+
+def past_layer(manifest: Manifest, day: date) -> Layer:
+    """Return the layer of Sentinel-2 on one of the past's days, ``s2_2021-06-20``."""
+    image = optical_image(manifest.past[f"s2_{day}"], manifest.bands)
+    return Layer(f"s2_{day}", image.serialize(for_cloud_api=True), bands_of("s2", manifest))
+
+
+def past_together(manifest: Manifest, days: Mapping[str, Sequence[date]]) -> list[Layer]:
+    """Return Sentinel-1 of several of the past's days in one layer ``s1_past``, and Sentinel-2 in another, ``s2_past``.
+
+    So a small place takes few requests. Their channels follow each other day by day; where a day shows nothing, radar
+    and the clear-sky score are missing, and digital numbers 0.
+
+    Args:
+        manifest: the scenes.
+        days: which days, by layer.
+    """
+    now = [manifest.scenes[name] for name in ("s1_t1", "s1_t2") if name in manifest.scenes]
+    made = []
+    for name, chosen in days.items():
+        if not chosen:
+            continue
+        images = []
+        for at, day in enumerate(chosen):
+            if name == "s1_past":
+                image = radar_image(manifest.past[f"s1_{day}"], manifest.pols, now)
+                image = _shown(image, manifest.pols, NO_SIGNAL)
+                names = list(manifest.pols)
+            else:
+                image = optical_image(manifest.past[f"s2_{day}"], manifest.bands)
+                image = image.select(list(manifest.bands)).addBands(_shown(image, [CLEAR], NO_SCORE))
+                names = [*manifest.bands, CLEAR]
+            images.append(image.rename([f"{band}_{at}" for band in names]))
+        bands = [(f"{band}_{at}", dtype) for at in range(len(chosen)) for band, dtype in bands_of(name, manifest)[:-1]]
+        together = images[0]
+        for image in images[1:]:
+            together = together.addBands(image)
+        together = _all_valid(together)
+        made.append(Layer(name, together.serialize(for_cloud_api=True), (*bands, (VALID, "u1"))))
+    return made
+
+
+def _shown(image: Any, names: Sequence[str], missing: float) -> Any:
+    """Return bands of an image, ``missing`` where it is not valid."""
+    return image.select(list(names)).updateMask(image.select([VALID])).unmask(missing, False).toFloat()
+
+
+def _all_valid(image: Any) -> Any:
+    """Add the band ``valid``, 1 everywhere."""
+    import ee
+
+    return image.addBands(ee.Image.constant(1).rename([VALID]).toByte())
 
 
 def bands_of(variable: str, manifest: Manifest) -> tuple[tuple[str, str], ...]:

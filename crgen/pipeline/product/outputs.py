@@ -27,6 +27,7 @@ from crgen.pipeline.source.area import Area
 from crgen.pipeline.source.imagery import Scene, radar_days
 from crgen.pipeline.source.stack import manifest_of
 from crgen.pipeline.tiling.counts import Tally
+from crgen.pipeline.tiling.past import Learned
 from crgen.pipeline.tiling.predict import MAX_DN, REFLECTANCE_SCALE
 from crgen.pipeline.tiling.quality import COLOURS, LABELS, Quality
 from crgen.pipeline.tiling.water import UNKNOWN
@@ -232,6 +233,7 @@ def describe(
     check: Mapping[str, Any],
     looks: Sequence[Look],
     created: datetime.datetime,
+    learned: Learned | None = None,
 ) -> Path:
     """Write the STAC Item of finished files under its hidden name and return that.
 
@@ -266,6 +268,8 @@ def describe(
     item.properties["crgen:self_check"] = dict(check)
     if areas is not None:
         item.properties["crgen:water"] = areas.to_json()
+    if learned is not None:
+        item.properties["crgen:past"] = learned.described()
     if error is not None:
         item.properties["crgen:error"] = {name: dict(scores) for name, scores in error.items()}
     return write_item(item, paths.item)
@@ -294,6 +298,7 @@ def picture(
     tally: Tally,
     error: Mapping[str, Mapping[str, float]] | None,
     card: ModelCard,
+    learned: Learned | None = None,
 ) -> Path:
     """Draw the quicklook of panels under its hidden name and return that."""
     from crgen.pipeline.picture.quicklook import draw_quicklook
@@ -302,6 +307,8 @@ def picture(
     if error is not None:
         made, copied = (error[row]["RMSE"] for row in ("generated", "copy of t1"))
         title += f" · RMSE of generated pixels {made:.3f}, of copying t1 there {copied:.3f}"
+    if learned is not None and learned.line:
+        title += f"\n{learned.line}"
     return draw_quicklook(
         paths.quicklook,
         panels=panels[0],

@@ -16,6 +16,7 @@ from crgen.model.usual import unlike_text
 from crgen.pipeline.flood.area import Areas
 from crgen.pipeline.product.outputs import Paths
 from crgen.pipeline.tiling.counts import Tally
+from crgen.pipeline.tiling.past import Learned
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Result:
     """Areas of water; None where the weights predict none."""
     check: dict[str, Any] = field(default_factory=dict)
     """What hidden blocks of t2 said, see :func:`~crgen.pipeline.product.selfcheck.self_check`."""
+    past: Learned | None = None
+    """What the place's own past taught, if it was asked."""
 
     @property
     def reflectance(self) -> xr.DataArray:

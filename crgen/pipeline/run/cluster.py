@@ -135,12 +135,16 @@ def fill_on(
     ahead: list[Chunk],
     done: frozenset[At],
     on_windows: Callable[[int], None],
+    *,
+    learn: bool = False,
 ) -> None:
-    """Look at the chunks ``ahead``, then make the parts of all but those ``done``, on the workers of ``client``.
+    """Learn from the past, look at the chunks ``ahead``, then make the parts of all but those ``done``, on the workers.
 
     Raises:
         CrgenError: of the kind that fits what went wrong.
     """
+    if learn:
+        _await(client, [client.submit(_learn, recipe, pure=False)], on_windows)
     _await(client, [client.submit(_look, recipe, chunk.at, pure=False) for chunk in ahead], on_windows)
     if len(done) < workshop.run.grid.count:
         _await(client, [client.submit(_check, recipe, *group, pure=False) for group in workshop.choose()], on_windows)
@@ -217,6 +221,12 @@ def _device_here(asked: str, precision: PrecisionName, weights: str) -> tuple[st
         return device_kind(device), Precision(precision)
     model = load_model(weights, device)
     return device_kind(device), pick_precision(precision, model.generator, model.card.window)
+
+
+def _learn(recipe: Recipe) -> int:
+    """Put what the place's past teaches to the disk; return the windows done."""
+    _open(recipe).learn()
+    return 0
 
 
 def _look(recipe: Recipe, at: At) -> int:

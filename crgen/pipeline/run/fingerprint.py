@@ -18,7 +18,7 @@ from crgen.files import stack_files
 from crgen.model.weights import earlier_digests
 from crgen.pipeline.request import FillRequest
 from crgen.pipeline.run.plan import Plan, settings_of
-from crgen.pipeline.source.stack import FEATHER, manifest_of, stack_geobox
+from crgen.pipeline.source.stack import FEATHER, manifest_of, past_days, stack_geobox
 
 Fingerprint = dict[str, Any]
 
@@ -40,7 +40,10 @@ def fingerprint_of(request: FillRequest, work: Plan, device: str | None = None) 
         "area": _digest(_grid(area.geobox), area.polygon.wkb_hex),
         "settings": settings,
         "inputs": _digest(
-            manifest_of(work.scene.stack), _grid(stack_geobox(work.scene.stack)), stack_files(request.source)
+            manifest_of(work.scene.stack),
+            _grid(stack_geobox(work.scene.stack)),
+            stack_files(request.source),
+            past_days(work.scene.stack),
         ),
         "device": device or device_kind(work.device),
         "software": {
@@ -62,6 +65,7 @@ count where they have another value, so that a new option makes nothing due agai
 
 IMMATERIAL = (
     *("aoi", "source", "weights", "crs"),  # counted by the area, the inputs and the tensors
+    *("past", "after"),  # a map is not due again because more is known of its place
     *("device", "precision", "chunk", "workers", "scheduler", "out", "overwrite", "restart", "earth_engine"),
 )
 """Fields of a request that do not count."""

@@ -1,9 +1,9 @@
 """What one process needs to take chunks from the imagery to parts on the disk.
 
-A chunk leaves ``ROW_COL.evidence``, what it tells others of t2. Once all have, it leaves ``ROW_COL.spills``, what its
-windows add to its neighbours, and then ``ROW_COL.part``, its tiles and counts. Where the last stands, the others do. A
-neighbour that is taken up later, by another process or after a kill, finds there what was computed, so that no window
-is computed twice.
+First the place's past is looked at and leaves ``past.learned``. A chunk leaves ``ROW_COL.evidence``, what it tells
+others of t2. Once all have, it leaves ``ROW_COL.spills``, what its windows add to its neighbours, and then
+``ROW_COL.part``, its tiles and counts. Where the last stands, the others do. A neighbour that is taken up later, by
+another process or after a kill, finds there what was computed, so that no window is computed twice.
 """
 
 from __future__ import annotations
@@ -37,15 +37,19 @@ from crgen.pipeline.run.parts import (
     unpack_arrays,
 )
 from crgen.pipeline.run.plan import Plan
+from crgen.pipeline.source.stack import past_days
 from crgen.pipeline.tiling.chunk import NEIGHBOURS, Computed, Run, Sums, Told
 from crgen.pipeline.tiling.counts import Tally
 from crgen.pipeline.tiling.hidden import Hidden, choose, widths
 from crgen.pipeline.tiling.lending import Lent, Origin
+from crgen.pipeline.tiling.past import Learned, PastOf
 from crgen.pipeline.tiling.predict import MAX_DN, REFLECTANCE_SCALE
 from crgen.pipeline.tiling.reader import StackReader
 from crgen.pipeline.tiling.windows import At, Chunk, ChunkGrid
 
 CHECK = ".check"
+PAST = "past.learned"
+"""File name of what the place's past teaches."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,22 @@ class Workshop:
             self.finish(chunk, computed, incoming)
 
         self.run.fill(finish, workers, done, self.spilled)
+
+    def unlearned(self) -> bool:
+        """Return whether it is not known yet what the place's past teaches."""
+        return self.run.past is not None and not self.store.check(PAST)
+
+    def learn(self) -> None:
+        """Write what the place's past teaches.
+
+        Raises:
+            CrgenError: of the kind that fits what went wrong.
+        """
+        assert self.run.past is not None
+        learned = self.run.past.learn()
+        with self._writing():
+            evidence = pack_arrays([learned.believed.evidence.numpy()])
+            self.store.write(PAST, learned.to_json(), {"evidence": evidence})
 
     def unlooked(self) -> list[Chunk]:
         """Return the chunks of which it is not known yet what they tell others of t2."""
@@ -203,8 +223,12 @@ def open_workshop(request: FillRequest, work: Plan, store: PartStore) -> Worksho
     thumbnails = InputThumbnails(shape, bands, scene.made, card.config.pols[0])
     predictor = work.predictor
     held = [pol for pol in card.config.pols if pol in scene.stack["s1_t1"].pol]
+    reader = StackReader(scene.stack, tuple(held), bands)
+    past = None
+    if days := past_days(scene.stack):
+        past = PastOf(reader, predictor, work.grid.output, days, scene.t1, scene.t2, request.clear_threshold)
     run = Run(
-        reader=StackReader(scene.stack, tuple(held), bands),
+        reader=reader,
         output=scene.area.geobox,
         polygon=scene.area.polygon if request.clip else None,
         predictor=predictor,
@@ -217,6 +241,8 @@ def open_workshop(request: FillRequest, work: Plan, store: PartStore) -> Worksho
         on_inputs=lambda chunk, inputs: thumbnails.reduce(*work.grid.corner(chunk), inputs),
         lent=cache(lambda: lent_by(work.grid, store, predictor.evidence_size)),
         widths=cache(lambda: widths(hidden_in(store, len(scene.made)), scene.made, card.error)),
+        past=past,
+        learned=cache(lambda: learned_from(store)),
     )
     return Workshop(run, work.paths.reflectance, profiles(scene, card, request.dtype), thumbnails, store)
 
@@ -294,6 +320,17 @@ def hidden_in(store: PartStore, bands: int) -> Hidden:
 def check_name(group: int) -> str:
     """Return the file name of what was found on a group of hidden cells."""
     return f"{group}{CHECK}"
+
+
+def learned_from(store: PartStore) -> Learned:
+    """Return what the place's past teaches.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    part = store.open(PAST)
+    (evidence,) = unpack_arrays(part.read("evidence"), 1)
+    return Learned.from_json(part.summary, evidence)
 
 
 def evidence_name(at: At) -> str:

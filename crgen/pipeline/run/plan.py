@@ -134,6 +134,8 @@ def lay_out(request: FillRequest) -> Plan:
         bands=request.bands,
         card=card,
         earth_engine=replace(request.earth_engine, unfinished=_unfinished(request, card.resolution)),
+        past=request.past,
+        after=request.after,
     )
     paths = Paths.of(request.out, scene.area, scene.t1, scene.t2)
     grid = ChunkGrid(lattice_box(scene.area.geobox), Lattice(card.window), request.chunk)

@@ -11,20 +11,27 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import dask.array as da
+import numpy as np
 import xarray as xr
+from odc.geo.geobox import GeoBox
 from shapely.geometry import MultiPolygon, Polygon
 
 from crgen.errors import RequestError, SourceError, StackError
 from crgen.gee.choose.choice import Choice, Wanted
 from crgen.gee.choose.find import find_scenes, newest_pass
+from crgen.gee.choose.past import with_past
 from crgen.gee.connection.retry import INTERRUPTED
-from crgen.gee.fetch.arrays import Pull, open_pull
+from crgen.gee.fetch.arrays import Pull, open_past, open_pull
 from crgen.gee.fetch.cache import TileCache, default_folder
 from crgen.gee.manifest import Grid, Manifest
 from crgen.model.card import ModelCard
+from crgen.model.past import shown_by
+from crgen.pipeline.box import lattice_box
 from crgen.pipeline.request import EarthEngine
 from crgen.pipeline.source.area import Area, read_area
 from crgen.pipeline.source.imagery import Scene, check_dates
+from crgen.pipeline.source.past import NO_PAST, Asked, Day, Look, block_of, choose_looks, stretches_of
 from crgen.pipeline.source.stack import FEATHER, build_stack
 
 
@@ -37,6 +44,8 @@ class Channels:
     resolution: float
     margin: int
     """Pixels fetched around the area, so that windows at its edge see real surroundings."""
+    window: int = 256
+    """Side of the model's windows in pixels."""
     needed_pols: tuple[str, ...] = ()
     """Polarisations that radar must have where it has not all; empty for all."""
 
@@ -45,7 +54,7 @@ class Channels:
         """Return what a model asks for to make some bands: these, and those that it makes all others from."""
         config = card.config
         bands = tuple(band for band in config.bands if band in made or band in config.core)
-        return cls(config.pols, bands, card.resolution, card.window + FEATHER, config.needed_pols)
+        return cls(config.pols, bands, card.resolution, card.window + FEATHER, card.window, config.needed_pols)
 
     def held_pols(self, there: Sequence[str]) -> tuple[str, ...]:
         """Return which polarisations there are; none if a needed one is not there."""
@@ -60,19 +69,71 @@ class Acquired:
     area: Area
     manifest: Manifest
     pull: Pull
+    lessons: Lessons | None = None
+    """Where the past is learned from, if there is one."""
 
     @property
     def stack(self) -> xr.Dataset:
         """The Stack, margin included; nothing is fetched yet."""
         days = {name: day.isoformat() for name, day in self.manifest.dates.items()}
         manifest: dict[str, Any] = {**self.manifest.model_dump(mode="json"), **days}
+        arrays = self.pull.arrays()
+        if self.lessons is not None:
+            arrays = self.lessons.put_together(arrays, self.pull.geobox)
         return build_stack(
             self.pull.geobox,
-            self.pull.arrays(),
+            arrays,
             pols=self.manifest.pols,
             bands=self.manifest.bands,
             manifest=manifest,
+            times=self.manifest.past_days if self.lessons else (),
         )
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """The past over the block of an area that it is learned from; elsewhere it is missing, but for what is copied."""
+
+    pull: Pull
+    manifest: Manifest
+    days: dict[str, tuple[datetime.date, ...]]
+    """Which days its layers hold."""
+
+    def put_together(self, arrays: dict[str, da.Array], whole: GeoBox) -> dict[str, da.Array]:
+        """Return the variables of a Stack, its past among them.
+
+        Args:
+            arrays: of its dates, and of the days that are copied.
+            whole: the Stack's grid.
+        """
+        held = self.pull.arrays()
+        pols, bands = len(self.manifest.pols), len(self.manifest.bands)
+        found: dict[str, da.Array] = {}
+        for at, day in enumerate(self.days["s1_past"]):
+            found[f"s1_{day}"] = _placed(held["s1_past"][at * pols : (at + 1) * pols], self.pull.geobox, whole)
+        for at, day in enumerate(self.days["s2_past"]):
+            planes = held["s2_past"][at * (bands + 1) : (at + 1) * (bands + 1)]
+            optical, score = planes[:-1], planes[-1]
+            optical = da.where(da.isnan(score), np.float32(np.nan), optical)  # type: ignore[no-untyped-call]
+            found[f"s2_{day}"] = _placed(optical, self.pull.geobox, whole)
+            found[f"clear_{day}"] = _placed(score[None], self.pull.geobox, whole)[0]
+        days = self.manifest.past_days
+        past = {name for name in arrays if name.removeprefix("s2_").removeprefix("clear_") in map(str, days)}
+        now = {name: array for name, array in arrays.items() if name not in past}
+        found |= {name: arrays[name] for name in past}
+        missing = da.full((pols, *whole.shape), np.nan, np.float32, chunks=(pols, 1024, 1024))  # type: ignore[no-untyped-call]
+        for name in ("s1", "s2", "clear"):
+            planes = [found.get(f"{name}_{day}", missing) for day in days]
+            now[f"{name}_past"] = da.stack(planes)  # type: ignore[no-untyped-call]
+        return now
+
+
+def _placed(array: da.Array, part: GeoBox, whole: GeoBox) -> da.Array:
+    """Return an array ``(channel, y, x)`` of part of a grid on the whole of it, NaN elsewhere."""
+    inner, outer = lattice_box(part), lattice_box(whole)
+    margins = ((0, 0), (inner.r0 - outer.r0, outer.r1 - inner.r1), (inner.c0 - outer.c0, outer.c1 - inner.c1))
+    placed: da.Array = da.pad(array, margins, constant_values=np.float32(np.nan))  # type: ignore[no-untyped-call]
+    return placed
 
 
 def open_earth_engine(
@@ -84,16 +145,18 @@ def open_earth_engine(
     crs: str | None,
     card: ModelCard,
     made: tuple[str, ...],
+    past: Asked = NO_PAST,
 ) -> Scene:
     """Open what a model asks for to make some bands, from Earth Engine.
 
     Raises:
         CrgenError: of the kind that fits what is wrong.
     """
-    acquired = acquire(options, Channels.of(card, made), aoi=aoi, t1=t1, t2=t2, crs=crs)
+    acquired = acquire(options, Channels.of(card, made), aoi=aoi, t1=t1, t2=t2, crs=crs, past=past)
     days = acquired.manifest.dates
     notes = (*acquired.area.notes, *acquired.manifest.notes)
-    return Scene(acquired.stack, acquired.area, days["t1"], days["t2"], notes, True, made, acquired.pull)
+    lessons = None if acquired.lessons is None else acquired.lessons.pull
+    return Scene(acquired.stack, acquired.area, days["t1"], days["t2"], notes, True, made, acquired.pull, lessons)
 
 
 def acquire(
@@ -104,8 +167,11 @@ def acquire(
     t1: datetime.date | None,
     t2: datetime.date | None,
     crs: str | None,
+    past: Asked = NO_PAST,
 ) -> Acquired:
     """Choose scenes, or take a manifest's, and lay out their tiles over the area and its margin.
+
+    Of a manifest that holds the scenes of a past, these are taken, unless none is asked for.
 
     Raises:
         CrgenError: of the kind that fits what is wrong.
@@ -115,11 +181,67 @@ def acquire(
         area = area_of(manifest)
     else:
         area, wanted = wanted_of(channels, aoi=aoi, t1=t1, t2=t2, crs=crs)
-        manifest = _kept(options, channels, area, wanted) or scenes_for(options, channels, area, wanted).manifest
+        kept = _kept(options, channels, area, wanted, past)
+        manifest = kept or past_for(options, channels, scenes_for(options, channels, area, wanted).manifest, past)
+    if not past.before:
+        manifest = manifest.model_copy(update={"past": {}})
     folder = default_folder() if options.keep_tiles else _passing_folder()
     TileCache(folder).prune()
-    pull, manifest = open_pull(manifest, area.geobox.pad(channels.margin), options.settings, folder)
-    return Acquired(area, manifest, pull)
+    whole, copied = area.geobox.pad(channels.margin), _copied(manifest)
+    pull, manifest = open_pull(manifest, whole, options.settings, folder, copied=copied)
+    if not manifest.past:
+        return Acquired(area, manifest, pull)
+    days = {
+        "s1_past": tuple(day for day in manifest.past_days if f"s1_{day}" in manifest.past),
+        "s2_past": tuple(day for day in manifest.past_days if day not in copied),
+    }
+    block, _ = block_of(lattice_box(area.geobox), channels.window)
+    common, corner = block.intersect(lattice_box(whole)), lattice_box(whole)
+    assert common is not None
+    rows, columns = common.slices(corner)
+    lessons = open_past(manifest, whole[rows, columns], options.settings, folder, days)
+    return Acquired(area, manifest, pull, Lessons(lessons, manifest, days))
+
+
+def past_for(options: EarthEngine, channels: Channels, manifest: Manifest, asked: Asked) -> Manifest:
+    """Return a manifest with the acquisitions of the other looks at its place that are worth learning from.
+
+    Raises:
+        CrgenError: of the kind that fits what is wrong.
+    """
+    if not asked.before:
+        return manifest
+    t1, t2 = manifest.dates["t1"], manifest.dates["t2"]
+
+    known = {day for name in ("s2_t1", "s2_t2") for day in manifest.days.get(name, ())}
+
+    def take(found: Sequence[tuple[datetime.date, float]]) -> list[datetime.date]:
+        return choose_looks([Look(*one) for one in found if one[0] not in known], t1, t2, asked)
+
+    manifest = manifest.model_copy(update={"rules": manifest.rules | _looked(asked)})
+    return with_past(
+        options.settings,
+        manifest,
+        stretches_of(t2, asked),
+        take,
+        rules=options.rules,
+        margin=channels.margin * channels.resolution,
+    )
+
+
+def _looked(asked: Asked) -> dict[str, int | float]:
+    """Return what a manifest's rules say of its past."""
+    return {f"past_{name}": days for name, days in asked._asdict().items()} if asked.before else {}
+
+
+def _copied(manifest: Manifest) -> list[datetime.date]:
+    """Return the days of a manifest's past that are copied from, and so fetched whole."""
+    if not manifest.past:
+        return []
+    t1, t2 = manifest.dates["t1"].toordinal(), manifest.dates["t2"].toordinal()
+    days = [Day(day.toordinal()) for day in (manifest.dates["t1"], *manifest.past_days)]
+    shown = {datetime.date.fromordinal(one.day) for one in shown_by(days, t1, t2)}
+    return [day for day in manifest.past_days if day in shown]
 
 
 def wanted_of(
@@ -226,7 +348,9 @@ def area_of(manifest: Manifest) -> Area:
     return Area(manifest.area.name, manifest.area.geobox, polygon)
 
 
-def _kept(options: EarthEngine, channels: Channels, area: Area, wanted: Sequence[Wanted]) -> Manifest | None:
+def _kept(
+    options: EarthEngine, channels: Channels, area: Area, wanted: Sequence[Wanted], past: Asked
+) -> Manifest | None:
     """Return the scenes of a stopped run of the same request, if there is one."""
     try:
         held = Manifest.read(options.unfinished) if options.unfinished else None
@@ -234,7 +358,7 @@ def _kept(options: EarthEngine, channels: Channels, area: Area, wanted: Sequence
         return None
     same = held is not None and (
         (held.area, held.dates) == (Grid.of(area.name, area.geobox, area.polygon), {w.name: w.day for w in wanted})
-        and (held.bands, held.rules) == (channels.bands, asdict(options.rules))
+        and (held.bands, held.rules) == (channels.bands, asdict(options.rules) | _looked(past))
         and held.pols == channels.held_pols(held.pols)
     )
     return held if same else None

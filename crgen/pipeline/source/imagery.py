@@ -35,6 +35,8 @@ class Scene:
     """Sentinel-2 bands of the result."""
     pull: Pull | None = None
     """The tiles to fetch, where the Stack is of Earth Engine."""
+    lessons: Pull | None = None
+    """The tiles that its past is learned from, beside."""
 
     @property
     def days(self) -> dict[str, list[datetime.date]]:

@@ -23,6 +23,7 @@ from crgen.pipeline.source.demo import open_demo
 from crgen.pipeline.source.earthengine import Channels, area_of, open_earth_engine
 from crgen.pipeline.source.imagery import Scene, check_dates
 from crgen.pipeline.source.local.read import open_stack
+from crgen.pipeline.source.past import NO_PAST, USUAL, YEAR, Asked, kept_of, parse_past
 from crgen.pipeline.source.stack import FEATHER, is_calibrated, manifest_of, require_channels, stack_geobox
 
 BANDS = ("B2", "B3", "B4", "B8", "B11", "B12")
@@ -42,6 +43,8 @@ def open_scene(
     bands: tuple[str, ...] | None,
     card: ModelCard,
     earth_engine: EarthEngine,
+    past: str | None = None,
+    after: int = 0,
 ) -> Scene:
     """Open the imagery a model asks for.
 
@@ -57,17 +60,24 @@ def open_scene(
         bands: the bands to make; None for the usual ones, of which a local stack or a manifest may lack some.
         card: says which polarisations, bands and pixel size to open.
         earth_engine: how to ask Earth Engine, for source ``gee``.
+        past: how far back to look for other looks at the place, as a person writes it; None for the source's usual.
+        after: days after t2 within which looks tell of its light.
 
     Raises:
         CrgenError: of the kind that fits what is wrong.
     """
+    asked = None if past is None and not after else Asked(parse_past(past or YEAR), after)
     if source == "gee":
         held = None if earth_engine.manifest is None else Manifest.read(earth_engine.manifest).bands
         made = bands_made(bands, card.config, held)
-        scene = open_earth_engine(earth_engine, aoi=aoi, t1=t1, t2=t2, crs=crs, card=card, made=made)
+        scene = open_earth_engine(
+            earth_engine, aoi=aoi, t1=t1, t2=t2, crs=crs, card=card, made=made, past=asked or USUAL
+        )
         return replace(scene, calibrated=s1_calibrated)
     if source != "demo":
-        return _open_local(Path(source), aoi, t1, t2, crs, s1_units, s1_calibrated, s2_scale, bands, card)
+        scene = _open_local(Path(source), aoi, t1, t2, crs, s1_units, s1_calibrated, s2_scale, bands, card)
+        stack, notes = kept_of(scene.stack, scene.t1, scene.t2, asked)
+        return replace(scene, stack=stack, notes=(*scene.notes, *notes))
     if aoi is None:
         raise RequestError("source 'demo' needs an area: give --aoi with a GeoJSON file or west,south,east,north")
     if t1 is None or t2 is None:
@@ -76,7 +86,8 @@ def open_scene(
     area = read_area(aoi, crs=crs, resolution=card.resolution)
     made = bands_made(bands, card.config)
     channels = Channels.of(card, made)
-    stack = open_demo(area.geobox.pad(channels.margin), t1, t2, pols=channels.pols, bands=channels.bands)
+    grid = area.geobox.pad(channels.margin)
+    stack = open_demo(grid, t1, t2, pols=channels.pols, bands=channels.bands, past=asked or NO_PAST)
     return Scene(stack, area, t1, t2, area.notes, s1_calibrated, made)
 
 

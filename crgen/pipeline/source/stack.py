@@ -9,17 +9,21 @@ variable                  dims                dtype and unit                    
 ``s2_t1``, ``s2_t2``      ``(band, y, x)``    float32, Sentinel-2 surface reflectance, 0 to 1     NaN
 ``clear_t1``, ``clear_t2``  ``(y, x)``        float32, clear-sky score, 0 (cloud) to 1 (clear)    NaN
 ``truth_t2``              ``(band, y, x)``    float32, the true cloud-free reflectance, if known  NaN
+``s1_past``, ``s2_past``  ``(time, …)``       as above: other looks at the place, of each date    NaN
+``clear_past``            ``(time, y, x)``    Sentinel-2 with the Sentinel-1 nearest to it        NaN
 ========================  ==================  ==================================================  =======
 
-``s2_t2``, ``clear_t1``, ``clear_t2`` and ``truth_t2`` are optional. Coordinate ``pol`` holds ``"VV"``/``"VH"``,
-``band`` holds Earth Engine's Sentinel-2 names (``"B2"`` … ``"B8A"`` … ``"B12"``). The grid is north-up with square
-pixels, its CRS and transform written as odc-geo and rioxarray write them (``spatial_ref``). ``attrs["manifest"]``
-holds, as a JSON string, where the pixels come from; ``attrs["s1_calibrated"]`` is 1 where backscatter is in true dB, 0
-where its level means nothing, only its contrast (stretched images); 1 if it is not said.
+``s2_t2``, ``clear_t1``, ``clear_t2`` and ``truth_t2`` are optional, and so is the past; of its three variables
+``s2_past`` is there if any is. Its coordinate ``time`` holds the days of Sentinel-2, in order. Coordinate ``pol`` holds
+``"VV"``/``"VH"``, ``band`` holds Earth Engine's Sentinel-2 names (``"B2"`` … ``"B8A"`` … ``"B12"``). The grid is
+north-up with square pixels, its CRS and transform written as odc-geo and rioxarray write them (``spatial_ref``).
+``attrs["manifest"]`` holds, as a JSON string, where the pixels come from; ``attrs["s1_calibrated"]`` is 1 where
+backscatter is in true dB, 0 where its level means nothing, only its contrast (stretched images); 1 if it is not said.
 """
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -51,6 +55,31 @@ CHANNEL_DIM = {
     "clear_t1": None,
     "clear_t2": None,
 }
+PAST: dict[str, str | None] = {"s1_past": "pol", "s2_past": "band", "clear_past": None}
+"""The variables of the place's own past, with the dimension of their channels."""
+
+
+def channel_of(name: str) -> str | None:
+    """Return the dimension of a variable's channels; None for one without."""
+    return PAST[name] if name in PAST else CHANNEL_DIM[name]
+
+
+def dims_of(name: str) -> tuple[str, ...]:
+    """Return the dimensions of a variable of a Stack."""
+    channel = channel_of(name)
+    return (*(("time",) if name in PAST else ()), *((channel,) if channel else ()), "y", "x")
+
+
+def past_days(stack: xr.Dataset) -> tuple[datetime.date, ...]:
+    """Return the days of a Stack's past, in order; none if it has no past."""
+    if "s2_past" not in stack:
+        return ()
+    return tuple(datetime.date.fromisoformat(str(day)[:10]) for day in stack["time"].values)
+
+
+def without_past(stack: xr.Dataset) -> xr.Dataset:
+    """Return a Stack of its two dates alone."""
+    return stack.drop_vars([*PAST, "time"], errors="ignore")
 
 
 def build_stack(
@@ -61,16 +90,19 @@ def build_stack(
     bands: Sequence[str],
     manifest: Mapping[str, Any],
     calibrated: bool = True,
+    times: Sequence[datetime.date] = (),
 ) -> xr.Dataset:
     """Put arrays on a grid together into a Stack.
 
     Args:
         geobox: the grid of every array.
-        variables: arrays by variable name; ``(channel, y, x)`` or ``(y, x)`` float32, numpy or dask.
+        variables: arrays by variable name; ``(channel, y, x)`` or ``(y, x)`` float32, numpy or dask; those of the past
+            with an axis of time before.
         pols: polarisations along the channel axis of the Sentinel-1 arrays.
         bands: band names along the channel axis of the Sentinel-2 arrays.
         manifest: where the pixels come from; must serialise to JSON.
         calibrated: whether backscatter is in true dB.
+        times: days of the past, in order.
 
     Returns:
         A validated Stack.
@@ -79,12 +111,11 @@ def build_stack(
         StackError: if the result is not a Stack.
     """
     coords = xr_coords(geobox, dims=("y", "x"))
-    labels = {"pol": list(pols), "band": list(bands)}
+    labels = {"pol": list(pols), "band": list(bands), "time": np.array(times, "datetime64[ns]")}
     data = {}
     for name, array in variables.items():
-        channel = CHANNEL_DIM[name]
-        dims = ("y", "x") if channel is None else (channel, "y", "x")
-        extra = {} if channel is None else {channel: labels[channel]}
+        dims = dims_of(name)
+        extra = {dim: labels[dim] for dim in dims[:-2]}
         data[name] = xr.DataArray(array, dims=dims, coords={**coords, **extra}, attrs={"grid_mapping": "spatial_ref"})
     attributes = {"manifest": json.dumps(manifest, sort_keys=True), CALIBRATED: int(calibrated)}
     return validate(xr.Dataset(data, attrs=attributes))
@@ -100,10 +131,11 @@ def validate(stack: xr.Dataset) -> xr.Dataset:
         if name not in stack:
             raise StackError(f"the stack has no variable '{name}'; it needs {', '.join(REQUIRED)}")
     geobox = stack_geobox(stack)
-    for name in (n for n in (*REQUIRED, *OPTIONAL) if n in stack):
+    if any(name in stack for name in PAST):
+        _check_times(stack)
+    for name in (n for n in (*REQUIRED, *OPTIONAL, *PAST) if n in stack):
         array = stack[name]
-        channel = CHANNEL_DIM[name]
-        dims = ("y", "x") if channel is None else (channel, "y", "x")
+        channel, dims = channel_of(name), dims_of(name)
         if array.dims != dims:
             raise StackError(f"'{name}' has dimensions {array.dims}, expected {dims}")
         if array.dtype != np.float32:
@@ -120,6 +152,16 @@ def validate(stack: xr.Dataset) -> xr.Dataset:
     if 0 in geobox.shape:
         raise StackError(f"the stack's grid is empty: {geobox.shape[1]} × {geobox.shape[0]} pixels")
     return stack
+
+
+def _check_times(stack: xr.Dataset) -> None:
+    if "s2_past" not in stack:
+        raise StackError("the stack has a past without Sentinel-2: 's2_past' is missing")
+    times = stack["time"].values if "time" in stack.coords else np.zeros(0)
+    if times.dtype.kind != "M" or np.isnat(times).any():
+        raise StackError("the coordinate 'time' of the stack's past does not hold dates")
+    if (np.diff(times.astype("datetime64[D]").astype(int)) <= 0).any():
+        raise StackError("the days of the stack's past ('time') are not in order, each once; sort them first")
 
 
 def stack_geobox(stack: xr.Dataset) -> GeoBox:
@@ -157,8 +199,8 @@ def require_channels(stack: xr.Dataset, *, pols: Sequence[str], bands: Sequence[
     Raises:
         StackError: naming the variable and the missing channels.
     """
-    for name in (n for n in CHANNEL_DIM if n in stack):
-        channel = CHANNEL_DIM[name]
+    for name in (n for n in (*CHANNEL_DIM, *PAST) if n in stack):
+        channel = channel_of(name)
         if channel is None:
             continue
         wanted = pols if channel == "pol" else bands

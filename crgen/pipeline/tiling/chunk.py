@@ -25,6 +25,7 @@ from crgen.pipeline.tiling.composite import Composite, compose, observed_share, 
 from crgen.pipeline.tiling.counts import Tally
 from crgen.pipeline.tiling.hidden import NORMAL, Hidden, Seen, compare, hidden_part, middle
 from crgen.pipeline.tiling.lending import Lent, Origin, cells
+from crgen.pipeline.tiling.past import Learned, PastOf
 from crgen.pipeline.tiling.predict import REFLECTANCE_SCALE, Predictor, Staged, WindowInputs
 from crgen.pipeline.tiling.quality import Quality
 from crgen.pipeline.tiling.reader import StackReader
@@ -122,6 +123,8 @@ class Run:
         on_inputs: called with each chunk read and its own pixels of every variable of the Stack.
         lent: returns what windows are lent, once every chunk has been through :meth:`look`.
         widths: returns half the width of intervals by band, in stated deviations, once hidden blocks were looked at.
+        past: the place's past, if the Stack has one.
+        learned: returns what it teaches, once :meth:`PastOf.learn` was called.
     """
 
     reader: StackReader
@@ -137,6 +140,8 @@ class Run:
     on_inputs: Callable[[Chunk, dict[str, Array]], Any] = lambda chunk, inputs: None
     lent: Callable[[], Lent | None] = lambda: None
     widths: Callable[[], NDArray[np.float64]] = lambda: np.array([NORMAL])
+    past: PastOf | None = None
+    learned: Callable[[], Learned | None] = lambda: None
 
     @property
     def lends(self) -> bool:
@@ -330,7 +335,13 @@ class Run:
         water = self._water(data, share) if self.predictor.predicts_water else None
         wanted = radar_t2 & inside & (share < 1 if water is None else leaves_open(*water))
         inputs = self._inputs(footprint, footprint.slices(margin), data, observed_part, wanted)
-        staged = self.predictor.stage(inputs, chunk.windows, self.lent() if self.lends else None)
+        believed = None
+        if self.past is not None and (learned := self.learned()) is not None:
+            believed = learned.believed
+            if believed.mixture.copies and wanted[footprint.slices(margin)].any():
+                score = inputs.clear_t1 if "clear_t1" in data else None
+                inputs = inputs._replace(looks=self.past.looks(footprint, inputs.s2_t1, score))
+        staged = self.predictor.stage(inputs, chunk.windows, self.lent() if self.lends else None, believed)
         own = chunk.box.slices(margin)
         tally = Tally(windows=len(staged.places), inside=int(inside[own].sum()), bands=len(self.made))
         tally.seen = int((inside & (observed_part > 0))[own].sum())

@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from crgen.model.device import computing_in
 from crgen.model.generator import Prediction
+from crgen.model.past import Believed, mix, radar_changed
 from crgen.model.weights import LoadedModel
 from crgen.pipeline.box import Box
 from crgen.pipeline.tiling.lending import Lent, Origin
@@ -54,6 +56,8 @@ class WindowInputs(NamedTuple):
     """Clear-sky score at t1, ``(y, x)``."""
     wanted: NDArray[np.bool_]
     """Pixels that need a generated value, ``(y, x)``: windows without any are skipped."""
+    looks: Array | None = None
+    """What was seen before t2, to be mixed in, ``(candidate, band, y, x)``; see :mod:`crgen.model.past`."""
 
 
 Places = list[tuple[slice, slice]]
@@ -64,14 +68,17 @@ class Staged(NamedTuple):
 
     box: Box
     tensors: tuple[torch.Tensor, ...]
-    """``s1_t1``, ``s2_t1``, ``s1_t2``, ``s2_t2``, ``clear_t1`` over ``box``, with the channels of the generator; in
-    pinned memory where the device is a GPU."""
+    """``s1_t1``, ``s2_t1``, ``s1_t2``, ``s2_t2``, ``clear_t1`` over ``box``, with the channels of the generator, and
+    what was seen before, if that is mixed in, with the bands that are read; in pinned memory where the device is a
+    GPU."""
     places: Places
     """Windows with a wanted pixel."""
     skipped: int
     """Windows without."""
     lent: torch.Tensor | None
     """What each of :attr:`places` is lent by other windows, ``(place, number)``."""
+    past: Believed | None
+    """What to believe of the place."""
 
 
 class Planes(NamedTuple):
@@ -114,7 +121,7 @@ class Predictor:
         bands = model.card.config.bands
         self.opened, self.calibrated = opened, calibrated
         self._opened = [bands.index(band) for band in opened]
-        self._made = [bands.index(band) for band in made]
+        self._made = [opened.index(band) for band in made]
         self.batch = batch or batch_on(device, model.card.window)
         self.lattice = Lattice(model.card.window)
         self._sums = torch.int32 if MAX_GENERATED * self.lattice.total < 2**31 else torch.int64
@@ -150,7 +157,13 @@ class Predictor:
         """Numbers in the evidence of a window; 0 where the generator has none."""
         return self.model.generator.evidence_size
 
-    def stage(self, inputs: WindowInputs, windows: list[Origin], lent: Lent | None = None) -> Staged:
+    def stage(
+        self,
+        inputs: WindowInputs,
+        windows: list[Origin],
+        lent: Lent | None = None,
+        past: Believed | None = None,
+    ) -> Staged:
         """Do what needs no device, so that it can be done ahead."""
         side = self.lattice.window
         places = {(r, c): Box(r, r + side, c, c + side).slices(inputs.box) for r, c in windows}
@@ -158,21 +171,23 @@ class Predictor:
         borrowed = torch.from_numpy(lent.at(list(wanted))) if lent is not None and wanted else None
         tensors: Iterator[torch.Tensor] = iter(())
         if wanted:
-            s2_t1, s2_t2 = self._all_bands(inputs.s2_t1), self._all_bands(inputs.s2_t2)
-            s1_t1, s1_t2 = self._all_pols(inputs.s1_t1), self._all_pols(inputs.s1_t2)
-            arrays = (s1_t1, s2_t1, s1_t2, s2_t2, inputs.clear_t1[None])
+            s2_t1, s2_t2 = self.all_bands(inputs.s2_t1), self.all_bands(inputs.s2_t2)
+            s1_t1, s1_t2 = self.all_pols(inputs.s1_t1), self.all_pols(inputs.s1_t2)
+            arrays = [s1_t1, s2_t1, s1_t2, s2_t2, inputs.clear_t1[None]]
+            if inputs.looks is not None:
+                arrays.append(inputs.looks)
             tensors = (torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
         if self.device.startswith("cuda"):
             tensors = (tensor.pin_memory() for tensor in tensors)
-        return Staged(inputs.box, tuple(tensors), list(wanted.values()), len(places) - len(wanted), borrowed)
+        return Staged(inputs.box, tuple(tensors), list(wanted.values()), len(places) - len(wanted), borrowed, past)
 
-    def _all_bands(self, image: Array) -> Array:
+    def all_bands(self, image: Array) -> Array:
         """Return the generator's bands of an image, missing but for those that were read."""
         whole = np.full((len(self.model.card.config.bands), *image.shape[1:]), np.nan, np.float32)
         whole[self._opened] = image
         return whole
 
-    def _all_pols(self, image: Array) -> Array:
+    def all_pols(self, image: Array) -> Array:
         """Return the generator's polarisations of an image; its last ones may be missing."""
         lacking = len(self.model.card.config.pols) - len(image)
         return np.pad(image, ((0, lacking), (0, 0), (0, 0)), constant_values=np.nan) if lacking else image
@@ -188,7 +203,7 @@ class Predictor:
         if not staged.places:
             return np.asarray(sums.cpu().numpy())
         with self._turn:
-            for some, made in self._all(staged, self._digital_numbers):
+            for some, made in self._all(staged, partial(self._digital_numbers, past=staged.past)):
                 for place, dn in zip(some, made, strict=False):
                     sums[..., *place] += dn * self._weights
                 self.on_windows(len(some))
@@ -214,36 +229,67 @@ class Predictor:
                 self.on_windows(len(some))
         return told
 
-    def _all(self, staged: Staged, function: Callable[..., torch.Tensor]) -> Iterator[tuple[Places, torch.Tensor]]:
-        """Yield the batches of places in order with what ``function`` makes of their windows.
+    def over(self, function: Callable[..., torch.Tensor], *windows: torch.Tensor, **more: torch.Tensor) -> torch.Tensor:
+        """Return what a function of the generator's inputs returns for windows that are cut already, on the CPU.
 
-        On a CPU, each core computes its own batch. PyTorch's threads share the sums of one batch, so its last bit
-        depends on their number; a batch computed by one thread does not depend on how many others there are.
+        Args:
+            function: called with some of the windows and some of ``more``, and with ``calibrated``.
+            windows: ``(window, channel, y, x)``.
+            more: with a first axis of windows too.
         """
+
+        def compute(some: list[int]) -> torch.Tensor:
+            inputs = (x[some].to(self.device) for x in windows)
+            named = {name: x[some].to(self.device) for name, x in more.items()}
+            return function(*inputs, **self._calibrated(), **named)
+
+        with self._turn:
+            made = [part[: len(some)].cpu() for some, part in self._in_turn(len(windows[0]), compute)]
+        return torch.cat(made)
+
+    def _calibrated(self) -> dict[str, torch.Tensor]:
+        return {"calibrated": torch.full((self.batch,), self.calibrated).to(self.device)}
+
+    def _all(self, staged: Staged, function: Callable[..., torch.Tensor]) -> Iterator[tuple[Places, torch.Tensor]]:
+        """Yield the batches of places in order with what ``function`` makes of their windows."""
         places = staged.places
         inputs = [tensor.to(self.device, non_blocking=True) for tensor in staged.tensors]
         lent = None if staged.lent is None else staged.lent.to(self.device)
 
-        def compute(some: range) -> torch.Tensor:
-            padded = [*some] + [some[-1]] * (self.batch - len(some))
-            windows = [torch.stack([x[..., *places[i]] for i in padded]) for x in inputs]
-            extra = {
-                "clear_t1": windows.pop(),
-                "calibrated": torch.full((self.batch,), self.calibrated).to(self.device),
-            }
+        def compute(some: list[int]) -> torch.Tensor:
+            windows = [torch.stack([x[..., *places[i]] for i in some]) for x in inputs]
+            extra = {"clear_t1": windows[4], **self._calibrated()}
+            if len(windows) > 5:
+                extra["looks"] = windows[5]
             if lent is not None:
-                extra["lent"] = lent[padded]
+                extra["lent"] = lent[some]
+            return function(*windows[:4], **extra)
+
+        for some, made in self._in_turn(len(places), compute):
+            yield places[some.start : some.stop], made
+
+    def _in_turn(
+        self, count: int, compute: Callable[[list[int]], torch.Tensor]
+    ) -> Iterator[tuple[range, torch.Tensor]]:
+        """Yield batches of windows, by their places in a list of ``count``, with what is computed of them.
+
+        Each is as large as the others, the last one padded with copies. On a CPU, each core computes its own batch.
+        PyTorch's threads share the sums of one batch, so its last bit depends on their number; a batch computed by one
+        thread does not depend on how many others there are.
+        """
+
+        def compute_padded(some: range) -> torch.Tensor:
             with torch.inference_mode(), computing_in(self.precision, self.device):
-                return function(*windows, **extra)
+                return compute([*some] + [some[-1]] * (self.batch - len(some)))
 
         def compute_alone(some: range) -> torch.Tensor:
             torch.set_num_threads(1)
-            return compute(some)
+            return compute_padded(some)
 
-        batches = [range(i, min(i + self.batch, len(places))) for i in range(0, len(places), self.batch)]
+        batches = [range(i, min(i + self.batch, count)) for i in range(0, count, self.batch)]
         if self.device != "cpu":
             for some in batches:
-                yield places[some.start : some.stop], compute(some)
+                yield some, compute_padded(some)
             return
         cores = torch.get_num_threads()
         try:
@@ -257,14 +303,32 @@ class Predictor:
                     if not ahead:
                         return
                     some, future = ahead.popleft()
-                    yield places[some.start : some.stop], future.result()
+                    yield some, future.result()
         finally:
             torch.set_num_threads(cores)
 
-    def _digital_numbers(self, *inputs: torch.Tensor, **more: torch.Tensor) -> torch.Tensor:
+    def _digital_numbers(
+        self,
+        *inputs: torch.Tensor,
+        past: Believed | None = None,
+        looks: torch.Tensor | None = None,
+        lent: torch.Tensor | None = None,
+        **more: torch.Tensor,
+    ) -> torch.Tensor:
         """Return a batch of windows as integers, ``(batch, plane, y, x)``."""
-        made: Prediction = self.model.generator(*inputs, **more)
-        dn = (made.reflectance[:, self._made].float() * REFLECTANCE_SCALE).round().clamp(1, MAX_GENERATED)
+        seen = torch.isfinite(inputs[3][:, self.model.generator.core]).all(1).flatten(1).sum(1)
+        if lent is not None:
+            seen = seen + lent[:, 0]
+        if past is not None and past.taught:
+            evidence = past.evidence.to(inputs[0].device).expand(len(seen), -1)
+            lent = evidence if lent is None else lent + evidence
+        made: Prediction = self.model.generator(*inputs, lent=lent, **more)
+        reflectance = made.reflectance[:, self._opened].float()
+        if past is not None and looks is not None:
+            weights = torch.from_numpy(past.mixture.weights).float()[:, self._opened]
+            changed = radar_changed(inputs[0], inputs[2])
+            reflectance = mix(made._replace(reflectance=reflectance), looks, changed, seen, weights)
+        dn = (reflectance[:, self._made] * REFLECTANCE_SCALE).round().clamp(1, MAX_GENERATED)
         if self.predicts_water:
             assert made.water is not None, "a form that predicts it"
             water = made.water.float()
@@ -273,7 +337,8 @@ class Predictor:
             dn = torch.cat([dn, (water * REFLECTANCE_SCALE).round()], 1)
         if self.predicts_variance:
             assert made.variance is not None, "a form that predicts it"
-            deviation = made.variance[:, self._made].float().sqrt()
+            places = [self._opened[at] for at in self._made]
+            deviation = made.variance[:, places].float().sqrt()
             dn = torch.cat([dn, (deviation * REFLECTANCE_SCALE).round().clamp(max=MAX_GENERATED)], 1)
         integers: torch.Tensor = dn.to(self._sums)
         return integers

@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from crgen.pipeline.box import Box, lattice_box
-from crgen.pipeline.source.stack import stack_geobox
+from crgen.pipeline.source.stack import stack_geobox, without_past
 
 Array = NDArray[np.float32]
 
@@ -36,8 +36,15 @@ class StackReader:
     def __contains__(self, name: str) -> bool:
         return name in self._stack
 
-    def read(self, box: Box, names: Sequence[str] | None = None) -> dict[str, Array]:
-        """Return every variable, or those named, over ``box`` as ``(channel, y, x)`` or ``(y, x)`` float32.
+    def read(
+        self, box: Box, names: Sequence[str] | None = None, times: Sequence[int] | None = None
+    ) -> dict[str, Array]:
+        """Return variables over ``box`` as ``(channel, y, x)`` or ``(y, x)`` float32.
+
+        Args:
+            box: may reach beyond the Stack.
+            names: which variables; None for all but the past's.
+            times: which dates of the past's variables, ``(time, channel, y, x)``; None for all.
 
         Raises:
             CancelledError: if :attr:`stopped` was set.
@@ -46,7 +53,9 @@ class StackReader:
             raise ValueError(f"{box} lies outside the stack {self.box}")
         rows = _reflected(box.r0 - self.box.r0, box.r1 - self.box.r0, self.box.shape[0])
         cols = _reflected(box.c0 - self.box.c0, box.c1 - self.box.c0, self.box.shape[1])
-        stack = self._stack if names is None else self._stack[list(names)]
+        stack = without_past(self._stack) if names is None else self._stack[list(names)]
+        if times is not None:
+            stack = stack.isel(time=list(times))
         first, left = rows.min(), cols.min()
         data = stack.isel(y=slice(first, rows.max() + 1), x=slice(left, cols.max() + 1)).compute(
             scheduler="synchronous", callbacks=[(None, None, self._go_on, None, None)]

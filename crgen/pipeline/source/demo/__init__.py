@@ -19,11 +19,14 @@ from crgen.pipeline.source.demo.land import cover_on, make_land
 from crgen.pipeline.source.demo.optical import HALO, clear_score, ground_reflectance, make_sky, under_clouds
 from crgen.pipeline.source.demo.radar import backscatter
 from crgen.pipeline.source.demo.terrain import SCENE, Block
+from crgen.pipeline.source.past import NO_PAST, Asked, Look, choose_looks
 from crgen.pipeline.source.stack import POLARISATIONS, S2_BANDS, build_stack
 
 __all__ = ["open_demo"]
 
-_CLOUD_COVER = {"t1": (0.13, 0.24), "t2": (0.72, 0.84)}
+_CLOUD_COVER = {"t1": (0.13, 0.24), "t2": (0.72, 0.84), "past": (0.05, 0.95)}
+_REVISIT, _CYCLE = 5, 6
+"""Days between the looks of Sentinel-2, and of Sentinel-1 in one orbit."""
 _EARTH_RADIUS = 6_371_000.0
 
 map_blocks: Callable[..., da.Array] = da.map_blocks
@@ -36,6 +39,7 @@ def open_demo(
     *,
     pols: Sequence[str],
     bands: Sequence[str],
+    past: Asked = NO_PAST,
     chunk: int = 512,
 ) -> xr.Dataset:
     """Open the procedural demo scene over ``geobox``.
@@ -52,11 +56,13 @@ def open_demo(
         t2: date of the second radar and of the mostly cloudy optical image.
         pols: polarisations, of ``"VV"`` and ``"VH"``.
         bands: Sentinel-2 bands, of :data:`crgen.pipeline.source.stack.S2_BANDS`.
+        past: how far around t2 to look for other clear dates; nothing is flooded on them before t1.
         chunk: side of a dask chunk in pixels; memory is bounded by it and by the number of workers.
 
     Returns:
         A Stack of ``s1_t1``, ``s1_t2``, ``s2_t1``, ``s2_t2``, ``clear_t1``, ``clear_t2`` and ``truth_t2``
-        (``s2_t2`` without its clouds and shadows; equal to it wherever it is clear). No pixel is missing.
+        (``s2_t2`` without its clouds and shadows; equal to it wherever it is clear), and of the past where one was
+        asked for. No pixel is missing.
 
     Raises:
         RequestError: if a polarisation or band is unknown, or ``chunk`` is not positive.
@@ -88,28 +94,42 @@ def open_demo(
 
     land = blocks(_land, whole=whole, halo=halo)
     place = blocks(_place, whole=whole)
+
+    def cloudiness(t: str, date: datetime.date) -> float:
+        least, most = _CLOUD_COVER[t]
+        return least + (most - least) * (whole.seed("clouds", t, date) % 1000) / 1000
+
+    def optical(t: str, date: datetime.date) -> tuple[da.Array, da.Array, da.Array]:
+        """Return what Sentinel-2 sees on a date, its clear-sky score, and the ground."""
+        sky = blocks(make_sky, place, date=date, cover=cloudiness(t, date), southern=southern)
+        settings = {"date": date, "bands": bands, "southern": southern, "halo": halo}
+        ground = planes(ground_reflectance, land, cover(t, date), channels=len(bands), **settings)
+        seen = planes(under_clouds, ground, sky, channels=len(bands), bands=bands)
+        return seen, planes(clear_score, place, sky, channels=0, date=date), ground
+
+    def radar(t: str, date: datetime.date) -> da.Array:
+        return planes(backscatter, land, cover(t, date), channels=len(pols), date=date, pols=pols, halo=halo)
+
+    def cover(t: str, date: datetime.date) -> da.Array:
+        flood = t1 < t2 and (t == "t2" or (t == "past" and date >= t2))
+        return blocks(cover_on, land, date=date, southern=southern, flood=flood)
+
     variables: dict[str, da.Array] = {}
     for t, date in (("t1", t1), ("t2", t2)):
-        least, most = _CLOUD_COVER[t]
-        clouds = least + (most - least) * (whole.seed("clouds", t, date) % 1000) / 1000
-        cover = blocks(cover_on, land, date=date, southern=southern, flood=t == "t2" and t1 < t2)
-        sky = blocks(make_sky, place, date=date, cover=clouds, southern=southern)
-        ground = planes(
-            ground_reflectance,
-            land,
-            cover,
-            channels=len(bands),
-            date=date,
-            bands=bands,
-            southern=southern,
-            halo=halo,
-        )
-        variables[f"s1_{t}"] = planes(backscatter, land, cover, channels=len(pols), date=date, pols=pols, halo=halo)
-        variables[f"s2_{t}"] = planes(under_clouds, ground, sky, channels=len(bands), bands=bands)
-        variables[f"clear_{t}"] = planes(clear_score, place, sky, channels=0, date=date)
+        variables[f"s2_{t}"], variables[f"clear_{t}"], ground = optical(t, date)
+        variables[f"s1_{t}"] = radar(t, date)
     variables["truth_t2"] = ground
-    manifest = {"source": "demo", "t1": t1.isoformat(), "t2": t2.isoformat(), "scene": SCENE}
-    return build_stack(geobox, variables, pols=pols, bands=bands, manifest=manifest)
+    manifest: dict[str, Any] = {"source": "demo", "t1": t1.isoformat(), "t2": t2.isoformat(), "scene": SCENE}
+    days = [t1 + datetime.timedelta(step) for step in range(-_REVISIT * (past.before // _REVISIT), 366, _REVISIT)]
+    looks = choose_looks([Look(day, 1 - cloudiness("past", day)) for day in days], t1, t2, past)
+    if looks:
+        seen, clear, _ = zip(*(optical("past", day) for day in looks), strict=True)
+        cycles = [round((day - t1).days / _CYCLE) * _CYCLE for day in looks]
+        backscattered = [radar("past", t1 + datetime.timedelta(cycle)) for cycle in cycles]
+        for name, arrays in (("s1_past", backscattered), ("s2_past", seen), ("clear_past", clear)):
+            variables[name] = da.stack(arrays)  # type: ignore[no-untyped-call]
+        manifest["past"] = [day.isoformat() for day in looks]
+    return build_stack(geobox, variables, pols=pols, bands=bands, manifest=manifest, times=looks)
 
 
 def _sizes(length: int, chunk: int) -> tuple[int, ...]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+import dask.array as da
 import numpy as np
 import rasterio
 import xarray as xr
@@ -31,8 +33,11 @@ from crgen.pipeline.source.local.lazy_raster import (
 from crgen.pipeline.source.stack import (
     CALIBRATED,
     CHANNEL_DIM,
+    PAST,
     REQUIRED,
     build_stack,
+    channel_of,
+    dims_of,
     is_calibrated,
     stack_geobox,
 )
@@ -61,6 +66,10 @@ def open_stack(
     means nothing, ``"s1_calibrated": false`` in the folder's ``manifest.json`` says so, or the attribute
     ``s1_calibrated`` = 0 of the Zarr store or NetCDF file.
 
+    Other looks at the place, if there are any, are ``s2_past_YYYY-MM-DD.tif`` and ``clear_past_YYYY-MM-DD.tif``, and
+    ``s1_past_YYYY-MM-DD.tif`` of the same or other days: each Sentinel-2 goes with the Sentinel-1 nearest to it. Zarr
+    and NetCDF hold them with a dimension ``time``.
+
     The grid is the files' own. Whether to leave it is the caller's decision, made by passing ``geobox``: on
     the same lattice the stack is cropped or padded with NaN, pixels untouched; otherwise it is resampled
     bilinearly.
@@ -86,9 +95,9 @@ def open_stack(
     if not path.exists():
         raise StackError(f"there is no stack at '{path}'")
     if _is_zarr(path) or path.suffix.lower() in NETCDF_SUFFIXES:
-        layers, stored, calibrated = _open_xarray(path)
+        layers, past, stored, calibrated = _open_xarray(path)
     elif path.is_dir():
-        layers, stored = _open_folder(path)
+        layers, past, stored = _open_folder(path)
         calibrated = is_calibrated(stored)
         stored.pop(CALIBRATED, None)
     else:
@@ -101,26 +110,64 @@ def open_stack(
         manifest["stored"] = stored
     for name, layer in layers.items():
         layers[name] = _in_stack_units(layer, name, path, s1_units, s2_scale)
+    past = [
+        look._replace(
+            layers={n: _in_stack_units(layer, n, path, s1_units, s2_scale) for n, layer in look.layers.items()}
+        )
+        for look in past
+    ]
     if geobox is not None:
         own = layers["s1_t1"].geobox
         if not own.geographic_extent.intersects(geobox.geographic_extent):
             raise StackError(f"'{path}' lies elsewhere: it covers {_bounds(own)}, the area is {_bounds(geobox)}")
         layers = {name: placed(layer, geobox) for name, layer in layers.items()}
+        past = [look._replace(layers={n: placed(layer, geobox) for n, layer in look.layers.items()}) for look in past]
+    arrays = {name: to_dask(layer, chunk) for name, layer in layers.items()}
+    for name in PAST:
+        if any(name in look.layers for look in past):
+            arrays[name] = da.stack([_look(look, name, layers, chunk) for look in past])  # type: ignore[no-untyped-call]
     return build_stack(
         layers["s1_t1"].geobox,
-        {name: to_dask(layer, chunk) for name, layer in layers.items()},
+        arrays,
         pols=layers["s1_t1"].channels,
         bands=layers["s2_t1"].channels,
         manifest=manifest,
         calibrated=calibrated,
+        times=[look.day for look in past],
     )
+
+
+class _Look(NamedTuple):
+    """An earlier look at the place."""
+
+    day: date
+    layers: dict[str, Layer]
+    """By variable of the Stack, as far as there are any."""
+
+
+def _look(look: _Look, name: str, layers: Mapping[str, Layer], chunk: int) -> da.Array:
+    """Return a variable of one date with the channels of the Stack's own dates, NaN where it has none."""
+    peer = layers["s1_t1" if PAST[name] == "pol" else "s2_t1"]
+    wanted = peer.channels if PAST[name] else ()
+    layer = look.layers.get(name)
+    if layer is not None and layer.channels == wanted:
+        return to_dask(layer, chunk)
+    shape = (*((len(wanted),) if wanted else ()), *peer.geobox.shape)
+    chunks = (*((len(wanted),) if wanted else ()), chunk, chunk)
+    missing: da.Array = da.full(shape, np.nan, dtype=np.float32, chunks=chunks)  # type: ignore[no-untyped-call]
+    if layer is None:
+        return missing
+    held = to_dask(layer, chunk)
+    planes = [held[layer.channels.index(c)] if c in layer.channels else missing[i] for i, c in enumerate(wanted)]
+    stacked: da.Array = da.stack(planes).rechunk({0: -1})  # type: ignore[no-untyped-call]
+    return stacked
 
 
 def _is_zarr(path: Path) -> bool:
     return any((path / name).exists() for name in (".zgroup", "zarr.json", ".zmetadata"))
 
 
-def _open_folder(path: Path) -> tuple[dict[str, Layer], dict[str, Any]]:
+def _open_folder(path: Path) -> tuple[dict[str, Layer], list[_Look], dict[str, Any]]:
     files = {p.stem: p for p in sorted(path.iterdir()) if p.suffix.lower() in (".tif", ".tiff")}
     missing = [f"{name}.tif" for name in REQUIRED if name not in files]
     if missing:
@@ -138,7 +185,33 @@ def _open_folder(path: Path) -> tuple[dict[str, Layer], dict[str, Any]]:
                 f"'{path}': {peer.label} holds {', '.join(peer.channels)} but {layer.label} holds "
                 f"{', '.join(layer.channels)}; give both the same bands in the same order"
             )
-    return layers, _stored_manifest(path)
+    return layers, _past_in(path, files, first), _stored_manifest(path)
+
+
+def _past_in(path: Path, files: Mapping[str, Path], first: Layer) -> list[_Look]:
+    """Return the earlier looks in a folder, in order of time."""
+    found: dict[str, dict[date, Layer]] = {name: {} for name in PAST}
+    for stem, file in files.items():
+        name = next((name for name in PAST if stem.startswith(f"{name}_")), None)
+        if name is None:
+            continue
+        try:
+            day = date.fromisoformat(stem.removeprefix(f"{name}_"))
+        except ValueError:
+            raise StackError(f"'{file}' does not say its day: name it {name}_YYYY-MM-DD{file.suffix}") from None
+        layer = found[name][day] = _open_tiff(file, name)
+        if difference := _grid_difference(first.geobox, layer.geobox):
+            raise StackError(f"'{path}': {first.label} and {layer.label} are on different grids: {difference}")
+    radar = found["s1_past"]
+    looks = []
+    for day, optical in sorted(found["s2_past"].items()):
+        layers = {"s2_past": optical}
+        if day in found["clear_past"]:
+            layers["clear_past"] = found["clear_past"][day]
+        if radar:
+            layers["s1_past"] = radar[min(sorted(radar), key=lambda other: abs(other - day))]
+        looks.append(_Look(day, layers))
+    return looks
 
 
 def _stored_manifest(path: Path) -> dict[str, Any]:
@@ -161,18 +234,18 @@ def _open_tiff(path: Path, name: str) -> Layer:
     if geobox.crs is None:
         raise StackError(f"'{path}' has no CRS; set it, e.g. with gdal_edit -a_srs EPSG:32649")
     geobox = _with_short_crs(geobox)
-    if CHANNEL_DIM[name] is None:
+    if channel_of(name) is None:
         if len(descriptions) != 1:
             raise StackError(f"'{path}' has {len(descriptions)} bands; a clear-sky score has one")
         return tiff_layer(path, (), geobox)
     if not all(descriptions):
-        example = "VV, VH" if CHANNEL_DIM[name] == "pol" else "B2, B3, B4"
+        example = "VV, VH" if channel_of(name) == "pol" else "B2, B3, B4"
         raise StackError(f"'{path}' does not say what its bands are; set band descriptions ({example})")
     return tiff_layer(path, tuple(map(_channel, descriptions)), geobox)
 
 
-def _open_xarray(path: Path) -> tuple[dict[str, Layer], dict[str, Any], bool]:
-    """Return the layers, the manifest, and whether backscatter is calibrated."""
+def _open_xarray(path: Path) -> tuple[dict[str, Layer], list[_Look], dict[str, Any], bool]:
+    """Return the layers, the earlier looks, the manifest, and whether backscatter is calibrated."""
     engine = "zarr" if path.is_dir() else "netcdf4"
     try:
         # Without chunks: the layers read windows straight from the store.
@@ -185,9 +258,9 @@ def _open_xarray(path: Path) -> tuple[dict[str, Layer], dict[str, Any], bool]:
         raise StackError(f"'{path}' lacks the variables {', '.join(missing)}; it holds {', '.join(map(str, dataset))}")
     geobox = _with_short_crs(stack_geobox(dataset[["s1_t1"]]))
     layers = {}
-    for name in (n for n in CHANNEL_DIM if n in dataset):
-        dim = CHANNEL_DIM[name]
-        dims = (dim, "y", "x") if dim else ("y", "x")
+    past: dict[date, dict[str, Layer]] = {}
+    for name in (n for n in (*CHANNEL_DIM, *PAST) if n in dataset):
+        dim, dims = channel_of(name), dims_of(name)
         variable, label = dataset[name], f"{path.name}/{name}"
         if variable.dims != dims:
             raise StackError(f"'{label}' has dimensions {variable.dims}, expected {dims}")
@@ -196,12 +269,28 @@ def _open_xarray(path: Path) -> tuple[dict[str, Layer], dict[str, Any], bool]:
         if dim and dim not in dataset.coords:
             raise StackError(f"'{path}' has no coordinate '{dim}' naming the channels")
         channels = tuple(map(_channel, dataset[dim].values)) if dim else ()
-        layers[name] = variable_layer(variable, label, channels, geobox)
+        if name not in PAST:
+            layers[name] = variable_layer(variable, label, channels, geobox)
+            continue
+        for at, day in enumerate(_days_of(dataset, path)):
+            shown = f"{label} of {day}"
+            past.setdefault(day, {})[name] = variable_layer(variable.isel(time=at), shown, channels, geobox)
     try:
         stored = json.loads(dataset.attrs.get("manifest", "{}"))
     except (TypeError, ValueError):
         raise StackError(f"'{path}' has a manifest that is not JSON; remove or rewrite that attribute") from None
-    return layers, stored, is_calibrated(dataset.attrs)
+    looks = [_Look(day, held) for day, held in sorted(past.items()) if "s2_past" in held]
+    return layers, looks, stored, is_calibrated(dataset.attrs)
+
+
+def _days_of(dataset: xr.Dataset, path: Path) -> list[date]:
+    times = dataset["time"].values if "time" in dataset.coords else np.zeros(0)
+    if times.dtype.kind != "M" or np.isnat(times).any():
+        raise StackError(f"'{path}' has a past whose coordinate 'time' does not hold dates")
+    days = [date.fromisoformat(str(moment)[:10]) for moment in times]
+    if twice := [day for day, count in Counter(days).items() if count > 1]:
+        raise StackError(f"'{path}' has {twice[0]} twice in its past ('time'); keep one of the two")
+    return days
 
 
 def _with_short_crs(geobox: GeoBox) -> GeoBox:
@@ -240,17 +329,18 @@ def _bounds(geobox: GeoBox) -> str:
 
 def _in_stack_units(layer: Layer, name: str, path: Path, s1_units: str, s2_scale: float) -> Layer:
     """Convert a layer to the Stack's units, or refuse it if a sample of its values contradicts them."""
-    where = f"'{path}': {name}"
-    if CHANNEL_DIM[name] == "pol" and s1_units == "linear":
+    where = f"'{path}': {layer.label if name in PAST else name}"
+    channel = channel_of(name)
+    if channel == "pol" and s1_units == "linear":
         sample = _sample(layer)
         if sample.size and sample.min() < 0:
             raise StackError(f"{where} holds negative values, so it is not linear power; leave --s1-units out")
         return linear_to_db(layer)
-    if CHANNEL_DIM[name] == "band" and s2_scale != 1.0:
+    if channel == "band" and s2_scale != 1.0:
         layer = scaled(layer, s2_scale)
     sample = _sample(layer)
     if sample.size:
-        problem = _unit_problem(CHANNEL_DIM[name], sample, s2_scale)
+        problem = _unit_problem(channel, sample, s2_scale)
         if problem:
             raise StackError(f"{where} {problem}")
     return layer

@@ -23,7 +23,15 @@ from rasterio.windows import Window
 from crgen.errors import OutputError
 from crgen.files import free_space, partial_name, size_text
 from crgen.pipeline.source.local.read import MANIFEST
-from crgen.pipeline.source.stack import CALIBRATED, CHANNEL_DIM, is_calibrated, manifest_of, stack_geobox, validate
+from crgen.pipeline.source.stack import (
+    CALIBRATED,
+    CHANNEL_DIM,
+    PAST,
+    is_calibrated,
+    manifest_of,
+    stack_geobox,
+    validate,
+)
 
 BLOCK = 512
 CHUNK = 2 * BLOCK
@@ -76,7 +84,7 @@ def _remove(part: Path) -> None:
 
 def _plain(stack: xr.Dataset) -> xr.Dataset:
     """Return the Stack in even chunks, without encodings left over from where it was read."""
-    chunks = {dim: CHUNK if dim in ("y", "x") else -1 for dim in stack.dims}
+    chunks = {dim: CHUNK if dim in ("y", "x") else 1 if dim == "time" else -1 for dim in stack.dims}
     return validate(stack).drop_encoding().chunk(chunks)
 
 
@@ -127,6 +135,12 @@ def _write_netcdf(stack: xr.Dataset, part: Path) -> None:
 def _write_folder(stack: xr.Dataset, part: Path) -> None:
     part.mkdir()
     arrays = [stack[name] for name in CHANNEL_DIM if name in stack]
+    arrays += [
+        stack[name].isel(time=at, drop=True).rename(f"{name}_{str(day)[:10]}")
+        for name in PAST
+        if name in stack
+        for at, day in enumerate(stack["time"].values)
+    ]
     sources = [array.data if array.ndim == 3 else array.data[None] for array in arrays]
     with ExitStack() as files:
         targets: list[Any] = [_TiffTarget(files.enter_context(_create(part, array))) for array in arrays]

@@ -1,5 +1,6 @@
 """Stacks on disk: what is written comes back, units are checked, damage is told in one line."""
 
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -290,3 +291,31 @@ def test_the_pairs_show_what_their_names_say():
         blue = stack[f"s2_{when}"].sel(band="B2").values
         assert 0.1 < cloudy.mean() < 0.7
         assert blue[cloudy].mean() > 1.5 * blue[~cloudy].mean()
+
+
+def test_a_folder_says_the_days_of_its_past_in_its_file_names(tmp_path):
+    days = [date(2020, 7, 15), date(2021, 6, 1)]
+    stack = make_stack(times=days)
+    folder = write_stack(stack, tmp_path / "stack")
+    (folder / "s1_past_2021-06-01.tif").rename(folder / "s1_past_2021-05-29.tif")
+    (folder / "clear_past_2020-07-15.tif").unlink()
+    opened = open_stack(folder)
+    assert [str(day)[:10] for day in opened.time.values] == ["2020-07-15", "2021-06-01"]
+    assert np.array_equal(opened.s1_past, stack.s1_past, equal_nan=True)
+    assert np.isnan(opened.clear_past[0]).all()
+    assert np.array_equal(opened.clear_past[1], stack.clear_past[1], equal_nan=True)
+    (folder / "s2_past_2020-07-15.tif").rename(folder / "s2_past_summer.tif")
+    with pytest.raises(StackError, match=r"s2_past_summer.tif' does not say its day: name it s2_past_YYYY-MM-DD.tif"):
+        open_stack(folder)
+
+
+def test_a_past_in_any_order_is_read_in_order_and_one_without_dates_is_refused(tmp_path):
+    stack = make_stack(times=[date(2020, 7, 15), date(2021, 6, 1)])
+    stack.isel(time=[1, 0]).to_zarr(tmp_path / "turned.zarr", zarr_format=2)
+    assert_same_pixels(open_stack(tmp_path / "turned.zarr"), stack)
+    stack.assign_coords(time=[1, 2]).to_zarr(tmp_path / "numbered.zarr", zarr_format=2)
+    with pytest.raises(StackError, match="'time' does not hold dates"):
+        open_stack(tmp_path / "numbered.zarr")
+    stack.isel(time=[0, 0]).to_zarr(tmp_path / "twice.zarr", zarr_format=2)
+    with pytest.raises(StackError, match="2020-07-15 twice"):
+        open_stack(tmp_path / "twice.zarr")

@@ -6,6 +6,7 @@ import sys
 import threading
 import tracemalloc
 import warnings
+from datetime import date
 from pathlib import Path
 
 import dask.array as da
@@ -29,10 +30,11 @@ from tests.pipeline.source.local.stacks import FORMATS, assert_same_pixels, make
     st.tuples(st.integers(1, 60), st.integers(1, 60)),
     st.sampled_from(["EPSG:32649", "EPSG:32733", "EPSG:3857"]),
     st.sets(st.sampled_from(["s2_t2", "clear_t1", "clear_t2", "truth_t2"])),
+    st.sets(st.dates(date(2019, 1, 1), date(2021, 7, 1)), max_size=3),
 )
-def test_every_format_returns_the_same_bytes_grid_and_manifest(tmp_path_factory, seed, shape, crs, optional):
+def test_every_format_returns_the_same_bytes_grid_and_manifest(tmp_path_factory, seed, shape, crs, optional, past):
     grid = GeoBox(shape, Affine(10, 0, 400_000 + 10 * seed, 0, -10, 3_845_000.5), crs)
-    stack = make_stack(grid, seed, ("s1_t1", "s2_t1", "s1_t2", *sorted(optional)))
+    stack = make_stack(grid, seed, ("s1_t1", "s2_t1", "s1_t2", *sorted(optional)), sorted(past))
     for name in FORMATS:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -40,6 +42,7 @@ def test_every_format_returns_the_same_bytes_grid_and_manifest(tmp_path_factory,
             path = write_stack(stack, tmp_path_factory.mktemp("trip") / name)
             back = open_stack(path, chunk=32)
             assert_same_pixels(back, stack)
+            assert not past or (back.time.values == stack.time.values).all()
         assert stack_geobox(back) == grid
         assert list(back.band.values) == ["B3", "B8A", "B11"]
         assert manifest_of(back)["stored"] == manifest_of(stack)

@@ -1,0 +1,94 @@
+"""What a generator makes of an ordinary place together with the place's own past, as ``crgen fill`` would."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks.made import Array, Made
+from crgen.model import past
+from crgen.model.generator import SIZE_MULTIPLE, Generator, Prediction
+from crgen.pipeline.source.past import Asked, choose_looks, parse_past
+from crgen.pipeline.source.past import Look as Seen
+from crgen.training.data.channels import arranged
+from crgen.training.data.series import BANDS, POLS
+from crgen.training.data.worldcereal import Date
+
+AT_LEAST = 8
+"""Days before t2 of any look that counts as the past."""
+PAST = "1y"
+
+Maker = Callable[[past.Look, past.Look, Tensor | None], Prediction]
+
+
+def day_of(one: Date) -> int:
+    """Return the day of a date, counted from year 1."""
+    return date.fromisoformat(str(one.day)[:10]).toordinal()
+
+
+def taken(dates: list[Date], a: int, b: int) -> list[Date]:
+    """Return the earlier looks that ``--past 1y`` takes for a map of ``dates[b]`` from ``dates[a]``."""
+    t1, t2 = (date.fromordinal(day_of(dates[at])) for at in (a, b))
+    found = [Seen(date.fromordinal(day_of(one)), float(one.clear.mean())) for one in dates[:a]]
+    days = {day.toordinal() for day in choose_looks(found, t1, t2, Asked(parse_past(PAST)))}
+    return [one for one in dates[:a] if day_of(one) in days and day_of(dates[b]) - day_of(one) >= AT_LEAST]
+
+
+def look(one: Date, generator: Generator) -> past.Look:
+    """Return a date as a window of a generator's channels, missing beyond its edge."""
+    config, (height, width) = generator.config, one.clear.shape
+    beyond = (0, -width % SIZE_MULTIPLE, 0, -height % SIZE_MULTIPLE)
+
+    def window(image: Array) -> Tensor:
+        return F.pad(torch.from_numpy(np.ascontiguousarray(image))[None], beyond, value=torch.nan)
+
+    clear = F.pad(torch.from_numpy(one.clear)[None, None], beyond, value=False)
+    return past.Look(
+        day_of(one), window(arranged(one.s1, POLS, config.pols)), window(arranged(one.s2, BANDS, config.bands)), clear
+    )
+
+
+def maker(generator: Generator) -> Maker:
+    """Return the function that makes the second of two looks of calibrated radar from the first."""
+
+    def make(a: past.Look, b: past.Look, lent: Tensor | None) -> Prediction:
+        with torch.inference_mode():
+            prediction: Prediction = generator(
+                a.s1, a.s2, b.s1, calibrated=torch.ones(1), lent=None if lent is None else lent[None]
+            )
+        return prediction._replace(reflectance=prediction.reflectance.float().clamp(0, 1))
+
+    return make
+
+
+def believed(generator: Generator, looks: list[past.Look], t1: int, t2: int, make: Maker) -> past.Believed:
+    """Return what to believe of a place at t2."""
+
+    def evidence(a: past.Look, b: past.Look) -> Tensor:
+        s2 = torch.where(b.clear, b.s2, torch.nan)
+        with torch.inference_mode():
+            return generator.evidence(a.s1, a.s2, b.s1, s2, calibrated=torch.ones(1)).sum(0)
+
+    return past.learn(looks, t1, t2, generate=make, evidence=evidence)
+
+
+def with_past(generator: Generator, dates: list[Date], a: int, b: int) -> tuple[Made, past.Believed]:
+    """Return the image of ``dates[b]`` from ``dates[a]`` and the place's past, and what was believed of it."""
+    make = maker(generator)
+    first, then = (look(dates[at], generator) for at in (a, b))
+    looks = [first, *(look(one, generator) for one in taken(dates, a, b))]
+    belief = believed(generator, looks, first.day, then.day, make)
+    lent = belief.evidence if belief.mixture.generator == past.TAUGHT else None
+    made = make(first, then, lent)
+    seen = past.candidates_of(past.shown_by(looks, first.day, then.day), then.day)
+    weights = torch.from_numpy(belief.mixture.weights).float()
+    image = past.mix(made, seen, past.radar_changed(first.s1, then.s1), torch.zeros(1), weights)
+    height, width = dates[a].clear.shape
+    cut = image[0, :, :height, :width].numpy()
+    water = None if made.water is None else made.water[0, :, :height, :width].numpy()
+    return Made(arranged(cut, generator.config.bands, BANDS), water), belief

@@ -1,0 +1,447 @@
+"""What to believe of a place: its own past as evidence, and as the judge of the generator.
+
+Each pair of earlier looks (a → b) is a lesson with a known answer. Its evidence (:meth:`Generator.evidence`) is lent to
+the scene's regression, and on its answer candidates for the land of b are compared:
+
+- the nearest clear look, copied,
+- the mean of the last looks, weighted by age,
+- the look of the same season a year or more before,
+- the generator, or the generator with the evidence of all *other* lessons, whichever does better.
+
+The map of t2 mixes the candidates with non-negative weights that sum to one, per band, apart for pixels whose radar
+changed and did not: those that would have been best on the lessons. As the weights sum to one, the error of a mixture
+is the mixture of errors, so all that is needed of a lesson is the second moments of its candidates' errors. A place has
+few lessons, so they are averaged with those of the training series (:mod:`crgen.model.past_learned`).
+Forecasters call this linear pooling: Bates & Granger, "The combination of forecasts", Operational Research Quarterly 20
+(1969); with such weights: Granger & Ramanathan, J. Forecasting 3 (1984).
+
+Water is never mixed away: where the generator sees water at t1 or t2, it stands alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import combinations
+from typing import NamedTuple, Protocol, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from crgen.model.adaptive.surroundings import local_mean
+from crgen.model.generator import Prediction
+from crgen.model.past_learned import LEARNED
+
+CANDIDATES = ("nearest clear look", "mean of the last looks", "same season before", "generator", "generator with past")
+COPY, MEAN, SEASON, ALONE, TAUGHT = range(len(CANDIDATES))
+LOOKS = (COPY, MEAN, SEASON)
+"""Candidates that were seen; the others are made."""
+YEAR = 365.25
+SIDE = 7
+"""Side in pixels over which the change of the radar is averaged: 49 pixels leave little of the speckle."""
+ENOUGH = 30
+"""Pixels of a lesson below which a class is not judged by it."""
+
+Numbers = NDArray[np.float64]
+
+
+class Errors(NamedTuple):
+    """Moments of the candidates' errors over the pixels of a lesson; a candidate that is missing has NaN."""
+
+    second: Numbers
+    """Sums of products of two candidates' errors, ``(class, band, candidate, candidate)``."""
+    first: Numbers
+    """Sums of errors, ``(class, band, candidate)``."""
+    count: Numbers
+    """Pixels of each class: radar unchanged, changed."""
+
+    def __add__(self, other: tuple[object, ...]) -> Errors:
+        """Return the moments over the pixels of both."""
+        assert isinstance(other, Errors)
+        return Errors(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+class _Dated(Protocol):
+    @property
+    def day(self) -> int: ...
+
+
+class Look(NamedTuple):
+    """What was seen of some windows on a day; channels are the generator's, NaN where missing."""
+
+    day: int
+    s1: Tensor
+    """Backscatter in dB, ``(window, pol, y, x)``."""
+    s2: Tensor
+    """Reflectance, ``(window, band, y, x)``."""
+    clear: Tensor
+    """Where it counts as clear, ``(window, 1, y, x)`` bool."""
+    score: Tensor | None = None
+    """Clear-sky score, ``(window, 1, y, x)``."""
+
+
+class Lesson(NamedTuple):
+    """A pair of looks, a and b, and how much it counts for the map of t2."""
+
+    a: Look
+    b: Look
+    weight: float
+    """0 to 1."""
+
+
+class Proof(NamedTuple):
+    """What the mixture scored on the place's own past, each lesson left out of what it is scored by."""
+
+    days: tuple[int, ...]
+    """Second days of the lessons."""
+    rmse: Numbers
+    """By band, as are the others; in reflectance."""
+    bias: Numbers
+    copy_rmse: Numbers
+    """Of copying the nearest clear look."""
+    copy_bias: Numbers
+
+
+class Believed(NamedTuple):
+    """What a place's past says of it."""
+
+    mixture: Mixture
+    """Of all bands of the generator."""
+    evidence: Tensor
+    """To lend to every window, ``(evidence_size,)``; empty for none."""
+    proof: Proof | None
+    """Of the bands that were seen; None without a lesson."""
+
+    @property
+    def taught(self) -> bool:
+        """Whether the generator that takes part is lent the past's evidence."""
+        return self.mixture.generator == TAUGHT and self.evidence.numel() > 0
+
+
+class Mixture(NamedTuple):
+    """How much to believe of each candidate."""
+
+    weights: Numbers
+    """``(class, band, candidate)``, not negative, sum 1."""
+
+    @classmethod
+    def alone(cls, bands: int) -> Mixture:
+        """Return the generator alone: what is believed of a place without a past."""
+        weights = np.zeros((2, bands, len(CANDIDATES)))
+        weights[..., ALONE] = 1
+        return cls(weights)
+
+    @property
+    def copies(self) -> bool:
+        """Whether anything that was seen takes part."""
+        return bool(self.weights[..., : len(LOOKS)].any())
+
+    @property
+    def generator(self) -> int:
+        """The candidate made by the generator that takes part."""
+        return TAUGHT if self.weights[..., TAUGHT].any() else ALONE
+
+    def score(self, errors: Errors) -> tuple[Numbers, Numbers]:
+        """Return the mean squared error and the mean error of each band over a lesson's pixels."""
+        weights = _within(self.weights, ~np.isnan(errors.first))
+        second, first = np.nan_to_num(errors.second), np.nan_to_num(errors.first)
+        squared = np.einsum("zbc,zbcd,zbd->b", weights, second, weights)
+        return squared / errors.count.sum(), np.einsum("zbc,zbc->b", weights, first) / errors.count.sum()
+
+
+def believe(lessons: Sequence[tuple[float, Errors]], bands: int) -> Mixture:
+    """Return the mixture that would have been best on lessons, each with its weight; the generator alone without any.
+
+    The generator takes part as it is or with the past's evidence, never both, so that it runs once.
+    """
+    if not any(weight > 0 for weight, _ in lessons):
+        return Mixture.alone(bands)
+    total = np.repeat(LEARNED.prior[:, None] * LEARNED.lessons, bands, 1)
+    for weight, errors in lessons:
+        total += weight * _comparable(errors)
+    taught = any(np.isfinite(errors.first[..., TAUGHT]).any() for _, errors in lessons)
+    found = []
+    for made in (ALONE, TAUGHT) if taught else (ALONE,):
+        some = [*LOOKS, made]
+        weights = np.zeros(total.shape[:3])
+        for at in np.ndindex(total.shape[:2]):
+            weights[at][some] = _best(total[at][np.ix_(some, some)])
+        found.append((float(np.einsum("zbc,zbcd,zbd->", weights, total, weights)), weights))
+    return Mixture(min(found, key=lambda pair: pair[0])[1])
+
+
+def _comparable(errors: Errors) -> Numbers:
+    """Return mean products of errors in units of the copy's mean square; what a lesson lacks is as on the series."""
+    copied = np.nansum(errors.second[:, :, COPY, COPY], 0).mean() / max(errors.count.sum(), 1)
+    mean = errors.second / np.maximum(errors.count, 1)[:, None, None, None] / max(copied, 1e-12)
+    mean[errors.count < ENOUGH] = np.nan
+    return np.where(np.isnan(mean), LEARNED.prior[:, None], mean)
+
+
+def _best(moments: Numbers) -> Numbers:
+    """Return the weights, not negative and of sum 1, of the least ``w · moments · w``: every support is tried."""
+    size = len(moments)
+    values, vectors = np.linalg.eigh((moments + moments.T) / 2)
+    moments = (vectors * values.clip(1e-6 * values.max())) @ vectors.T  # parts of several lessons may contradict
+    best, least = np.eye(size)[0], np.inf
+    for count in range(1, size + 1):
+        for some in combinations(range(size), count):
+            part = np.linalg.solve(moments[np.ix_(some, some)], np.ones(count))
+            if (part >= 0).all() and (value := 1 / part.sum()) < least:
+                best, least = np.zeros(size), value
+                best[list(some)] = part / part.sum()
+    return best
+
+
+def _within(weights: Numbers, there: NDArray[np.bool_]) -> Numbers:
+    """Return weights with those of missing candidates given to the others, in proportion, or else to the generator."""
+    kept = weights * there
+    total = kept.sum(-1, keepdims=True)
+    alone = np.zeros(weights.shape)
+    alone[..., ALONE] = 1
+    return np.where(total > 0, kept / np.where(total > 0, total, 1), alone)
+
+
+def season_apart(a: float, b: float) -> float:
+    """Return the days between the seasons of two days, counted from anywhere: 0 to half a year."""
+    return abs((a - b + YEAR / 2) % YEAR - YEAR / 2)
+
+
+def looked_at(images: Tensor, clear: Tensor, ages: Sequence[float]) -> Tensor:
+    """Return the candidates that were seen, ``(candidate, band, y, x)``, NaN where none is clear.
+
+    Args:
+        images: reflectance of the looks, ``(look, band, y, x)``, t1's among them.
+        clear: where each is clear, ``(look, y, x)`` bool.
+        ages: days from each look to the day that is made, above 0.
+    """
+    there = torch.isfinite(images)
+    clear = clear & (there | ~there.any(3, keepdim=True).any(2, keepdim=True)).all(1)  # a band may lack altogether
+    known = torch.where(clear[:, None], images, 0.0)
+    nothing = torch.full_like(images[0], torch.nan)
+
+    def nearest(order: list[int]) -> Tensor:
+        image = nothing
+        for at in reversed(order):
+            image = torch.where(clear[at], images[at], image)
+        return image
+
+    recent = sorted((at for at, age in enumerate(ages) if age < YEAR / 2), key=lambda at: ages[at])
+    before = [at for at, age in enumerate(ages) if age >= YEAR / 2]
+    weight = torch.zeros_like(known[:1, :1])
+    total = torch.zeros_like(known[0])
+    for at in recent:
+        share = 0.5 ** ((ages[at] - ages[recent[0]]) / LEARNED.half_life)
+        weight = weight + share * clear[at]
+        total = total + share * known[at]
+    mean = torch.where(weight[0] > 0, total / weight[0].clamp(min=1e-9), nothing)
+    season = nearest(sorted(before, key=lambda at: season_apart(ages[at], 0)))
+    return torch.stack([nearest([*recent, *before]), mean, season])
+
+
+def radar_changed(s1_a: Tensor, s1_b: Tensor) -> Tensor:
+    """Return where the radar of a window changed, ``(batch, 1, y, x)`` bool.
+
+    The change is averaged over :data:`SIDE` pixels and the polarisations and compared with the window's median, so that
+    neither a calibration nor rain over all of it counts.
+    """
+    here = (torch.isfinite(s1_a) & torch.isfinite(s1_b)).float()
+    change = torch.where(here > 0, s1_b - s1_a, 0.0).sum(1, keepdim=True) / here.sum(1, keepdim=True).clamp(min=1)
+    known = here.amax(1, keepdim=True)
+    middle = torch.where(known > 0, change, torch.nan).flatten(1).nanmedian(1).values.nan_to_num()
+    around = local_mean(change - middle[:, None, None, None], known, SIDE)
+    return around.abs() > LEARNED.changed
+
+
+def dry(prediction: Prediction) -> Tensor:
+    """Return how far a pixel is land at both dates, 0 to 1, ``(batch, 1, y, x)``: 1 where the generator tells none."""
+    if prediction.water is None:
+        return torch.ones_like(prediction.reflectance[:, :1])
+    return (1 - prediction.water).prod(1, keepdim=True)
+
+
+def mix(made: Prediction, looks: Tensor, changed: Tensor, seen: Tensor, weights: Tensor) -> Tensor:
+    """Return the reflectance that is believed, ``(batch, band, y, x)``.
+
+    Args:
+        made: by the generator that takes part.
+        looks: the candidates that were seen, ``(batch, candidate, band, y, x)``, NaN where there is none.
+        changed: :func:`radar_changed`.
+        seen: pixels of t2 that each window's regression knows, its own and lent, ``(batch,)``: with them the generator
+            knows more than it did in the lessons, where nothing of the later look was shown.
+        weights: :attr:`Mixture.weights` of the bands of ``looks``, ``(class, band, candidate)``.
+    """
+    weights = weights.to(made.reflectance)
+    of_looks = weights[..., : len(LOOKS)]
+    share = torch.where(changed[..., None], of_looks[1, :, None, None], of_looks[0, :, None, None]).movedim(-1, 1)
+    there = torch.isfinite(looks)
+    fade = LEARNED.seen / (LEARNED.seen + seen.to(share))
+    of_generator = 1 - share.sum(1)
+    share = share * there
+    # What no look shows goes to the other looks and the generator, in proportion.
+    share = share / (share.sum(1, keepdim=True) + of_generator[:, None]).clamp(min=1e-6)
+    share = share * (fade[:, None, None, None] * dry(made))[:, None]
+    image = made.reflectance * (1 - share.sum(1)) + (share * torch.where(there, looks, 0.0)).sum(1)
+    return image
+
+
+def moments(candidates: Tensor, truth: Tensor, changed: Tensor, clear: Tensor) -> Errors:
+    """Return the moments of the candidates' errors where all that exist at all are there.
+
+    Args:
+        candidates: ``(batch, candidate, band, y, x)``, NaN where there is none.
+        truth: reflectance, ``(batch, band, y, x)``.
+        changed: :func:`radar_changed`.
+        clear: where the truth counts, ``(batch, 1, y, x)`` bool.
+    """
+    errors = (candidates - truth[:, None]).double().movedim(0, 2).flatten(3)  # candidate, band, batch, pixels
+    errors = errors.flatten(2)
+    exist = torch.isfinite(errors).any(2).any(1)
+    usable = clear[:, 0].flatten() & torch.isfinite(errors[exist]).all(0).all(0)
+    second, first, count = [], [], []
+    for of_class in (~changed, changed):
+        some = errors[:, :, usable & of_class[:, 0].flatten()]
+        count.append(some.shape[2])
+        known = torch.where(exist[:, None, None], some, 0.0)
+        missing = torch.where(exist, 0.0, torch.nan).double()
+        second.append(torch.einsum("cbp,dbp->bcd", known, known) + missing[:, None] + missing)
+        first.append(known.sum(2).T + missing)
+    return Errors(torch.stack(second).numpy(), torch.stack(first).numpy(), np.array(count, float))
+
+
+def lessons_for(looks: Sequence[Look], t1: int, t2: int) -> list[Lesson]:
+    """Return what a place's looks teach of a map of t2: each later one with an earlier one about as far from it as t1.
+
+    Args:
+        looks: t1's and others, in any order.
+        t1: day of the earlier images.
+        t2: day to map.
+    """
+    found = []
+    heard = [look for look in looks if torch.isfinite(look.s1[:, 0]).any()]
+    for b in sorted(heard, key=lambda look: look.day):
+        before = [a for a in heard if a.day < b.day and a.day <= t1]
+        share = float(b.clear.float().mean())
+        if not before or b.day == t2 or not share:
+            continue
+        a = min(before, key=lambda look: (abs(b.day - look.day - (t2 - t1)), -look.day))
+        off = season_apart(b.day, t2) / LEARNED.season + abs(t2 - b.day) / LEARNED.apart
+        off += abs(np.log((b.day - a.day) / (t2 - t1))) / LEARNED.gap
+        found.append(Lesson(a, b, share * float(np.exp(-off))))
+    return found
+
+
+def learn(
+    looks: Sequence[Look],
+    t1: int,
+    t2: int,
+    *,
+    generate: Callable[[Look, Look, Tensor | None], Prediction],
+    evidence: Callable[[Look, Look], Tensor],
+) -> Believed:
+    """Return what to believe of a place at t2.
+
+    Args:
+        looks: t1's and others, in any order, of the same windows.
+        t1: day of the earlier images.
+        t2: day to map.
+        generate: returns what the generator makes of a pair of looks, of which it sees nothing of the second's optical
+            image, lent some evidence.
+        evidence: returns the sum of the evidence of all windows of a pair, ``(evidence_size,)``.
+    """
+    lessons = lessons_for(looks, t1, t2)
+    shared = [_shared(lesson, evidence) for lesson in lessons]
+    held = torch.stack([torch.isfinite(look.s2).any(3).any(2).any(0) for look in looks]).all(0)
+    days, judged, copied = [], [], []
+    for at, lesson in enumerate(lessons):
+        if not any(look.clear.any() for look in shown_by(looks, lesson.a.day, lesson.b.day)):
+            continue  # nothing to compare the generator with
+        others = _lent([one for i, one in enumerate(shared) if i != at])
+        errors, of_copy = _judge(lesson, looks, held, generate, others)
+        if errors.count.sum() >= ENOUGH:
+            days.append(lesson.b.day)
+            judged.append((lesson.weight, errors))
+            copied.append(of_copy)
+    mixture = Mixture.alone(len(held))
+    mixture.weights[:, held.numpy()] = believe(judged, int(held.sum())).weights
+    return Believed(mixture, _lent(shared), _proof(days, judged, copied))
+
+
+def _shared(lesson: Lesson, evidence: Callable[[Look, Look], Tensor]) -> tuple[float, Tensor]:
+    """Return a lesson's weight and what each of its pixels tells on average."""
+    told = evidence(lesson.a, lesson.b).double()
+    return lesson.weight, told / lesson.b.clear.sum().clamp(min=1)
+
+
+def _lent(shared: Sequence[tuple[float, Tensor]]) -> Tensor:
+    """Return the evidence of lessons, counting as a limited number of pixels in all."""
+    total = sum(weight for weight, _ in shared)
+    if not total:
+        return torch.zeros(0)
+    mean = torch.stack([weight * told for weight, told in shared]).sum(0) / total
+    return (mean * LEARNED.counts).float()
+
+
+def _judge(
+    lesson: Lesson,
+    looks: Sequence[Look],
+    held: Tensor,
+    generate: Callable[[Look, Look, Tensor | None], Prediction],
+    evidence: Tensor,
+) -> tuple[Errors, Errors]:
+    """Return the errors of the candidates on a lesson, and of the copy alone."""
+    a, b = lesson.a, lesson.b
+    seen = candidates_of(shown_by(looks, a.day, b.day), b.day)
+    alone = generate(a, b, None)
+    land = dry(alone)[:, None]
+    guarded = land * seen + (1 - land) * alone.reflectance[:, None]
+    taught = torch.full_like(alone.reflectance, torch.nan)
+    if evidence.numel():
+        taught = generate(a, b, evidence).reflectance
+    every = torch.cat([guarded, alone.reflectance[:, None], taught[:, None]], 1)
+    changed = radar_changed(a.s1, b.s1)
+    clear = b.clear & torch.isfinite(b.s2[:, held]).all(1, keepdim=True)
+    plain = torch.full_like(every, torch.nan)
+    plain[:, COPY] = seen[:, COPY]
+    truth = b.s2[:, held]
+    return moments(every[:, :, held], truth, changed, clear), moments(plain[:, :, held], truth, changed, clear)
+
+
+Dated = TypeVar("Dated", bound=_Dated)
+
+
+def shown_by(looks: Sequence[Dated], first: int, day: int) -> list[Dated]:
+    """Return the looks that may be copied to a day: the last ones up to the first of its pair, and one of its season.
+
+    Args:
+        looks: anything with a ``day``.
+        first: day of the pair's first look.
+        day: the day that is made.
+    """
+    known = sorted((look for look in looks if look.day <= first), key=lambda look: -look.day)
+    recent = [look for look in known if day - look.day < YEAR / 2]
+    before = [look for look in known if day - look.day >= YEAR / 2]
+    return recent[: LEARNED.last] + sorted(before, key=lambda look: season_apart(look.day, day))[:1]
+
+
+def candidates_of(looks: Sequence[Look], day: int) -> Tensor:
+    """Return the candidates that were seen before a day, ``(window, candidate, band, y, x)``."""
+    images, clear = torch.stack([look.s2 for look in looks], 1), torch.stack([look.clear[:, 0] for look in looks], 1)
+    ages = [day - look.day for look in looks]
+    return torch.stack([looked_at(*window, ages) for window in zip(images, clear, strict=True)])
+
+
+def _proof(days: Sequence[int], judged: Sequence[tuple[float, Errors]], copied: Sequence[Errors]) -> Proof | None:
+    """Score the mixture on each lesson, by what the others say of it; None if there is none."""
+    scores = []
+    for at, ((_, errors), copy) in enumerate(zip(judged, copied, strict=True)):
+        others = [one for i, one in enumerate(judged) if i != at] or [(1e-9, errors)]
+        mixed = believe(others, errors.first.shape[1]).score(errors)
+        plain = copy.second[..., COPY, COPY].sum(0), copy.first[..., COPY].sum(0)
+        scores.append((*mixed, *(moment / copy.count.sum() for moment in plain)))
+    if not scores:
+        return None
+    squared, bias, copy_squared, copy_bias = zip(*scores, strict=True)
+    mean = [np.mean(values, 0) for values in (squared, bias, copy_squared, copy_bias)]
+    return Proof(tuple(days), np.sqrt(mean[0]), mean[1], np.sqrt(mean[2]), mean[3])

@@ -1,0 +1,115 @@
+"""Earlier looks at a place from Earth Engine: which, with which radar, and what they cost."""
+
+import datetime
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from crgen.cli.main import app
+from crgen.gee.manifest import Manifest
+from crgen.pipeline.fill import run
+from crgen.pipeline.request import FillRequest
+from crgen.pipeline.run.fingerprint import fingerprint_of, identity_of
+from crgen.pipeline.run.plan import lay_out
+from crgen.pipeline.source.past import Asked, parse_past
+from crgen.pipeline.source.stack import without_past
+from tests.earthengine import ground
+from tests.earthengine.server import EarthEngineServer
+from tests.gee.test_acquire import CHANNELS, lonlat, open_area
+
+YEAR = Asked(parse_past("1y"))
+
+
+def test_clear_days_of_spring_and_of_last_july_each_with_the_radar_of_the_same_orbit(
+    service: EarthEngineServer,
+) -> None:
+    acquired = open_area(past=YEAR)
+    manifest = acquired.manifest
+    assert [day.isoformat() for day in manifest.past_days] == [
+        *("2020-07-14", "2020-07-24", "2020-08-03"),
+        *("2021-04-05", "2021-04-25", "2021-05-05", "2021-05-15"),
+    ]
+    orbit = manifest.scenes["s1_t1"][0].geometry
+    for day in manifest.past_days:
+        (radar, *_), (optical, *_) = manifest.past[f"s1_{day}"], manifest.past[f"s2_{day}"]
+        assert radar.geometry == orbit
+        assert abs((radar.time.date() - day).days) <= 6
+        assert optical.clear_over_area is not None
+        assert optical.clear_over_area >= 0.5
+    assert [request.endpoint for request in service.requests].count("value:compute") == 8
+    assert not service.tiles
+    again = Manifest.parse(json.loads(manifest.to_json()), "here")
+    assert again.past == manifest.past
+
+
+def test_the_past_of_the_stack_is_the_ground_of_its_days_in_few_requests(service: EarthEngineServer) -> None:
+    acquired = open_area(past=YEAR)
+    stack = acquired.stack.compute(scheduler="threads", num_workers=2)
+    assert len(service.tiles) == 4 + 3 + 2, "t1 and t2, three days that are copied, and two for all others together"
+    lon, lat = lonlat(acquired.pull.geobox)
+    for at, day in enumerate(acquired.manifest.past_days):
+        time = acquired.manifest.past[f"s1_{day}"][0].time
+        for pol in CHANNELS.pols:
+            truth = ground.backscatter(lon, lat, pol, time)
+            np.testing.assert_allclose(stack.s1_past[at].sel(pol=pol).values, truth, atol=0.05)
+        assert (stack.clear_past[at].values >= 0.6).mean() > 0.5
+    alone = open_area()
+    assert without_past(stack).identical(alone.stack.compute(scheduler="synchronous").assign_attrs(stack.attrs))
+
+
+@pytest.fixture
+def request_(tiny_weights: Path, tmp_path: Path) -> FillRequest:
+    return FillRequest(
+        aoi="113.56,34.70,113.57,34.71",
+        t1=datetime.date(2021, 7, 10),
+        t2=datetime.date(2021, 7, 22),
+        weights=str(tiny_weights),
+        out=tmp_path / "map.tif",
+    )
+
+
+def test_a_fill_learns_from_the_past_unless_told_not_to_and_its_identity_stays(
+    service: EarthEngineServer, request_: FillRequest
+) -> None:
+    plain = replace(request_, past="none", out=request_.out.with_name("plain.tif"))
+    with_past, without = lay_out(request_), lay_out(plain)
+    assert "s2_past" in with_past.scene.stack
+    assert "s2_past" not in without.scene.stack
+    assert identity_of(request_, with_past) == identity_of(plain, without)
+    assert fingerprint_of(request_, with_past)["inputs"] != fingerprint_of(plain, without)["inputs"]
+    service.requests.clear()
+    alone = run(plain)
+    few = len(service.tiles)
+    learned = run(request_)
+    assert alone.past is None
+    assert learned.past is not None
+    assert "earlier pairs" in learned.past.line
+    assert len(service.tiles) - few <= 2 * few
+    item = json.loads(learned.paths.item.read_text())
+    assert len(item["properties"]["crgen:manifest"]["past"]) == 14
+    assert item["properties"]["crgen:past"]["pairs"] == 7
+
+
+def test_a_product_is_made_again_with_its_past(service: EarthEngineServer, request_: FillRequest) -> None:
+    import crgen
+
+    first = run(request_)
+    options = {"weights": request_.weights, "manifest": first.paths.item}
+    again = crgen.fill(**options, out=first.paths.folder / "again.tif")
+    assert again.paths.reflectance.read_bytes() == first.paths.reflectance.read_bytes()
+    assert again.past is not None
+    assert again.past.described() == first.past.described()
+
+
+def test_a_dry_run_says_what_the_past_adds(
+    service: EarthEngineServer, request_: FillRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = f"--aoi {request_.aoi} --t1 2021-07-10 --t2 2021-07-22 --weights {request_.weights} --out {request_.out}"
+    app(["fill", *asked.split(), "--dry-run"], standalone_mode=False)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "7 looks from 2020-07-14 to 2021-05-15, 3 of them fetched whole; adds 5 requests" in said
+    app(["fill", *asked.split(), "--dry-run", "--past", "none"], standalone_mode=False)
+    assert "looks from" not in capsys.readouterr().out

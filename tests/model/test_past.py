@@ -1,0 +1,208 @@
+"""What is believed of a place: the best mixture on its own past, never of water, the generator alone without a past."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+
+from crgen.model import past
+from crgen.model.generator import Prediction
+from crgen.model.past import ALONE, CANDIDATES, COPY, LEARNED, MEAN, SEASON, TAUGHT, Errors, Look
+
+C, BANDS, SIDE = len(CANDIDATES), 3, 32
+LAND = {"changed": torch.zeros(1, 1, SIDE, SIDE, dtype=torch.bool), "seen": torch.zeros(1)}
+
+
+def errors_of(deviations: list[float], seed: int = 0, missing: int | None = None) -> Errors:
+    """Return the moments of independent errors of the candidates, alike in all bands and both classes."""
+    rng = np.random.default_rng(seed)
+    truth = torch.from_numpy(rng.uniform(0.1, 0.3, (1, BANDS, SIDE, SIDE)))
+    made = truth[:, None] + torch.tensor(deviations)[:, None, None, None] * torch.from_numpy(
+        rng.normal(size=(1, C, BANDS, SIDE, SIDE))
+    )
+    if missing is not None:
+        made[:, missing] = torch.nan
+    changed = torch.from_numpy(rng.random((1, 1, SIDE, SIDE)) < 0.4)
+    return past.moments(made, truth, changed, torch.ones(1, 1, SIDE, SIDE, dtype=torch.bool))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.lists(st.floats(0.005, 0.2), min_size=C, max_size=C), min_size=1, max_size=4), st.integers(0, 99))
+def test_weights_are_not_negative_and_sum_to_one_and_one_generator_at_most_takes_part(deviations, seed) -> None:
+    lessons = [(1.0, errors_of(d, seed + i)) for i, d in enumerate(deviations)]
+    weights = past.believe(lessons, BANDS).weights
+    assert (weights >= 0).all()
+    np.testing.assert_allclose(weights.sum(-1), 1)
+    assert not (weights[..., ALONE].any() and weights[..., TAUGHT].any())
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 5))
+def test_no_other_such_weights_have_less_error(seed: int, size: int) -> None:
+    rng = np.random.default_rng(seed)
+    factor = rng.normal(size=(size, size + 2))
+    moments = factor @ factor.T
+    best = past._best(moments)
+    found = minimize(
+        lambda w: w @ moments @ w,
+        np.full(size, 1 / size),
+        bounds=[(0, 1)] * size,
+        constraints={"type": "eq", "fun": lambda w: w.sum() - 1},
+        method="SLSQP",
+        options={"ftol": 1e-12},
+    )
+    assert best @ moments @ best <= found.fun * (1 + 1e-4)
+
+
+def test_the_candidate_that_was_right_on_many_lessons_is_believed() -> None:
+    for right in (COPY, SEASON, ALONE, TAUGHT):
+        deviations = [0.1] * C
+        deviations[right] = 0.004
+        lessons = [(1.0, errors_of(deviations, seed)) for seed in range(40)]
+        assert past.believe(lessons, BANDS).weights[..., right].min() > 0.8, CANDIDATES[right]
+
+
+def test_without_a_lesson_the_generator_stands_alone() -> None:
+    for lessons in ([], [(0.0, errors_of([0.1] * C))]):
+        weights = past.believe(lessons, BANDS).weights
+        assert (weights[..., ALONE] == 1).all()
+        assert not past.believe(lessons, BANDS).copies
+
+
+def test_a_candidate_that_no_lesson_has_counts_as_on_the_training_series() -> None:
+    lessons = [(1.0, errors_of([0.1] * C, seed, missing=SEASON)) for seed in range(3)]
+    mixture = past.believe(lessons, BANDS)
+    assert np.isfinite(mixture.weights).all()
+    squared, bias = mixture.score(lessons[0][1])
+    assert np.isfinite(squared).all()
+    assert np.isfinite(bias).all()
+    untaught = [(1.0, errors_of([0.1] * C, seed, missing=TAUGHT)) for seed in range(3)]
+    assert past.believe(untaught, BANDS).generator == ALONE
+
+
+def test_moments_give_the_error_and_the_bias_of_a_mixture() -> None:
+    rng = np.random.default_rng(1)
+    truth = torch.from_numpy(rng.uniform(0.1, 0.3, (2, BANDS, SIDE, SIDE)))
+    made = truth[:, None] + torch.from_numpy(rng.normal(0.02, 0.05, (2, C, BANDS, SIDE, SIDE)))
+    changed = torch.from_numpy(rng.random((2, 1, SIDE, SIDE)) < 0.5)
+    weights = np.zeros((2, BANDS, C))
+    weights[0, :, COPY], weights[0, :, ALONE], weights[1, :, MEAN] = 0.3, 0.7, 1.0
+    clear = torch.from_numpy(rng.random((2, 1, SIDE, SIDE)) < 0.7)
+    squared, bias = past.Mixture(weights).score(past.moments(made, truth, changed, clear))
+    mixed = torch.where(changed, made[:, MEAN], 0.3 * made[:, COPY] + 0.7 * made[:, ALONE])
+    error = (mixed - truth).numpy()
+    where = clear[:, 0].numpy()
+    for band in range(BANDS):
+        assert squared[band] == pytest.approx((error[:, band][where] ** 2).mean())
+        assert bias[band] == pytest.approx(error[:, band][where].mean())
+
+
+def mixed(water: float, looks: torch.Tensor, weights: np.ndarray, seen: float = 0) -> torch.Tensor:
+    image = torch.full((1, BANDS, SIDE, SIDE), 0.1)
+    probability = torch.zeros(1, 2, SIDE, SIDE)
+    probability[:, 1] = water
+    made = Prediction(image, water=probability)
+    return past.mix(made, looks, LAND["changed"], torch.tensor([seen]), torch.from_numpy(weights))
+
+
+def half_copied() -> np.ndarray:
+    weights = np.zeros((2, BANDS, C))
+    weights[..., COPY] = weights[..., ALONE] = 0.5
+    return weights
+
+
+def test_water_is_never_mixed_away_and_land_is_mixed() -> None:
+    looks = torch.full((1, 3, BANDS, SIDE, SIDE), 0.3)
+    assert mixed(1.0, looks, half_copied()).allclose(torch.tensor(0.1))
+    assert mixed(0.0, looks, half_copied()).allclose(torch.tensor(0.2))
+
+
+def test_what_no_look_shows_is_the_generators() -> None:
+    looks = torch.full((1, 3, BANDS, SIDE, SIDE), torch.nan)
+    assert mixed(0.0, looks, half_copied()).allclose(torch.tensor(0.1))
+    looks[:, MEAN] = 0.3  # of no weight here
+    assert mixed(0.0, looks, half_copied()).allclose(torch.tensor(0.1))
+
+
+def test_the_more_of_t2_is_seen_the_less_is_copied() -> None:
+    looks = torch.full((1, 3, BANDS, SIDE, SIDE), 0.3)
+    images = [float(mixed(0.0, looks, half_copied(), seen).mean()) for seen in (0, LEARNED.seen, 1e9)]
+    assert images == pytest.approx([0.2, 0.15, 0.1], abs=1e-5)
+
+
+def test_each_pixel_is_copied_from_the_nearest_look_that_is_clear_there() -> None:
+    images = torch.arange(1.0, 5.0)[:, None, None, None].expand(4, BANDS, 2, 3).clone()
+    clear = torch.ones(4, 2, 3, dtype=torch.bool)
+    clear[0, 0], clear[1, 0, 0], clear[3] = False, False, False
+    nearest, mean, season = past.looked_at(images, clear, [12, 20, 300, 365])
+    assert nearest[0].tolist() == [[3, 2, 2], [1, 1, 1]]
+    assert season[0].tolist() == [[3, 3, 3], [3, 3, 3]]
+    share = 0.5 ** (8 / LEARNED.half_life)
+    assert mean[0, 1, 0] == pytest.approx((1 + 2 * share) / (1 + share))
+    assert mean[0, 0, 0].isnan()
+
+
+def test_a_change_of_the_whole_radar_is_none_and_a_field_that_changed_is_one() -> None:
+    rng = np.random.default_rng(0)
+    before = torch.from_numpy(rng.normal(-12, 1, (1, 2, 64, 64))).float()
+    after = before + 3
+    assert not past.radar_changed(before, after).any()
+    after[..., 20:40, 20:40] -= 6
+    changed = past.radar_changed(before, after)[0, 0]
+    assert changed[26:34, 26:34].all()
+    assert not changed[:10].any()
+
+
+def look(day: int, level: float, clear: bool = True, radar: bool = True) -> Look:
+    shape = (1, BANDS, SIDE, SIDE)
+    texture = torch.linspace(0, 0.1, SIDE).expand(shape)
+    s1 = torch.full((1, 2, SIDE, SIDE), -12.0 if radar else torch.nan)
+    return Look(day, s1, level + texture, torch.full((1, 1, SIDE, SIDE), clear))
+
+
+def test_each_later_look_is_a_lesson_with_the_earlier_one_about_as_far_from_it_as_t1_from_t2() -> None:
+    looks = [look(day, 0.1) for day in (700, 688, 660, 676, 340)]
+    lessons = past.lessons_for(looks, 700, 712)
+    assert [(one.a.day, one.b.day) for one in lessons] == [(340, 660), (660, 676), (676, 688), (688, 700)]
+    assert lessons[-1].weight > lessons[1].weight
+    nothing_clear = past.lessons_for([look(688, 0.1), look(700, 0.1, clear=False)], 700, 712)
+    assert nothing_clear == []
+    assert past.lessons_for([look(688, 0.1, radar=False), look(700, 0.1)], 700, 712) == []
+
+
+def test_the_past_shows_whether_to_copy_and_the_proof_leaves_each_lesson_out() -> None:
+    """A place that never changes, and a generator that is off by a tenth."""
+    looks = [look(day, 0.1) for day in range(600, 712, 12)]
+
+    def generate(a: Look, b: Look, lent: torch.Tensor | None) -> Prediction:
+        return Prediction(a.s2 + 0.1)
+
+    believed = past.learn(looks, 708, 720, generate=generate, evidence=lambda a, b: torch.zeros(0))
+    assert believed.proof is not None
+    assert believed.mixture.weights[0, :, list(past.LOOKS)].sum(0).min() > 0.6
+    assert (believed.proof.copy_rmse < 1e-6).all()
+    assert (believed.proof.rmse < 0.05).all()
+    assert len(believed.proof.days) == 9
+
+
+def test_the_evidence_of_a_lesson_is_not_lent_to_itself() -> None:
+    looks = [look(day, 0.1) for day in (676, 688, 700)]
+    lent: dict[tuple[int, int], torch.Tensor] = {}
+
+    def generate(a: Look, b: Look, evidence: torch.Tensor | None) -> Prediction:
+        if evidence is not None:
+            lent[a.day, b.day] = evidence
+        return Prediction(a.s2)
+
+    def evidence(a: Look, b: Look) -> torch.Tensor:
+        pixels = float(b.clear.sum())
+        return torch.tensor([pixels, pixels * (b.day == 688), pixels * (b.day == 700)])
+
+    believed = past.learn(looks, 700, 712, generate=generate, evidence=evidence)
+    assert lent[676, 688][1] == 0
+    assert lent[688, 700][2] == 0
+    assert lent[676, 688][0] == pytest.approx(LEARNED.counts)
+    assert believed.evidence[1] > 0
+    assert believed.evidence[2] > believed.evidence[1]

@@ -1,0 +1,161 @@
+"""What a place's past teaches is the same whatever the chunks, is said, and mixes no water away."""
+
+import json
+import re
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+import crgen
+from crgen.pipeline.box import Box
+from crgen.pipeline.product.result import Result
+from crgen.pipeline.source.local.write import write_stack
+from crgen.pipeline.source.past import BLOCK, block_of
+from crgen.pipeline.source.stack import build_stack
+
+T1, T2 = date(2021, 7, 10), date(2021, 7, 22)
+BANDS = ("B3", "B8", "B11")
+SIDE = 64
+PLACE = GeoBox((2 * SIDE, 3 * SIDE), Affine(10, 0, SIDE * 2800, 0, -10, SIDE * 15000), "EPSG:32649")
+DAYS = tuple(T1 - timedelta(step) for step in (372, 360, 48, 36, 24, 12))
+
+
+def place(days: tuple[date, ...] = DAYS, **changed: object) -> xr.Dataset:
+    """Return a Stack of fields that hardly change, with nothing of t2 seen."""
+    rng = np.random.default_rng(0)
+    fields = np.repeat(np.repeat(rng.uniform(0.1, 0.3, (3, 8, 12)), 16, 1), 16, 2).astype(np.float32)
+
+    def optical(seed: int) -> np.ndarray:
+        noise = np.random.default_rng(seed).normal(0, 0.004, fields.shape)
+        return (fields + noise).astype(np.float32)
+
+    def radar(seed: int) -> np.ndarray:
+        return np.random.default_rng(seed).normal(-12, 1, (1, *PLACE.shape)).astype(np.float32)
+
+    clear = np.ones(PLACE.shape, np.float32)
+    variables = {"s1_t1": radar(1), "s2_t1": optical(2), "s1_t2": radar(3), "clear_t1": clear, "truth_t2": optical(4)}
+    if days:
+        variables |= {
+            "s1_past": np.stack([radar(10 + i) for i in range(len(days))]),
+            "s2_past": np.stack([optical(30 + i) for i in range(len(days))]),
+            "clear_past": np.stack([clear] * len(days)),
+        }
+    variables |= changed
+    variables = {name: array for name, array in variables.items() if array is not None}
+    manifest = {"t1": T1.isoformat(), "t2": T2.isoformat()}
+    return build_stack(PLACE, variables, pols=("VV",), bands=BANDS, manifest=manifest, times=sorted(days))
+
+
+def fill(stack: xr.Dataset, folder: Path, weights: Path, **options: object) -> Result:
+    source = folder / "stack.zarr"
+    if not source.exists():
+        write_stack(stack, source)
+    name = "_".join(f"{k}{v}" for k, v in options.items()) or "map"
+    return crgen.fill(source=str(source), weights=str(weights), out=folder / f"{name}.tif", **options)
+
+
+def test_the_block_lies_on_the_lattice_and_holds_the_middle() -> None:
+    for shift in range(0, 400, 37):
+        output = Box(-1000 + shift, 600 + shift, 90 + shift, 2000 + shift)
+        block, origins = block_of(output, SIDE)
+        assert block.r0 % (BLOCK * SIDE) == block.c0 % (BLOCK * SIDE) == 0
+        middle = (output.r0 + output.r1) // 2, (output.c0 + output.c1) // 2
+        assert block.r0 <= middle[0] < block.r1
+        assert block.c0 <= middle[1] < block.c1
+        assert len(origins) == BLOCK**2
+
+
+@pytest.fixture(scope="module")
+def learned(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    folder = tmp_path_factory.mktemp("learned")
+    return folder, fill(place(), folder, tiny_weights)
+
+
+def test_what_was_seen_is_mixed_in_where_an_untrained_generator_fails(
+    learned: tuple[Path, Result], tiny_weights: Path
+) -> None:
+    folder, result = learned
+    alone = fill(place(), folder, tiny_weights, past="none")
+    assert result.error is not None
+    assert alone.error is not None
+    assert alone.past is None
+    # It takes half of the ground for water, and of that nothing is mixed away.
+    assert result.error["generated"]["RMSE"] < 0.8 * alone.error["generated"]["RMSE"]
+
+
+def test_the_proof_is_printed_and_stands_in_the_item(learned: tuple[Path, Result]) -> None:
+    _, result = learned
+    assert result.past is not None
+    assert "over 6 earlier pairs" in result.past.line
+    said = json.loads(result.paths.item.read_text())["properties"]["crgen:past"]
+    assert said["pairs"] == 6
+    assert said["days"] == [day.isoformat() for day in sorted((*DAYS, T1))[1:]]
+    assert said["bands"] == list(BANDS)
+    assert all(len(said[name]) == 3 for name in ("rmse", "bias", "copy_rmse", "copy_bias"))
+    for shares in said["believed"].values():
+        assert sum(shares.values()) == pytest.approx(1, abs=0.01)
+    assert result.past.worse == (np.square(said["rmse"]).sum() > np.square(said["copy_rmse"]).sum())
+    assert ("copying was better" in result.past.line) is result.past.worse
+
+
+def test_chunks_decide_no_byte(learned: tuple[Path, Result], tiny_weights: Path) -> None:
+    folder, result = learned
+    other = fill(place(), folder, tiny_weights, chunk=64, workers=3)
+    assert other.paths.reflectance.read_bytes() == result.paths.reflectance.read_bytes()
+
+
+def test_the_past_that_is_asked_for_is_part_of_what_is_repeated(
+    learned: tuple[Path, Result], tiny_weights: Path
+) -> None:
+    folder, _ = learned
+    fill(place(), folder, tiny_weights, past="60d")
+    once = folder / "past60d.tif"
+    again = crgen.fill(manifest=once.with_suffix(".json"), weights=str(tiny_weights), out=folder / "again.tif")
+    assert again.paths.reflectance.read_bytes() == once.read_bytes()
+    assert again.past is not None
+    assert "over 4 earlier pairs" in again.past.line
+
+
+def test_a_past_that_teaches_nothing_is_said_and_leaves_the_generator_alone(tmp_path: Path, tiny_weights: Path) -> None:
+    shape = (len(DAYS), *PLACE.shape)
+    radar = np.full((len(DAYS), 1, *PLACE.shape), np.nan, np.float32)
+    plain = fill(place(()), _new(tmp_path / "plain"), tiny_weights)
+    for name, stack, said in (
+        ("cloudy", place(clear_past=np.zeros(shape, np.float32)), "none of it is clear over the middle of the area"),
+        ("orbit", place(s1_past=radar), "no radar of the orbits of t1 and t2 goes with it"),
+        ("unscored", place(clear_past=None), r"no clear-sky score \(clear_past\)"),
+        ("deaf", place(s1_past=None), r"no radar \(s1_past\)"),
+    ):
+        result = fill(stack, _new(tmp_path / name), tiny_weights)
+        assert any(re.search(said, note) for note in result.notes), (name, result.notes)
+        assert (result.reflectance.values == plain.reflectance.values).all(), name
+
+
+def test_a_look_of_another_processing_baseline_is_left_out_and_said(tmp_path: Path, tiny_weights: Path) -> None:
+    stack = place()
+    optical = stack.s2_past.values.copy()
+    optical[-1] += np.float32(0.1)
+    result = fill(place(s2_past=optical), _new(tmp_path / "offset"), tiny_weights)
+    assert sum("another processing baseline" in note and str(max(DAYS)) in note for note in result.notes) == 1
+    assert result.past is not None
+    assert "over 5 earlier pairs" in result.past.line
+
+
+def test_looks_after_t2_are_left_out_and_said_unless_they_are_asked_for(tmp_path: Path, tiny_weights: Path) -> None:
+    days = (*DAYS, T2 + timedelta(5))
+    result = fill(place(days), tmp_path, tiny_weights)
+    assert any(f"after t2 ({T2}), from {days[-1]}" in note for note in result.notes)
+    asked = fill(place(days), tmp_path, tiny_weights, past="2y", after=10)
+    assert asked.past is not None
+    assert "over 7 earlier pairs" in asked.past.line
+    assert not any("after t2" in note for note in asked.notes)
+
+
+def _new(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
