@@ -16,7 +16,8 @@ from shapely.geometry.base import BaseGeometry
 
 from crgen.errors import SourceError
 
-S1 = "COPERNICUS/S1_GRD"
+S1 = "COPERNICUS/S1_GRD_FLOAT"
+"""Backscatter as power; a scene is here before it is in ``COPERNICUS/S1_GRD``, in dB, which older manifests name."""
 S2 = "COPERNICUS/S2_SR_HARMONIZED"
 CLOUD_SCORE = "GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED"
 SCORE_BAND = "cs_cdf"

@@ -1,20 +1,29 @@
 """The synthetic Sentinel-1 scenes."""
 
 import functools
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 
 from tests.earthengine import ground
-from tests.earthengine.images import DOUBLE, FLOAT, Grid, Image, Pixels, Projection, transform
+from tests.earthengine.images import DOUBLE, FLOAT, Band, Grid, Image, Pixels, Projection, derived, transform
 from tests.earthengine.scenes import Track, millis, ring, stored_band
 
-COLLECTION = "COPERNICUS/S1_GRD"
+COLLECTION = "COPERNICUS/S1_GRD_FLOAT"
+#: The same scenes in dB, later.
+COLLECTION_DB = "COPERNICUS/S1_GRD"
 #: Pixels of track 113 on 2021-07-08 that are missing inside the footprint (longitude and latitude).
 GAP = shapely.box(114.02, 34.60, 114.04, 34.62)
 #: Half the width of a swath, the border noise inside it, and the length of a slice, metres.
 HALF_SWATH, BORDER, SLICE = 125_000.0, 600.0, 170_000.0
+#: What terrain correction leaves open between two slices of a pass, metres.
+SEAM = 12.0
+#: The pass that is there in power alone yet.
+NEWEST = datetime(2025, 7, 24, tzinfo=UTC)
 #: From then on the processor masks border noise itself (IPF 2.90).
 BORDER_NOISE_UNTIL = datetime(2018, 3, 13, tzinfo=UTC)
 
@@ -70,9 +79,9 @@ def _sentinel1(
     footprint = track.strip(HALF_SWATH, *along)
     crs = ZONE_SCENES[relative]
     x, y = transform("EPSG:4326", crs, *np.array(footprint.exterior.coords).T)
-    # Scenes sit off the CRS's own lattice, each track at another place; slices of a pass share theirs.
-    west = 10 * np.floor(x.min() / 10) - 10 - relative % 10
-    north = 10 * np.ceil(y.max() / 10) + 10 + relative % 7
+    # Every scene sits off the CRS's own lattice at a place of its own.
+    west = 10 * np.floor(x.min() / 10) - 10 - 3.7 * orbit % 10 - slice_number % 3
+    north = 10 * np.ceil(y.max() / 10) + 10 + 4.3 * orbit % 10 + slice_number % 2
     size = int(np.ceil((x.max() - west) / metres)), int(np.ceil((north - y.min()) / metres))
     projection = Projection(crs, (float(metres), 0.0, float(west), 0.0, -float(metres), float(north)))
     gap = relative == 113 and start.date() == datetime(2021, 7, 8).date()
@@ -83,11 +92,11 @@ def _sentinel1(
         values = ground.measured(lon, lat, *grid.centres(crs), polarisation, start)
         if start < BORDER_NOISE_UNTIL:
             values = np.where(np.abs(across) > HALF_SWATH - BORDER, -40.0, values)
-        mask = (np.abs(across) < HALF_SWATH) & (distance >= along[0]) & (distance < along[1])
+        mask = (np.abs(across) < HALF_SWATH) & (distance >= along[0] + SEAM / 2) & (distance < along[1] - SEAM / 2)
         if gap:
             west, south, east, north = GAP.bounds
             mask &= ~((lon >= west) & (lon < east) & (lat >= south) & (lat < north))
-        return values, mask.astype(float)
+        return to_power(values), mask.astype(float)
 
     def angle(grid: Grid) -> Pixels:
         across, _ = track.frame(grid)
@@ -127,6 +136,23 @@ def _sentinel1(
         "GRD_Post_Processing_software_version": "3.31",
     }
     return Image(tuple(bands), properties, footprint, f"{COLLECTION}/{name}", 1_630_000_000_000_000 + orbit)
+
+
+def to_power(decibel: NDArray[Any]) -> NDArray[Any]:
+    """Backscatter as power; what noise outweighs is 0."""
+    return np.where(decibel > ground.NEGATIVE, 10 ** (decibel / 10), 0.0)
+
+
+def in_decibel(scene: Image) -> Image:
+    """The scene as ``COPERNICUS/S1_GRD`` holds it."""
+
+    def converted(band: Band) -> Band:
+        def convert(values: NDArray[Any], mask: NDArray[Any]) -> Pixels:
+            return 10 * np.log10(np.maximum(values, 10 ** (ground.NEGATIVE / 10))), mask
+
+        return band if band.name == "angle" else derived(band, convert)
+
+    return replace(scene.map_bands(converted), id=f"{COLLECTION_DB}/{scene.properties['system:index']}")
 
 
 def scenes() -> list[Image]:

@@ -12,8 +12,8 @@ from tests.earthengine.server import EarthEngineServer
 
 
 def test_metadata_comes_as_earth_engine_sends_it(ee_client: EarthEngineServer) -> None:
-    found = ee.ImageCollection(catalogue.S1).filterDate("2021-07-10", "2021-07-11").getInfo()
-    assert (found["type"], found["id"]) == ("ImageCollection", catalogue.S1)
+    found = ee.ImageCollection(catalogue.S1_DB).filterDate("2021-07-10", "2021-07-11").getInfo()
+    assert (found["type"], found["id"]) == ("ImageCollection", catalogue.S1_DB)
     scene = found["features"][0]
     assert scene["id"].startswith("COPERNICUS/S1_GRD/S1A_IW_GRDH_1SDH_20210710T")
     assert [band["id"] for band in scene["bands"]] == ["HH", "HV", "angle"]

@@ -64,7 +64,7 @@ def test_a_product_says_how_to_make_it_again_and_that_makes_the_same_bytes(
     derived = [link for link in item["links"] if link["rel"] == "derived_from"]
     assert any(
         link["href"].startswith(
-            "https://earthengine.googleapis.com/v1/projects/earthengine-public/assets/COPERNICUS/S1_GRD/"
+            "https://earthengine.googleapis.com/v1/projects/earthengine-public/assets/COPERNICUS/S1_GRD_FLOAT/"
         )
         for link in derived
     )

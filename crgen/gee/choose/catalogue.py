@@ -153,7 +153,7 @@ def merged(stretches: Iterable[tuple[date, date]]) -> list[tuple[date, date]]:
 
 
 def read_radar(feature: dict[str, Any], centre: float) -> Asset:
-    """Understand one image of ``COPERNICUS/S1_GRD``; what keeps it from use is said in ``unfit``."""
+    """Understand one image of ``COPERNICUS/S1_GRD_FLOAT``; what keeps it from use is said in ``unfit``."""
     has = feature["properties"]
     bands = tuple(band["id"] for band in feature["bands"])
     unfit = ""
