@@ -103,7 +103,7 @@ def _tell(plan) -> None:  # type: ignore[no-untyped-def]
         days = ", ".join(dict.fromkeys(scene.time.date().isoformat() for scene in manifest.scenes.get(name, ())))
         text = f"{100 * share:.1f} % of the area  {days}" if share else "none"
         console.print(f"{name:8} {text}", highlight=False, markup=False)
-    if text := radar_line(manifest.days, dates["t1"], dates["t2"]):
+    if text := radar_line(manifest.days, dates["t1"], dates["t2"], manifest.platforms):
         console.print(f"radar    {text}", highlight=False, markup=False)
     for text in (*plan.acquired.area.notes, *manifest.notes):
         note(text)

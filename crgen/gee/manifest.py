@@ -43,8 +43,10 @@ class Scene(_Frozen):
     """Days from the date asked for to the acquisition's, UTC."""
     relative_orbit: int
     """Of a Sentinel-2 scene as well as of a Sentinel-1 scene."""
+    track: int | None = None
+    """Relative orbit that its pass has at the equator, where numbers change; None if not known."""
     orbit: int
-    """Absolute orbit: the scenes of one orbit are one pass."""
+    """Absolute orbit, at the equator too: the scenes of one orbit are one pass."""
     direction: str
     """``ASCENDING`` or ``DESCENDING``."""
     coverage: float
@@ -63,7 +65,7 @@ class Scene(_Frozen):
     @property
     def geometry(self) -> tuple[int, str]:
         """Relative orbit and direction: from where the ground was looked at."""
-        return self.relative_orbit, self.direction
+        return self.relative_orbit if self.track is None else self.track, self.direction
 
 
 class Grid(_Frozen):
@@ -113,7 +115,7 @@ class Manifest(_Frozen):
     coverage: dict[str, float]
     """Share of the area that the scenes' footprints cover, by variable."""
     notes: tuple[str, ...] = ()
-    rules: dict[str, int | float] = Field(default_factory=dict)
+    rules: dict[str, int | float | str] = Field(default_factory=dict)
     """How the scenes were chosen: the fields of :class:`~crgen.gee.choose.rules.Rules`."""
     expressions: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of the serialised image that pixels were computed from, by variable."""
@@ -122,6 +124,11 @@ class Manifest(_Frozen):
     def days(self) -> dict[str, list[date]]:
         """Days of acquisition (UTC) by variable, in order."""
         return {name: sorted({scene.time.date() for scene in chosen}) for name, chosen in self.scenes.items()}
+
+    @property
+    def platforms(self) -> dict[str, list[str]]:
+        """Satellites by variable."""
+        return {name: sorted({scene.platform for scene in chosen}) for name, chosen in self.scenes.items()}
 
     def passes(self, variable: str) -> Iterator[tuple[Scene, ...]]:
         """Yield the scenes of each pass, the one on top first."""

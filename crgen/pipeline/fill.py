@@ -75,6 +75,7 @@ def fill(
     search_days: int = 6,
     observed_days: int = 0,
     min_coverage: float = 0.9,
+    radar_not_before: datetime.date | str | None = None,
     keep_tiles: bool = True,
     manifest: Path | str | None = None,
 ) -> Result:
@@ -114,6 +115,7 @@ def fill(
         search_days: days around a date within which acquisitions serve it.
         observed_days: days around t2 within which an optical image counts as observed.
         min_coverage: share of the area that radar, and the optical image of t1, must cover.
+        radar_not_before: first day of which the radar of t2 may be, e.g. that of the event. (however early)
         keep_tiles: keep fetched tiles on disk for later runs.
         manifest: a product's ``.json`` to make again, or a manifest whose scenes to map. What is not named here is as
             the product was made.
@@ -190,7 +192,7 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
         finished.append((item, paths.item))
         scratch.announce(finished)
         publish(finished)
-    radar = radar_line(scene.days, scene.t1, scene.t2)
+    radar = radar_line(scene.days, scene.t1, scene.t2, scene.platforms)
     return Result(paths, tally, notes, time.perf_counter() - start, len(done), radar)
 
 

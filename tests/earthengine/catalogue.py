@@ -9,9 +9,12 @@ Around Zhengzhou and across 114°E in July 2021, a few earlier and later years, 
   Along the swath's edges of 2017 lies border noise below -30 dB. Around ``ground.LAKE``, which is calm water, pixels
   have speckle and noise. ``sentinel1.GAP`` is missing from track 113 on 2021-07-08 though the footprint covers it.
   Decoys on 2021-07-10: HH+HV, VV alone, EW, and IW at 40 m.
+- Across the equator at 37°E runs track 30, the number of which is 29 south of it.
 - Sentinel-2: tiles of UTM 49 and 50 that overlap, relative orbits 124 and 24 whose swaths end inside tiles, duplicates
-  on 2021-07-09 (the older generation is 0.03 too bright), QA60 masked between 2022-01-25 and 2024-02-28.
-- Cloud Score+: one image per Sentinel-2 image, but none for ``sentinel2.WITHOUT_SCORE``.
+  (``sentinel2.DUPLICATED``; the older generation is 0.03 too bright), a tile in two parts (``sentinel2.SPLIT``), QA60
+  masked between 2022-01-25 and 2024-02-28.
+- Cloud Score+: one image per Sentinel-2 image, but none for ``sentinel2.WITHOUT_SCORE``, nor
+  for the newer generation of 2021-07-29.
 """
 
 import functools
@@ -39,7 +42,7 @@ def collections() -> dict[str, tuple[Image, ...]]:
             if scene.properties["system:time_start"] < millis(sentinel1.NEWEST)
         ],
         S2: [sentinel2.surface_reflectance(take) for take in takes],
-        CLOUD_SCORE: [sentinel2.cloud_score(take) for take in takes if take.index != sentinel2.WITHOUT_SCORE],
+        CLOUD_SCORE: [sentinel2.cloud_score(take) for take in takes if take.scored],
     }
     return {
         name: tuple(sorted(images, key=lambda image: (image.properties["system:time_start"], image.id)))

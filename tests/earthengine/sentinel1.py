@@ -33,16 +33,25 @@ TRACKS = {
     40: Track("EPSG:32650", 115.3, 34.667, -10.0),
     47: Track("EPSG:32649", 113.6, 34.2, -170.0),
     6: Track("EPSG:32736", 34.9, -19.9, -170.0),
+    30: Track("EPSG:32637", 37.4, -0.5, -10.0),
 }
-PASS = {142: "ASCENDING", 113: "ASCENDING", 40: "ASCENDING", 47: "DESCENDING", 6: "DESCENDING"}
-ZONE_SCENES = {142: "EPSG:32649", 113: "EPSG:32649", 40: "EPSG:32650", 47: "EPSG:32649", 6: "EPSG:32736"}
-#: Over Zhengzhou only Sentinel-1A, every twelve days; over Beira also B.
+PASS = {142: "ASCENDING", 113: "ASCENDING", 40: "ASCENDING", 47: "DESCENDING", 6: "DESCENDING", 30: "ASCENDING"}
+ZONE_SCENES = {
+    142: "EPSG:32649",
+    113: "EPSG:32649",
+    40: "EPSG:32650",
+    47: "EPSG:32649",
+    6: "EPSG:32736",
+    30: "EPSG:32637",
+}
+#: Over Zhengzhou only Sentinel-1A, every twelve days; over Beira also B; over Mount Kenya across the equator.
 PASSES = [
     *[(142, "A", f"2021-{d}T10:36:05") for d in ("07-10", "07-22", "08-03")],
     *[(113, "A", f"2021-{d}T10:28:05") for d in ("07-08", "07-20", "08-01")],
     *[(40, "A", f"2021-{d}T10:20:05") for d in ("07-03", "07-15", "07-27")],
     *[(47, "A", f"2021-{d}T22:21:05") for d in ("07-03", "07-15", "07-27")],
     *[(6, p, f"2021-07-{d}T03:04:05") for p, d in (("A", "03"), ("B", "09"), ("A", "15"), ("B", "21"))],
+    *[(30, "A", f"2021-07-{d}T15:50:05") for d in ("09", "21")],
     *[(113, "A", f"2017-07-{d}T10:28:05") for d in ("05", "17")],
     *[(113, "A", f"2022-07-{d}T10:28:05") for d in ("10", "22")],
     *[(113, p, f"2025-07-{d}T10:28:05") for p, d in (("A", "06"), ("C", "12"), ("A", "18"), ("C", "24"))],
@@ -54,6 +63,10 @@ def _absolute_orbit(platform: str, relative: int, time: datetime) -> int:
     start, offset = _ORBIT_ZERO[platform]
     guess = start + round((time - datetime(2021, 7, 10, tzinfo=UTC)).total_seconds() / 86400 * 175 / 12)
     return guess - (guess - offset - relative + 1 + 87) % 175 + 87
+
+
+def _latitude(track: Track, along: float) -> float:
+    return track.lat + along * float(np.cos(np.radians(track.heading))) / 110_600
 
 
 def _sentinel1(
@@ -70,6 +83,8 @@ def _sentinel1(
     time = start + timedelta(seconds=25 * (slice_number + 2))
     stop = time + timedelta(seconds=25)
     orbit = _absolute_orbit(platform, relative, start)
+    # Numbers of orbits change at the ascending node.
+    starts_before, ends_before = (PASS[relative] == "ASCENDING" and _latitude(track, end) < 0 for end in along)
     kind = {("VV", "VH"): "DV", ("VV",): "SV", ("HH", "HV"): "DH"}[polarisations]
     scale = "H" if metres == 10 else "M"
     name = (
@@ -115,15 +130,15 @@ def _sentinel1(
         "instrument": "Synthetic Aperture Radar",
         "instrumentMode": mode,
         "instrumentSwath": mode,
-        "orbitNumber_start": orbit,
-        "orbitNumber_stop": orbit,
+        "orbitNumber_start": orbit - starts_before,
+        "orbitNumber_stop": orbit - ends_before,
         "orbitProperties_pass": PASS[relative],
         "orbitProperties_ascendingNodeTime": millis(start - timedelta(minutes=9)),
         "platform_number": platform,
         "platformHeading": TRACKS[relative].heading,
         "productType": "GRD",
-        "relativeOrbitNumber_start": relative,
-        "relativeOrbitNumber_stop": relative,
+        "relativeOrbitNumber_start": relative - starts_before,
+        "relativeOrbitNumber_stop": relative - ends_before,
         "resolution": scale,
         "resolution_meters": metres,
         "segmentStartTime": millis(time),

@@ -7,7 +7,7 @@ import datetime
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -234,7 +234,7 @@ def _kept(options: EarthEngine, channels: Channels, area: Area, wanted: Sequence
         return None
     same = held is not None and (
         (held.area, held.dates) == (Grid.of(area.name, area.geobox, area.polygon), {w.name: w.day for w in wanted})
-        and (held.bands, held.rules) == (channels.bands, asdict(options.rules))
+        and (held.bands, held.rules) == (channels.bands, options.rules.told())
         and held.pols == channels.held_pols(held.pols)
     )
     return held if same else None

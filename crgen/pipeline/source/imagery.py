@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import xarray as xr
 
@@ -38,11 +39,19 @@ class Scene:
     @property
     def days(self) -> dict[str, list[datetime.date]]:
         """Days of acquisition (UTC) by variable, in order, as far as the Stack says them."""
-        scenes = manifest_in(manifest_of(self.stack)).get("scenes", {})
         return {
             name: sorted({datetime.date.fromisoformat(scene["time"][:10]) for scene in chosen})
-            for name, chosen in scenes.items()
+            for name, chosen in self._chosen.items()
         }
+
+    @property
+    def platforms(self) -> dict[str, list[str]]:
+        """Satellites by variable, alike."""
+        return {name: sorted({scene["platform"] for scene in chosen}) for name, chosen in self._chosen.items()}
+
+    @property
+    def _chosen(self) -> dict[str, list[dict[str, Any]]]:
+        return dict(manifest_in(manifest_of(self.stack)).get("scenes", {}))
 
 
 def radar_days(days: Mapping[str, Sequence[datetime.date]]) -> tuple[str, str] | None:
@@ -55,10 +64,17 @@ def radar_days(days: Mapping[str, Sequence[datetime.date]]) -> tuple[str, str] |
     return (t1, t2) if t1 and t2 else None
 
 
-def radar_line(days: Mapping[str, Sequence[datetime.date]], t1: datetime.date, t2: datetime.date) -> str:
-    """Return what a person is told of the radar's days; empty where they are not known."""
-    known = radar_days(days)
-    return f"of {known[0]} for t1 ({t1}), of {known[1]} for t2 ({t2})" if known else ""
+def radar_line(
+    days: Mapping[str, Sequence[datetime.date]],
+    t1: datetime.date,
+    t2: datetime.date,
+    platforms: Mapping[str, Sequence[str]],
+) -> str:
+    """Return what a person is told of the radar's days and satellites; empty where they are not known."""
+    if (known := radar_days(days)) is None:
+        return ""
+    by = [", ".join(platforms[name]) for name in ("s1_t1", "s1_t2")]
+    return f"{by[0]} of {known[0]} for t1 ({t1}), {by[1]} of {known[1]} for t2 ({t2})"
 
 
 def check_dates(t1: datetime.date, t2: datetime.date) -> None:
