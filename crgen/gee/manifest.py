@@ -61,6 +61,8 @@ class Scene(_Frozen):
     """MGRS tile of a Sentinel-2 scene."""
     footprint: dict[str, Any]
     """GeoJSON, longitude and latitude."""
+    lattice: tuple[str, float, float] | None = None
+    """CRS of a radar scene's own pixels, and x and y of the corner of one; None if not known."""
 
     @property
     def geometry(self) -> tuple[int, str]:

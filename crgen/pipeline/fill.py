@@ -27,6 +27,7 @@ from crgen.pipeline.run.parts import PartStore
 from crgen.pipeline.run.plan import plan, settings_of
 from crgen.pipeline.run.scratch import scratch_of
 from crgen.pipeline.source.imagery import radar_line
+from crgen.pipeline.source.registration import Shift, radar_shift
 from crgen.pipeline.source.stack import manifest_of
 from crgen.pipeline.tiling.lending import cells
 
@@ -171,7 +172,8 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
             recipe = recipe_for(request, work, scratch.folder, fingerprint, len(client.nthreads()))
             fill_on(client, recipe, workshop, ahead, done, lambda count: on_windows(count, total))
         tally, inputs, blocks = gather(workshop)
-        notes = (*scene.notes, *notes_on(tally, scene))
+        shift = radar_shift(scene.stack)
+        notes = (*scene.notes, *(shift.warnings if shift else ()), *notes_on(tally, scene))
         if done:
             notes = (f"{len(done)} of {work.grid.count} chunks were finished by a run that was stopped", *notes)
         targets = {"reflectance": paths.reflectance, "quality": paths.quality}
@@ -184,7 +186,7 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
             workshop.rasters,
             {name: spliced.digests for name, spliced in rasters.items()},
             model=work.model,
-            settings=settings_of(request, work) | drift_of(precision),
+            settings=settings_of(request, work) | drift_of(precision) | shift_of(shift),
             tally=tally,
             error=errors(tally),
             created=scratch.created,
@@ -192,8 +194,13 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
         finished.append((item, paths.item))
         scratch.announce(finished)
         publish(finished)
-    radar = radar_line(scene.days, scene.t1, scene.t2, scene.platforms)
+    radar = radar_line(scene.days, scene.t1, scene.t2, scene.platforms, shift)
     return Result(paths, tally, notes, time.perf_counter() - start, len(done), radar)
+
+
+def shift_of(shift: Shift | None) -> dict[str, Any]:
+    """Return how far the radar of both dates lies apart, as a product's settings say it."""
+    return {} if shift is None else {"radar_shift": shift.settings}
 
 
 def drift_of(precision: Precision) -> dict[str, Any]:

@@ -53,6 +53,8 @@ class Asset:
     """Place among images of the same tile and moment that are all needed: 0 lies on top."""
     unfit: str = ""
     """Why it cannot be used, if so."""
+    lattice: tuple[str, float, float] | None = None
+    """CRS of a radar image's pixels, and x and y of the corner of one."""
     track: int | None = None
     """Relative orbit that its pass has at the equator, where numbers change; None for ``relative_orbit``."""
 
@@ -194,8 +196,14 @@ def read_radar(feature: dict[str, Any], centre: float) -> Asset:
         bands=bands,
         footprint=footprint,
         unfit=unfit,
+        lattice=_lattice(feature["bands"][0]) if bands else None,
         track=relative % RELATIVE_ORBITS + 1 if later else relative,
     )
+
+
+def _lattice(band: dict[str, Any]) -> tuple[str, float, float] | None:
+    corner = band.get("crs_transform")
+    return (str(band["crs"]), float(corner[2]), float(corner[5])) if corner else None
 
 
 def read_optical(feature: dict[str, Any], centre: float) -> Asset:

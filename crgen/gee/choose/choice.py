@@ -311,6 +311,7 @@ def _frozen(chosen: Iterable[Candidate], scored: frozenset[str]) -> tuple[Scene,
             score=f"{CLOUD_SCORE}/{asset.index}" if asset.index in scored else None,
             tile=asset.tile,
             footprint=as_geojson(asset.footprint),
+            lattice=asset.lattice,
         )
         for candidate in chosen
         for asset in candidate.overpass.scenes

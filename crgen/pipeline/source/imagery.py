@@ -13,6 +13,7 @@ from crgen.errors import RequestError
 from crgen.gee.fetch.arrays import Pull
 from crgen.gee.manifest import manifest_in
 from crgen.pipeline.source.area import Area
+from crgen.pipeline.source.registration import Shift
 from crgen.pipeline.source.stack import manifest_of
 
 SENTINEL1_START = datetime.date(2014, 10, 3)
@@ -69,12 +70,14 @@ def radar_line(
     t1: datetime.date,
     t2: datetime.date,
     platforms: Mapping[str, Sequence[str]],
+    shift: Shift | None = None,
 ) -> str:
-    """Return what a person is told of the radar's days and satellites; empty where they are not known."""
-    if (known := radar_days(days)) is None:
-        return ""
-    by = [", ".join(platforms[name]) for name in ("s1_t1", "s1_t2")]
-    return f"{by[0]} of {known[0]} for t1 ({t1}), {by[1]} of {known[1]} for t2 ({t2})"
+    """Return what a person is told of the radar's days, satellites and shift; empty where they are not known."""
+    said = []
+    if known := radar_days(days):
+        for name, acquired, day in zip(("t1", "t2"), known, (t1, t2), strict=True):
+            said.append(f"{', '.join(platforms[f's1_{name}'])} of {acquired} for {name} ({day})")
+    return ", ".join([*said, *([] if shift is None else [str(shift)])])
 
 
 def check_dates(t1: datetime.date, t2: datetime.date) -> None:

@@ -327,7 +327,7 @@ def test_no_radar_of_before_the_event_stands_for_the_date_to_map() -> None:
     assert choice.manifest.rules["radar_not_before"] == str(T2)
     assert Manifest.model_validate_json(choice.manifest.to_json()) == choice.manifest
     with pytest.raises(StackError, match="no usable Sentinel-1"):
-        require_coverage(chosen(*assets[:3], rules=rules), rules, Catalogue(tuple(assets)))
+        require_coverage(chosen(*assets[:3], optical(T1), rules=rules), rules, Catalogue(tuple(assets)))
 
 
 def processed(

@@ -71,7 +71,7 @@ def test_the_newest_pass_has_both_polarisations_if_any_has(held: list[Asset]) ->
 KENYA = "37.40,{south},37.42,{north}"
 
 
-@pytest.mark.parametrize(("south", "north"), [(-0.51, -0.49), (1.02, 1.05)], ids=["south", "north"])
+@pytest.mark.parametrize(("south", "north"), [(-0.51, -0.49), (1.04, 1.08)], ids=["south", "north"])
 def test_a_pass_across_the_equator_is_one_though_its_number_changes(
     service: EarthEngineServer, south: float, north: float
 ) -> None:
@@ -96,9 +96,9 @@ def test_a_pass_across_the_equator_is_one_though_its_number_changes(
 def test_a_tile_in_two_parts_is_whole(service: EarthEngineServer) -> None:
     channels = Channels(("VV",), ("B3",), 10.0, margin=0)
     days = {"t1": date(2021, 7, 29), "t2": date(2021, 8, 1)}
-    area, wanted = wanted_of(channels, aoi="113.75,34.69,113.77,34.71", crs=None, **days)
+    area, wanted = wanted_of(channels, aoi="113.75,34.75,113.77,34.77", crs=None, **days)
     choice = scenes_for(EarthEngine(search_days=0), channels, area, wanted, strict=False)
-    assert [scene.tile for scene in choice.manifest.scenes["s2_t1"]] == ["49SGU", "49SGU"]
+    assert [scene.tile for scene in choice.manifest.scenes["s2_t1"]].count("49SGU") == 2
     assert choice.manifest.coverage["s2_t1"] == 1
 
 
