@@ -15,7 +15,7 @@ ENOUGH = 5e9
 """Bytes free below which a disk is worth a word."""
 
 
-@takes(EarthEngine, without=("search_days", "observed_days", "min_coverage", "keep_tiles"))
+@takes(EarthEngine, without=("search_days", "observed_days", "min_coverage", "radar_not_before", "keep_tiles"))
 def doctor(**earth_engine: Any) -> None:
     """Check everything 'crgen fill' needs: Earth Engine, the device to compute on, and room on the disks.
 

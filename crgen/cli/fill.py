@@ -42,14 +42,15 @@ def fill(
     request = request_of({**named, "manifest": manifest})
     if dry_run:
         work = plan(request)
-        for text in work.scene.notes:
+        scene = work.scene
+        for text in scene.notes:
             note(text)
         height, width = work.grid.output.shape
         down, across = work.grid.shape
         rows = {
             "area": f"{work.scene.area.name}, {work.scene.area.geobox.crs}",
             "pixels": f"{width} × {height} = {work.pixels:,}",
-            **({"radar": radar} if (radar := radar_line(work.scene.days, work.scene.t1, work.scene.t2)) else {}),
+            **({"radar": radar} if (radar := radar_line(scene.days, scene.t1, scene.t2, scene.platforms)) else {}),
             "chunks": f"{down * across:,} of up to {work.grid.chunk} × {work.grid.chunk} px",
             "windows": f"{work.grid.window_count:,} of {work.model.card.window} × {work.model.card.window} px",
             "memory": f"about {size_text(work.memory)} for imagery, {work.workers} workers",

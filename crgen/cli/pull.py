@@ -45,6 +45,7 @@ def pull(
     from crgen.files import size_text
     from crgen.gee.fetch.export import Destination
     from crgen.pipeline.pull import PullRequest, export_state, import_export, plan_pull, run_export, run_pull
+    from crgen.pipeline.source.registration import radar_shift
 
     if sum((dry_run, export is not None, exported is not None)) > 1:
         raise RequestError("--dry-run, --export and --exported do different things: give one of them")
@@ -90,11 +91,11 @@ def pull(
         return
     with progress("fetching", "tiles") as report:
         plan = run_pull(request, report)
-    _tell(plan)
+    _tell(plan, radar_shift(plan.acquired.stack))
     console.print(str(out), highlight=False, markup=False)
 
 
-def _tell(plan) -> None:  # type: ignore[no-untyped-def]
+def _tell(plan, shift=None) -> None:  # type: ignore[no-untyped-def]
     """Print coverage by variable, and what a person should know."""
     from crgen.pipeline.source.imagery import radar_line
 
@@ -103,7 +104,7 @@ def _tell(plan) -> None:  # type: ignore[no-untyped-def]
         days = ", ".join(dict.fromkeys(scene.time.date().isoformat() for scene in manifest.scenes.get(name, ())))
         text = f"{100 * share:.1f} % of the area  {days}" if share else "none"
         console.print(f"{name:8} {text}", highlight=False, markup=False)
-    if text := radar_line(manifest.days, dates["t1"], dates["t2"]):
+    if text := radar_line(manifest.days, dates["t1"], dates["t2"], manifest.platforms, shift):
         console.print(f"radar    {text}", highlight=False, markup=False)
-    for text in (*plan.acquired.area.notes, *manifest.notes):
+    for text in (*plan.acquired.area.notes, *manifest.notes, *(shift.warnings if shift else ())):
         note(text)

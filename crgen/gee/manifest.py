@@ -16,7 +16,8 @@ from shapely.geometry.base import BaseGeometry
 
 from crgen.errors import SourceError
 
-S1 = "COPERNICUS/S1_GRD"
+S1 = "COPERNICUS/S1_GRD_FLOAT"
+"""Backscatter as power; a scene is here before it is in ``COPERNICUS/S1_GRD``, in dB, which older manifests name."""
 S2 = "COPERNICUS/S2_SR_HARMONIZED"
 CLOUD_SCORE = "GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED"
 SCORE_BAND = "cs_cdf"
@@ -42,8 +43,10 @@ class Scene(_Frozen):
     """Days from the date asked for to the acquisition's, UTC."""
     relative_orbit: int
     """Of a Sentinel-2 scene as well as of a Sentinel-1 scene."""
+    track: int | None = None
+    """Relative orbit that its pass has at the equator, where numbers change; None if not known."""
     orbit: int
-    """Absolute orbit: the scenes of one orbit are one pass."""
+    """Absolute orbit, at the equator too: the scenes of one orbit are one pass."""
     direction: str
     """``ASCENDING`` or ``DESCENDING``."""
     coverage: float
@@ -58,11 +61,13 @@ class Scene(_Frozen):
     """MGRS tile of a Sentinel-2 scene."""
     footprint: dict[str, Any]
     """GeoJSON, longitude and latitude."""
+    lattice: tuple[str, float, float] | None = None
+    """CRS of a radar scene's own pixels, and x and y of the corner of one; None if not known."""
 
     @property
     def geometry(self) -> tuple[int, str]:
         """Relative orbit and direction: from where the ground was looked at."""
-        return self.relative_orbit, self.direction
+        return self.relative_orbit if self.track is None else self.track, self.direction
 
 
 class Grid(_Frozen):
@@ -114,7 +119,7 @@ class Manifest(_Frozen):
     coverage: dict[str, float]
     """Share of the area that the scenes' footprints cover, by variable."""
     notes: tuple[str, ...] = ()
-    rules: dict[str, int | float] = Field(default_factory=dict)
+    rules: dict[str, int | float | str] = Field(default_factory=dict)
     """How the scenes were chosen: the fields of :class:`~crgen.gee.choose.rules.Rules`."""
     expressions: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of the serialised image that pixels were computed from, by variable."""
@@ -128,6 +133,11 @@ class Manifest(_Frozen):
     def past_days(self) -> list[date]:
         """Days of the other looks, in order."""
         return sorted(date.fromisoformat(name[3:]) for name in self.past if name.startswith("s2_"))
+
+    @property
+    def platforms(self) -> dict[str, list[str]]:
+        """Satellites by variable."""
+        return {name: sorted({scene.platform for scene in chosen}) for name, chosen in self.scenes.items()}
 
     def passes(self, variable: str) -> Iterator[tuple[Scene, ...]]:
         """Yield the scenes of each pass, the one on top first."""

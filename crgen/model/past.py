@@ -53,8 +53,8 @@ class Errors(NamedTuple):
     """Sums of products of two candidates' errors, ``(class, band, candidate, candidate)``."""
     first: Numbers
     """Sums of errors, ``(class, band, candidate)``."""
-    count: Numbers
-    """Pixels of each class: radar unchanged, changed."""
+    pixels: Numbers
+    """How many there are of each class: radar unchanged, changed."""
 
     def __add__(self, other: tuple[object, ...]) -> Errors:
         """Return the moments over the pixels of both."""
@@ -147,7 +147,7 @@ class Mixture(NamedTuple):
         weights = _within(self.weights, ~np.isnan(errors.first))
         second, first = np.nan_to_num(errors.second), np.nan_to_num(errors.first)
         squared = np.einsum("zbc,zbcd,zbd->b", weights, second, weights)
-        return squared / errors.count.sum(), np.einsum("zbc,zbc->b", weights, first) / errors.count.sum()
+        return squared / errors.pixels.sum(), np.einsum("zbc,zbc->b", weights, first) / errors.pixels.sum()
 
 
 def believe(lessons: Sequence[tuple[float, Errors]], bands: int) -> Mixture:
@@ -173,9 +173,9 @@ def believe(lessons: Sequence[tuple[float, Errors]], bands: int) -> Mixture:
 
 def _comparable(errors: Errors) -> Numbers:
     """Return mean products of errors in units of the copy's mean square; what a lesson lacks is as on the series."""
-    copied = np.nansum(errors.second[:, :, COPY, COPY], 0).mean() / max(errors.count.sum(), 1)
-    mean = errors.second / np.maximum(errors.count, 1)[:, None, None, None] / max(copied, 1e-12)
-    mean[errors.count < ENOUGH] = np.nan
+    copied = np.nansum(errors.second[:, :, COPY, COPY], 0).mean() / max(errors.pixels.sum(), 1)
+    mean = errors.second / np.maximum(errors.pixels, 1)[:, None, None, None] / max(copied, 1e-12)
+    mean[errors.pixels < ENOUGH] = np.nan
     return np.where(np.isnan(mean), LEARNED.prior[:, None], mean)
 
 
@@ -184,7 +184,8 @@ def _best(moments: Numbers) -> Numbers:
     size = len(moments)
     values, vectors = np.linalg.eigh((moments + moments.T) / 2)
     moments = (vectors * values.clip(1e-6 * values.max())) @ vectors.T  # parts of several lessons may contradict
-    best, least = np.eye(size)[0], np.inf
+    best: Numbers = np.eye(size)[0]
+    least = np.inf
     for count in range(1, size + 1):
         for some in combinations(range(size), count):
             part = np.linalg.solve(moments[np.ix_(some, some)], np.ones(count))
@@ -359,7 +360,7 @@ def learn(
             continue  # nothing to compare the generator with
         others = _lent([one for i, one in enumerate(shared) if i != at])
         errors, of_copy = _judge(lesson, looks, held, generate, others)
-        if errors.count.sum() >= ENOUGH:
+        if errors.pixels.sum() >= ENOUGH:
             days.append(lesson.b.day)
             judged.append((lesson.weight, errors))
             copied.append(of_copy)
@@ -439,7 +440,7 @@ def _proof(days: Sequence[int], judged: Sequence[tuple[float, Errors]], copied: 
         others = [one for i, one in enumerate(judged) if i != at] or [(1e-9, errors)]
         mixed = believe(others, errors.first.shape[1]).score(errors)
         plain = copy.second[..., COPY, COPY].sum(0), copy.first[..., COPY].sum(0)
-        scores.append((*mixed, *(moment / copy.count.sum() for moment in plain)))
+        scores.append((*mixed, *(moment / copy.pixels.sum() for moment in plain)))
     if not scores:
         return None
     squared, bias, copy_squared, copy_bias = zip(*scores, strict=True)

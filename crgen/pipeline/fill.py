@@ -33,6 +33,7 @@ from crgen.pipeline.run.parts import PartStore
 from crgen.pipeline.run.plan import plan, settings_of
 from crgen.pipeline.run.scratch import scratch_of
 from crgen.pipeline.source.imagery import radar_line
+from crgen.pipeline.source.registration import Shift, radar_shift
 from crgen.pipeline.source.stack import manifest_of
 from crgen.pipeline.tiling.lending import cells
 
@@ -83,6 +84,7 @@ def fill(
     search_days: int = 6,
     observed_days: int = 0,
     min_coverage: float = 0.9,
+    radar_not_before: datetime.date | str | None = None,
     keep_tiles: bool = True,
     manifest: Path | str | None = None,
 ) -> Result:
@@ -125,6 +127,7 @@ def fill(
         search_days: days around a date within which acquisitions serve it.
         observed_days: days around t2 within which an optical image counts as observed.
         min_coverage: share of the area that radar, and the optical image of t1, must cover.
+        radar_not_before: first day of which the radar of t2 may be, e.g. that of the event. (however early)
         keep_tiles: keep fetched tiles on disk for later runs.
         manifest: a product's ``.json`` to make again, or a manifest whose scenes to map. What is not named here is as
             the product was made.
@@ -187,7 +190,14 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
         learned = workshop.run.learned() if workshop.run.past is not None else None
         tally, inputs, blocks, hidden = gather(workshop)
         check = self_check(hidden, tally, scene.made)
-        notes = (*notes_on(tally, work.model.card), *scene.notes, *(learned.notes if learned else ()))
+        shift = radar_shift(scene.stack)
+        radar = radar_line(scene.days, scene.t1, scene.t2, scene.platforms, shift)
+        notes = (
+            *notes_on(tally, work.model.card),
+            *(shift.warnings if shift else ()),
+            *scene.notes,
+            *(learned.notes if learned else ()),
+        )
         if done:
             notes = (f"{len(done)} of {work.grid.count} chunks were finished by a run that was stopped", *notes)
         rasters = {name: splice(paths.rasters[name], workshop.rasters[name], blocks[name]) for name in blocks}
@@ -196,8 +206,8 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
         areas, outlines = None, None
         if "water" in held:
             areas = areas_of(held["water"], tally.water, work.model.card.water)
-            radar = ", ".join(map(str, scene.days.get("s1_t2", [scene.t2])))
-            outlines = write_polygons(paths.flood, held["water"], radar, scene.t2.isoformat())
+            seen = ", ".join(map(str, scene.days.get("s1_t2", [scene.t2])))
+            outlines = write_polygons(paths.flood, held["water"], seen, scene.t2.isoformat())
             finished.append((outlines, paths.flood))
         looks = looks_of(workshop.rasters, {name: band_statistics(path) for name, path in held.items()})
         finished += write_styles(paths, looks, workshop.rasters)
@@ -205,7 +215,16 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
         drawn = picture(scene, paths, panels, tally, errors(tally), work.model.card, learned)
         finished.append((drawn, paths.quicklook))
         page = write_product_page(
-            scene, paths, held, outlines, panels, tally=tally, areas=areas, check=check, card=work.model.card
+            scene,
+            paths,
+            held,
+            outlines,
+            panels,
+            tally=tally,
+            areas=areas,
+            check=check,
+            card=work.model.card,
+            radar=radar,
         )
         finished.append((page, paths.page))
         finished.append((write_thumbnail(paths, panels, work.model.card), paths.thumbnail))
@@ -216,7 +235,7 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
             workshop.rasters,
             {name: spliced.digests for name, spliced in rasters.items()},
             model=work.model,
-            settings=settings_of(request, work) | drift_of(precision),
+            settings=settings_of(request, work) | drift_of(precision) | shift_of(shift),
             tally=tally,
             error=errors(tally),
             areas=areas,
@@ -229,7 +248,6 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
         scratch.announce(finished)
         withdraw(paths, finished)
         publish(finished)
-    radar = radar_line(scene.days, scene.t1, scene.t2)
     return Result(paths, tally, notes, time.perf_counter() - start, len(done), radar, areas, check, learned)
 
 
@@ -239,6 +257,11 @@ def withdraw(paths: Paths, finished: list[tuple[Path, Path]]) -> None:
         paths.item.unlink(missing_ok=True)
         for path in outdated:
             path.unlink(missing_ok=True)
+
+
+def shift_of(shift: Shift | None) -> dict[str, Any]:
+    """Return how far the radar of both dates lies apart, as a product's settings say it."""
+    return {} if shift is None else {"radar_shift": shift.settings}
 
 
 def drift_of(precision: Precision) -> dict[str, Any]:

@@ -148,6 +148,7 @@ def pull(
     search_days: int = 6,
     observed_days: int = 0,
     min_coverage: float = 0.9,
+    radar_not_before: datetime.date | str | None = None,
     keep_tiles: bool = True,
     manifest: Path | str | None = None,
 ) -> xr.Dataset:
@@ -170,6 +171,7 @@ def pull(
         search_days: days around a date within which acquisitions serve it.
         observed_days: days around t2 within which an optical image counts as observed.
         min_coverage: share of the area that radar, and the optical image of t1, must cover.
+        radar_not_before: first day of which the radar of t2 may be, e.g. that of the event. (however early)
         keep_tiles: keep fetched tiles on disk for later runs.
         manifest: a manifest, or a product's ``.json``, whose scenes to use again.
 

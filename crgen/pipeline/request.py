@@ -55,6 +55,9 @@ class EarthEngine:
     min_coverage: float = option(
         Rules.min_coverage, "Share of the area that radar, and the optical image of t1, must cover."
     )
+    radar_not_before: datetime.date | None = option(
+        None, "Day of the event, YYYY-MM-DD: no earlier radar stands for t2, however near."
+    )
     keep_tiles: bool = option(True, "Do not keep fetched tiles for later runs.", "--no-cache")
     manifest: Path | None = None
     """A manifest, or a product's STAC Item, whose scenes to use again."""
@@ -73,7 +76,7 @@ class EarthEngine:
     @property
     def rules(self) -> Rules:
         """What makes an acquisition eligible."""
-        return Rules(self.search_days, self.observed_days, self.min_coverage)
+        return Rules(self.search_days, self.observed_days, self.min_coverage, self.radar_not_before)
 
     @property
     def settings(self) -> Settings:

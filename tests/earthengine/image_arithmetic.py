@@ -92,6 +92,7 @@ _binary("Image.add", lambda a, b: a + b, _range(lambda a, b: a + b))
 _binary("Image.subtract", lambda a, b: a - b, _range(lambda a, b: a - b))
 _binary("Image.multiply", lambda a, b: a * b, _range(lambda a, b: a * b))
 _binary("Image.divide", _divide, _fraction)
+_binary("Image.pow", np.power, lambda a, b: DOUBLE)
 _binary("Image.min", np.minimum, _range(min))
 _binary("Image.max", np.maximum, _range(max))
 _binary("Image.lt", lambda a, b: (a < b).astype(float), _boolean)
@@ -115,6 +116,15 @@ def negate(value: Image) -> Image:
 @function("Image.abs")
 def absolute(value: Image) -> Image:
     return value.map_bands(lambda band: derived(band, lambda values, mask: (np.abs(values), mask)))
+
+
+@function("Image.log10")
+def log10(value: Image) -> Image:
+    def logarithm(values: NDArray[Any], mask: NDArray[Any]) -> Pixels:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.log10(values.astype(float)), mask
+
+    return value.map_bands(lambda band: derived(band, logarithm, DOUBLE))
 
 
 @function("Image.round")

@@ -49,6 +49,7 @@ def evaluate(expression: Mapping[str, Any]) -> Any:
     from tests.earthengine import (  # noqa: F401 - they register the functions
         collection_functions,
         composite_functions,
+        focal_functions,
         image_arithmetic,
         image_functions,
         object_functions,

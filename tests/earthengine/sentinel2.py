@@ -1,7 +1,7 @@
 """The synthetic Sentinel-2 granules and their Cloud Score+."""
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,6 +16,9 @@ COLLECTION = "COPERNICUS/S2_SR_HARMONIZED"
 CLOUD_SCORE = "GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED"
 #: The granule that has no Cloud Score+ image.
 WITHOUT_SCORE = "20210704T030541_20210704T031527_T49SGU"
+#: Day and tile of acquisitions that were processed twice, and of those that come in two parts.
+DUPLICATED = {("2021-07-09", "49SGU"), ("2021-07-09", "50SKD"), ("2021-07-29", "50SLD")}
+SPLIT = {("2021-07-29", "49SGU")}
 #: Half the width of a swath and the side of a tile, metres.
 HALF_SWATH, TILE = 145_000.0, 109_800.0
 QA60_MASKED = datetime(2022, 1, 25, tzinfo=UTC), datetime(2024, 2, 28, tzinfo=UTC)
@@ -74,14 +77,23 @@ class Datatake:
     generation: datetime
     baseline: str
     old: bool = False
+    part: int = 0
+    """Of two parts the first or second along the flight; 0 for all."""
+
+    @property
+    def scored(self) -> bool:
+        """Whether Cloud Score+ has a score for it."""
+        newer = self.generation.year == 2023
+        return self.index != WITHOUT_SCORE and not (newer and self.tile == "50SLD")
+
+    @property
+    def stretch(self) -> tuple[float, float]:
+        """Metres along the flight that it holds."""
+        return {0: (-400_000.0, 400_000.0), 1: (-400_000.0, 0.0), 2: (0.0, 400_000.0)}[self.part]
 
     @property
     def index(self) -> str:
-        second = (
-            self.time + timedelta(minutes=9, seconds=46)
-            if not self.old
-            else self.time + timedelta(minutes=9, seconds=40)
-        )
+        second = self.time + timedelta(minutes=9, seconds=(40 if self.old else 46) + self.part)
         return f"{self.time:%Y%m%dT%H%M%S}_{second:%Y%m%dT%H%M%S}_T{self.tile}"
 
     @property
@@ -95,7 +107,9 @@ class Datatake:
 
     def seen(self, grid: Grid) -> Any:
         """Which pixels lie in the swath."""
-        return np.abs(TRACKS[self.relative].frame(grid)[0]) < HALF_SWATH
+        across, along = TRACKS[self.relative].frame(grid)
+        start, stop = self.stretch
+        return (np.abs(across) < HALF_SWATH) & (along >= start) & (along < stop)
 
     def reflectance(self, grid: Grid, band: str) -> Pixels:
         lon, lat = grid.centres("EPSG:4326")
@@ -127,7 +141,7 @@ class Datatake:
         y = northing - TILE * np.concatenate([0 * edge, edge, 1 + 0 * edge, 1 - edge])
         lon, lat = transform(self.crs, "EPSG:4326", x, y)
         square = shapely.Polygon(np.column_stack([lon, lat]))
-        whole = square.intersection(TRACKS[self.relative].strip(HALF_SWATH, -400_000, 400_000))
+        whole = square.intersection(TRACKS[self.relative].strip(HALF_SWATH, *self.stretch))
         return shapely.set_precision(whole, 1e-6)
 
 
@@ -145,11 +159,12 @@ def datatakes() -> list[Datatake]:
             if take.footprint.area < 1e-4 or not swath.intersects(take.footprint):
                 continue
             takes.append(take)
-            if time.date() == datetime(2021, 7, 9).date() and tile in ("49SGU", "50SKD"):
-                takes[-1] = Datatake(
-                    tile, relative, spacecraft, time, cloudiness, datetime(2023, 2, 11, tzinfo=UTC), "0500"
-                )
-                takes.append(Datatake(tile, relative, spacecraft, time, cloudiness, generation, baseline, old=True))
+            day = f"{time:%Y-%m-%d}", tile
+            if day in DUPLICATED:
+                again = datetime(2023, 2, 11, tzinfo=UTC)
+                takes[-1:] = [replace(take, generation=again, baseline="0500"), replace(take, old=True)]
+            elif day in SPLIT:
+                takes[-1:] = [replace(take, part=1), replace(take, part=2)]
     return takes
 
 
@@ -180,10 +195,12 @@ def surface_reflectance(take: Datatake) -> Image:
         "CLOUDY_PIXEL_PERCENTAGE": round(100 * take.cloudiness, 3),
         "CLOUD_COVERAGE_ASSESSMENT": round(100 * take.cloudiness, 3),
         "NODATA_PIXEL_PERCENTAGE": round(100 * (1 - take.footprint.area / _square_area(take)), 3),
-        "DATASTRIP_ID": f"S2{take.spacecraft}_OPER_MSI_L2A_DS_{take.generation:%Y%m%dT%H%M%S}",
+        "DATASTRIP_ID": f"S2{take.spacecraft}_OPER_MSI_L2A_DS_VGS4_{take.generation:%Y%m%dT%H%M%S}"
+        f"_S{take.time + timedelta(minutes=2 * take.part):%Y%m%dT%H%M%S}_N{baseline}",
         "DATATAKE_IDENTIFIER": f"GS2{take.spacecraft}_{take.time:%Y%m%dT%H%M%S}_{orbit:06d}_N{baseline}",
         "DATATAKE_TYPE": "INS-NOBS",
-        "GENERATION_TIME": millis(take.generation),
+        # Of many products it is the time of sensing.
+        "GENERATION_TIME": millis(take.time),
         "GRANULE_ID": f"L2A_T{take.tile}_A{orbit:06d}_{take.time:%Y%m%dT%H%M%S}",
         "MGRS_TILE": take.tile,
         "PROCESSING_BASELINE": baseline,

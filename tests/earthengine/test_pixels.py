@@ -21,8 +21,8 @@ PLACES = {
     "zone 36 south": ("EPSG:32736", 691_000, 7_806_000, "6"),
 }
 #: Scenes of every place: radar, optical 10 m, optical 20 m.
-ZHENGZHOU = sorted(truth.find(catalogue.S1, "S1A_IW_GRDH_1SDV_20210720T1028"))
-BEIRA = sorted(truth.find(catalogue.S1, "S1B_IW_GRDH_1SDV_20210721T03"))
+ZHENGZHOU = sorted(truth.find(catalogue.S1_DB, "S1A_IW_GRDH_1SDV_20210720T1028"))
+BEIRA = sorted(truth.find(catalogue.S1_DB, "S1B_IW_GRDH_1SDV_20210721T03"))
 
 
 def place(name: str) -> tuple[str, Affine, tuple[int, int]]:
@@ -88,7 +88,7 @@ def test_half_a_pixel_would_show(ee_client: EarthEngineServer, name: str) -> Non
 def test_swath_edge_border_noise_and_gap(ee_client: EarthEngineServer) -> None:
     edge = swath_edge((100, 400))
     for day, noisy in (("20170717", True), ("20210708", False)):
-        scene = truth.find(catalogue.S1, f"S1A_IW_GRDH_1SDV_{day}T102830")[0]
+        scene = truth.find(catalogue.S1_DB, f"S1A_IW_GRDH_1SDV_{day}T102830")[0]
         got = valued(ee.Image(scene), "VV", *edge)
         agree(got, truth.nearest(scene, "VV", *edge), 0.02)
         assert np.isnan(got).any()
@@ -122,14 +122,15 @@ def test_calm_water_has_the_noise_of_real_radar(ee_client: EarthEngineServer) ->
     assert 1 / ratio.var() == pytest.approx(ground.LOOKS, rel=0.2)
 
 
-def test_slices_of_a_pass_abut_without_a_gap(ee_client: EarthEngineServer) -> None:
+def test_slices_of_a_pass_leave_about_one_pixel_open(ee_client: EarthEngineServer) -> None:
     where = "EPSG:32649", Affine(10, 0, 730_000, 0, -10, 3_846_000), (300, 300)
     slices = ZHENGZHOU[1:3]
     parts = [truth.nearest(scene, "VV", *where) for scene in slices]
     assert all(0.1 < np.isnan(part).mean() < 0.9 for part in parts)
     whole = ee.ImageCollection([ee.Image(scene).select("VV") for scene in slices]).mosaic()
     agree(valued(whole, "VV", *where), truth.mosaic(slices, "VV", *where, truth.nearest), 0.02)
-    assert np.isfinite(valued(whole, "VV", *where)).all()
+    gap = np.isnan(valued(whole, "VV", *where))
+    assert set(gap.sum(0)) <= {1, 2}
 
 
 def test_mosaic_puts_the_last_on_top(ee_client: EarthEngineServer) -> None:
@@ -204,7 +205,7 @@ def test_coarse_grids_read_the_means_of_the_pyramid(ee_client: EarthEngineServer
 def test_qa60_is_masked_while_esa_left_it_empty(ee_client: EarthEngineServer) -> None:
     where = place("zone 49 west of 114°E")
     for date, masked in (("20210729", False), ("20220709", True), ("20250708", False)):
-        scene = truth.find(catalogue.S2, f"/{date}", "49SGU")[0]
+        scene = truth.find(catalogue.S2, f"/{date}", "50SKD")[0]
         assert np.isnan(valued(ee.Image(scene), "QA60", *where)).all() == masked
 
 
@@ -212,7 +213,7 @@ def test_the_older_generation_of_a_duplicate_is_brighter(ee_client: EarthEngineS
     where = place("zone 49 west of 114°E")
     twins = truth.find(catalogue.S2, "20210709", "49SGU")
     found = [ee.Image(scene) for scene in twins]
-    made = [image.get("GENERATION_TIME").getInfo() for image in found]
+    made = [image.get("PROCESSING_BASELINE").getInfo() for image in found]
     old, new = (valued(found[i], "B3", *where) for i in np.argsort(made))
     assert np.median(old - new) == pytest.approx(300, abs=1)
 

@@ -15,6 +15,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
 from rasterio.warp import reproject
+from scipy import ndimage
 
 from tests.earthengine import catalogue, ground, sentinel1, sentinel2
 
@@ -46,7 +47,7 @@ def native(image: str, band: str, column: Array, row: Array) -> Array:
     x, y = transform * (column + 0.5, row + 0.5)
     lon, lat = project(crs, "EPSG:4326", x, y)
     within = (column >= 0) & (row >= 0) & (column < size[0]) & (row < size[1])
-    radar = image.startswith(catalogue.S1)
+    radar = image.startswith((catalogue.S1, catalogue.S1_DB))
     values = _radar(image, band, lon, lat, x, y) if radar else _optical(image, band, lon, lat)
     return np.where(within, values, np.nan)
 
@@ -67,15 +68,15 @@ def bilinear(image: str, band: str, crs: str, transform: Affine, shape: tuple[in
     return _warp(stored, own_crs, own, crs, transform, shape)
 
 
-def bilinear_or_nearest(
-    image: str, band: str, crs: str, transform: Affine, shape: tuple[int, int], floor: float = -np.inf
-) -> Array:
-    """Bilinear where all four neighbours are valid, the nearest pixel elsewhere; stored pixels raised to ``floor``."""
-    stored, own_crs, own = _window(image, band, crs, transform, shape)
-    stored = np.maximum(stored, floor)
-    valid = _warp(np.isfinite(stored).astype(float), own_crs, own, crs, transform, shape)
-    smooth = _warp(stored, own_crs, own, crs, transform, shape)
-    return np.where(valid > 0.99, smooth, np.maximum(nearest(image, band, crs, transform, shape), floor))
+def closed(decibel: Array) -> Array:
+    """Gaps of up to two pixels filled with the mean power of the eight neighbours."""
+    there = np.isfinite(decibel)
+    square = np.ones((3, 3), bool)
+    within = ndimage.binary_closing(there, square, border_value=False) & ~there
+    power = np.where(there, 10 ** (decibel / 10), 0.0)
+    total, count = (ndimage.convolve(part, square.astype(float), mode="constant") for part in (power, there * 1.0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(within, 10 * np.log10(total / count), decibel)
 
 
 def _window(image: str, band: str, crs: str, transform: Affine, shape: tuple[int, int]) -> tuple[Array, str, Affine]:
@@ -156,7 +157,8 @@ def _radar(image: str, band: str, lon: Array, lat: Array, x: Array, y: Array) ->
     if time.year < 2018:
         values = np.where(np.abs(across) > 124_400.0, -40.0, values)
     values = np.where(np.abs(across) < 125_000.0, values, np.nan)
-    values = np.where((along >= 170_000.0 * number) & (along < 170_000.0 * (number + 1)), values, np.nan)
+    inside = (along >= 170_000.0 * number + 6.0) & (along < 170_000.0 * (number + 1) - 6.0)
+    values = np.where(inside, values, np.nan)
     if relative == 113 and time.date().isoformat() == "2021-07-08":
         values = np.where((lon >= 114.02) & (lon < 114.04) & (lat >= 34.60) & (lat < 34.62), np.nan, values)
     return values
@@ -167,15 +169,17 @@ def _optical(image: str, band: str, lon: Array, lat: Array) -> Array:
     properties = catalogue.images()[f"{catalogue.S2}/{index}"].properties
     time = datetime.strptime(index[:15], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
     cloudiness = properties["CLOUDY_PIXEL_PERCENTAGE"] / 100
-    across, _ = _across_and_along(sentinel2.TRACKS[properties["SENSING_ORBIT_NUMBER"]], lon, lat)
+    across, along = _across_and_along(sentinel2.TRACKS[properties["SENSING_ORBIT_NUMBER"]], lon, lat)
     if band in ("cs", "cs_cdf"):
         values = ground.clear_sky(lon, lat, time, cloudiness)
     else:
         newer = any(
-            catalogue.images()[other].properties["GENERATION_TIME"] > properties["GENERATION_TIME"]
+            catalogue.images()[other].properties["PROCESSING_BASELINE"] > properties["PROCESSING_BASELINE"]
             for other in find(catalogue.S2, index[:16], f"_T{properties['MGRS_TILE']}")
         )
         values = np.round(10_000 * (ground.reflectance(lon, lat, band, time, cloudiness) + (0.03 if newer else 0.0)))
+    if (index[:8], properties["MGRS_TILE"]) == ("20210729", "49SGU"):
+        values = np.where((along >= 0) == index.split("_")[1].endswith("9"), values, np.nan)
     return np.where(np.abs(across) < 145_000.0, values, np.nan)
 
 

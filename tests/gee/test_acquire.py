@@ -60,7 +60,8 @@ def test_the_stack_holds_the_ground_in_its_own_units_at_its_own_place(service: E
         time = acquired.manifest.scenes[name][0].time
         for pol in CHANNELS.pols:
             truth = ground.backscatter(lon, lat, pol, time)
-            np.testing.assert_allclose(stack[name].sel(pol=pol).values, truth, atol=0.05)
+            # Of the nearest pixel, half of one away at most.
+            np.testing.assert_allclose(stack[name].sel(pol=pol).values, truth, atol=0.3)
     for name in ("s2_t1", "s2_t2"):
         clear = stack[name.replace("s2", "clear")].values
         assert np.isfinite(clear).all()

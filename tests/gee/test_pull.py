@@ -64,7 +64,7 @@ def test_a_product_says_how_to_make_it_again_and_that_makes_the_same_bytes(
     derived = [link for link in item["links"] if link["rel"] == "derived_from"]
     assert any(
         link["href"].startswith(
-            "https://earthengine.googleapis.com/v1/projects/earthengine-public/assets/COPERNICUS/S1_GRD/"
+            "https://earthengine.googleapis.com/v1/projects/earthengine-public/assets/COPERNICUS/S1_GRD_FLOAT/"
         )
         for link in derived
     )
@@ -97,7 +97,7 @@ def test_both_radar_days_are_said_printed_drawn_and_in_the_title(
     monkeypatch.setattr(quicklook, "draw_quicklook", spy)
     asked = ("--aoi", "114.050,34.700,114.053,34.703", "--t1", "2021-07-10", "--t2", "2021-07-24")
     asked = (*asked, "--weights", tiny_weights)
-    said = "of 2021-07-15 for t1 (2021-07-10), of 2021-07-27 for t2 (2021-07-24)"
+    said = "S1A of 2021-07-15 for t1 (2021-07-10), S1A of 2021-07-27 for t2 (2021-07-24)"
     for words in (("pull", "--out", "s.zarr"), ("fill", "--dry-run"), ("fill", "--out", "map.tif")):
         outcome = crgen(words[0], *asked, *words[1:])
         assert outcome.code == 0, outcome.err

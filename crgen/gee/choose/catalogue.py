@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -19,8 +19,12 @@ from crgen.errors import SourceError
 from crgen.gee.connection.session import Session
 from crgen.gee.manifest import CLOUD_SCORE, S1, S2
 
+RELATIVE_ORBITS = 175
+"""Of Sentinel-1, after which numbers begin again."""
+COVERED = 0.001
+"""Share of a footprint that may stick out of others which cover it."""
 DUPLICATE_SECONDS = 1.0
-"""Sensing times of one tile closer than this are the same acquisition, processed more than once."""
+"""Sensing times of one tile closer than this are the same acquisition: processed more than once, or in two parts."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +45,28 @@ class Asset:
     clear_over_area: float | None = None
     """Share of what it shows of the area that is clear by Cloud Score+, 0 to 1; None where that was not asked."""
     tile: str | None = None
-    generated: float = 0.0
-    """When it was processed, seconds since 1970."""
+    baseline: float = 0.0
+    """Version of the processor, of Sentinel-2."""
+    processed: str = ""
+    """When it was processed, as ``YYYYMMDDTHHMMSS``; empty where that is not known."""
+    rank: int = 0
+    """Place among images of the same tile and moment that are all needed: 0 lies on top."""
     unfit: str = ""
     """Why it cannot be used, if so."""
+    lattice: tuple[str, float, float] | None = None
+    """CRS of a radar image's pixels, and x and y of the corner of one."""
+    track: int | None = None
+    """Relative orbit that its pass has at the equator, where numbers change; None for ``relative_orbit``."""
 
     @property
     def day(self) -> date:
         """Day of acquisition, UTC."""
         return self.time.date()
+
+    @property
+    def geometry(self) -> tuple[int, str]:
+        """Relative orbit and direction: what must agree between dates."""
+        return self.relative_orbit if self.track is None else self.track, self.direction
 
     @property
     def index(self) -> str:
@@ -122,7 +139,7 @@ def search(
     if s2:
         names = collection(CLOUD_SCORE).aggregate_array("system:index")
         scored = frozenset(session.call(f"the names of {CLOUD_SCORE}", lambda: ee.data.computeValue(names)))
-    return Catalogue(tuple(s1), tuple(without_duplicates(s2)), scored, (*left_out, *more))
+    return Catalogue(tuple(s1), tuple(without_duplicates(s2, scored)), scored, (*left_out, *more))
 
 
 def understood(
@@ -153,7 +170,7 @@ def merged(stretches: Iterable[tuple[date, date]]) -> list[tuple[date, date]]:
 
 
 def read_radar(feature: dict[str, Any], centre: float) -> Asset:
-    """Understand one image of ``COPERNICUS/S1_GRD``; what keeps it from use is said in ``unfit``."""
+    """Understand one image of ``COPERNICUS/S1_GRD_FLOAT``; what keeps it from use is said in ``unfit``."""
     has = feature["properties"]
     bands = tuple(band["id"] for band in feature["bands"])
     unfit = ""
@@ -163,17 +180,30 @@ def read_radar(feature: dict[str, Any], centre: float) -> Asset:
         unfit = f"{has['resolution_meters']} m resolution"
     elif "VV" not in bands:
         unfit = f"holds {'/'.join(b for b in bands if b != 'angle')}, no VV"
+    footprint = read_footprint(has["system:footprint"], centre)
+    direction = str(has["orbitProperties_pass"])
+    relative, orbit = int(has["relativeOrbitNumber_start"]), int(has["orbitNumber_start"])
+    crosses = has.get("orbitNumber_stop", orbit) != orbit
+    # An ascending pass has one number south of the equator, and the next one north of it.
+    later = crosses or (direction == "ASCENDING" and footprint.centroid.y < 0)
     return Asset(
         id=feature["id"],
         platform=f"S1{has['platform_number']}",
         time=_moment(has),
-        relative_orbit=int(has["relativeOrbitNumber_start"]),
-        orbit=int(has["orbitNumber_start"]),
-        direction=str(has["orbitProperties_pass"]),
+        relative_orbit=relative,
+        orbit=orbit + later,
+        direction=direction,
         bands=bands,
-        footprint=read_footprint(has["system:footprint"], centre),
+        footprint=footprint,
         unfit=unfit,
+        lattice=_lattice(feature["bands"][0]) if bands else None,
+        track=relative % RELATIVE_ORBITS + 1 if later else relative,
     )
+
+
+def _lattice(band: dict[str, Any]) -> tuple[str, float, float] | None:
+    corner = band.get("crs_transform")
+    return (str(band["crs"]), float(corner[2]), float(corner[5])) if corner else None
 
 
 def read_optical(feature: dict[str, Any], centre: float) -> Asset:
@@ -192,23 +222,46 @@ def read_optical(feature: dict[str, Any], centre: float) -> Asset:
         footprint=read_footprint(has["system:footprint"], centre),
         cloudy=None if cloudy is None else float(cloudy) / 100,
         tile=str(has["MGRS_TILE"]),
-        generated=float(has.get("GENERATION_TIME", 0)) / 1000,
+        baseline=float(has.get("PROCESSING_BASELINE", 0)),
+        # GENERATION_TIME can be the time of sensing.
+        processed=stamp[1] if (stamp := re.search(r"_DS_\w+?_(\d{8}T\d{6})_S", str(has.get("DATASTRIP_ID")))) else "",
     )
 
 
-def without_duplicates(assets: Iterable[Asset]) -> list[Asset]:
-    """Keep of each tile and sensing time only what was processed last."""
+def without_duplicates(assets: Iterable[Asset], scored: Collection[str] = ()) -> list[Asset]:
+    """Leave out images that were processed more than once: those that a better one of the same tile and time covers.
+
+    A tile that two datastrips share comes in two images, each of a part: both stay. Better is what has a Cloud Score+
+    score, then the later processor, then the later processing.
+    """
+
+    def better(asset: Asset) -> tuple[Any, ...]:
+        return asset.index in scored, asset.baseline, asset.processed, asset.id
+
     kept: list[Asset] = []
-    for asset in sorted(assets, key=lambda a: (a.tile or "", a.platform, a.time, -a.generated, a.id)):
-        last = kept[-1] if kept else None
-        if last and (last.tile, last.platform) == (asset.tile, asset.platform):
-            apart = (asset.time - last.time).total_seconds()
-            if apart < DUPLICATE_SECONDS:
-                if asset.generated > last.generated:
-                    kept[-1] = asset
-                continue
-        kept.append(asset)
-    return kept
+    together: list[Asset] = []
+    for asset in sorted(assets, key=lambda a: (a.tile or "", a.platform, a.time, a.id)):
+        if together and not _same_acquisition(together[0], asset):
+            kept += _needed(sorted(together, key=better, reverse=True))
+            together = []
+        together.append(asset)
+    return kept + _needed(sorted(together, key=better, reverse=True))
+
+
+def _same_acquisition(a: Asset, b: Asset) -> bool:
+    apart = (b.time - a.time).total_seconds()
+    return (a.tile, a.platform) == (b.tile, b.platform) and apart < DUPLICATE_SECONDS
+
+
+def _needed(best_first: Sequence[Asset]) -> list[Asset]:
+    """Return the images that those before them do not cover, ranked."""
+    needed: list[Asset] = []
+    covered: BaseGeometry = Polygon()
+    for asset in best_first:
+        if not needed or asset.footprint.difference(covered).area > COVERED * asset.footprint.area:
+            needed.append(replace(asset, rank=len(needed)))
+            covered = covered.union(asset.footprint)
+    return needed
 
 
 def read_footprint(geometry: dict[str, Any], centre: float) -> BaseGeometry:

@@ -6,9 +6,10 @@ nearest to, at most ``search_days`` away; one midway between two dates serves ne
 **Radar.** Geometry must not masquerade as change, so every date gets the same ordered list of relative orbits (and
 directions): of each orbit the pass nearest to each date. Orbits come in order of their days from the date to map,
 because a flood rises and falls within days; of two passes as near, the one after that date comes first, as it has seen
-what happened until then. Then come days from the other dates, then coverage. An orbit is taken while it adds at least
-``WORTHWHILE`` of the area at every date, then whatever closes gaps. The first lies on top. A pass with VV alone comes
-after all others, and only for weights that need no more.
+what happened until then; none of before ``radar_not_before`` is taken. Then come days from the other dates, then one
+satellite rather than two, then coverage. An orbit is taken while it adds at least ``WORTHWHILE`` of the area, then
+whatever closes gaps. The first lies on top. Where several are taken, each shows, and counts, only where it covers
+the area at every date. A pass with VV alone comes after all others, and only for weights that need no more.
 
 **Optical, t1.** Passes come in order of cost: days apart, plus a day for every 10 % of cloud over the area, or in the
 whole scenes where no more is known. They are taken alike, and the cheapest lies on top: the generator bears cloud, but
@@ -20,8 +21,8 @@ a near, clear look is worth most.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
@@ -113,6 +114,10 @@ def choose(
     radar = passes_over(catalogue.radar, outline, area.crs, pols, reach)
     optical = passes_over(catalogue.optical, outline, area.crs, bands, reach)
     by_date = {w.name: _near(radar, f"s1_{w.name}", w, wanted, rules.search_days) for w in wanted}
+    for w in wanted:
+        for candidate in by_date[w.name]:
+            if w.mapped and rules.radar_not_before and candidate.overpass.first.day < rules.radar_not_before:
+                candidate.fits, candidate.why = False, f"before {rules.radar_not_before} (--radar-not-before)"
     candidates += [c for found in by_date.values() for c in found]
     taken |= _take_orbits(by_date, wanted, outline)
     for w in wanted:
@@ -131,9 +136,9 @@ def choose(
         pols=tuple(pols),
         bands=tuple(bands),
         scenes={name: frozen(chosen, catalogue.scored) for name, chosen in taken.items() if chosen},
-        coverage={name: _share([c.overpass.shape for c in chosen], outline) for name, chosen in taken.items()},
+        coverage={name: _share(_shown(name, taken), outline) for name in taken},
         notes=(*catalogue.notes, *_notes(taken, wanted, catalogue.scored)),
-        rules=asdict(rules),
+        rules=rules.told(),
     )
     return Choice(manifest, tuple(wanted), tuple(candidates))
 
@@ -147,12 +152,15 @@ def could_serve(
     return [asset for candidate in near if candidate.fits for asset in candidate.overpass.scenes]
 
 
-def nearness(candidate: Candidate, w: Wanted) -> tuple[bool, int, bool, float]:
+def nearness(candidate: Candidate, w: Wanted, platforms: Collection[str] = ()) -> tuple[Any, ...]:
     """Return what an orbit's passes near a date are ordered by.
 
-    Both polarisations come before one, then fewer days apart, then, at a date to map, after it, then more coverage.
+    Both polarisations come before one, then fewer days apart, then, at a date to map, after it, then the satellites of
+    other dates, ``platforms``, then more coverage.
     """
-    return _single(candidate), candidate.days_apart, _ahead(candidate, w), -candidate.overpass.coverage
+    overpass = candidate.overpass
+    other = overpass.first.platform not in platforms
+    return _single(candidate), candidate.days_apart, _ahead(candidate, w), other, -overpass.coverage
 
 
 def orbit_order(row: Sequence[Candidate], wanted: Sequence[Wanted]) -> tuple[Any, ...]:
@@ -168,6 +176,7 @@ def orbit_order(row: Sequence[Candidate], wanted: Sequence[Wanted]) -> tuple[Any
         sum(map(_single, row)),
         [(c.days_apart, _ahead(c, w)) for c, w in dated if w.mapped],
         sum(c.days_apart for c, w in dated if not w.mapped),
+        len({c.overpass.first.platform for c in row}),
         -sum(c.overpass.coverage for c in row),
         first.time,
         first.id,
@@ -215,8 +224,13 @@ def _take_orbits(
 ) -> dict[str, list[Candidate]]:
     """Take the same relative orbits for every date; return the passes of each variable, the first on top."""
     nearest: dict[tuple[int, str], dict[str, Candidate]] = {}
-    for w in wanted:
-        for c in sorted((c for c in by_date[w.name] if not c.why), key=lambda c: nearness(c, w)):
+    for w in sorted(wanted, key=lambda w: not w.mapped):
+
+        def closeness(c: Candidate, w: Wanted = w) -> tuple[Any, ...]:
+            others = nearest.get(c.overpass.orbit, {}).values()
+            return nearness(c, w, {held.overpass.first.platform for held in others})
+
+        for c in sorted((c for c in by_date[w.name] if not c.why), key=closeness):
             held = nearest.setdefault(c.overpass.orbit, {}).setdefault(w.name, c)
             if held is not c:
                 alone = _single(c) and not _single(held)
@@ -229,7 +243,7 @@ def _take_orbits(
         else:
             complete.append([passes[name] for name in by_date])
     complete.sort(key=lambda row: orbit_order(row, wanted))
-    order = _worthwhile([[c.overpass.shape for c in row] for row in complete], outline)
+    order = _worthwhile([_shared(row) for row in complete], outline)
     for i, row in enumerate(complete):
         for c in row:
             c.taken = i in order
@@ -239,36 +253,44 @@ def _take_orbits(
 
 def _take(ordered: Sequence[Candidate], outline: BaseGeometry) -> None:
     """Take optical passes in the order given."""
-    order = _worthwhile([[c.overpass.shape] for c in ordered], outline)
+    order = _worthwhile([c.overpass.shape for c in ordered], outline)
     for i, c in enumerate(ordered):
         c.taken = i in order
         c.why = "" if c.taken else "adds nothing to better passes"
 
 
-def _worthwhile(rows: Sequence[Sequence[BaseGeometry]], outline: BaseGeometry) -> list[int]:
-    """Return the rows to take, in order.
-
-    A row has one shape per date, and counts by what it adds at the date where it adds least.
-    """
-    covered: list[BaseGeometry] = [shapely.Polygon() for _ in rows[0]] if rows else []
+def _worthwhile(shapes: Sequence[BaseGeometry], outline: BaseGeometry) -> list[int]:
+    """Return which shapes to take, in order, by what each adds."""
+    covered: BaseGeometry = shapely.Polygon()
     order: list[int] = []
 
     def gain(i: int) -> float:
-        return min(s.difference(c).area for s, c in zip(rows[i], covered, strict=True)) / outline.area
+        return float(shapes[i].difference(covered).area / outline.area)
 
-    def take(i: int) -> None:
-        order.append(i)
-        covered[:] = [shapely.union(c, s) for c, s in zip(covered, rows[i], strict=True)]
-
-    for i in range(len(rows)):
+    for i in range(len(shapes)):
         if gain(i) >= WORTHWHILE:
-            take(i)
-    while rest := [i for i in range(len(rows)) if i not in order]:
+            order.append(i)
+            covered = covered.union(shapes[i])
+    while rest := [i for i in range(len(shapes)) if i not in order]:
         best = max(rest, key=gain)
         if gain(best) <= SLIVER:
             break
-        take(best)
+        order.append(best)
+        covered = covered.union(shapes[best])
     return order
+
+
+def _shared(row: Sequence[Candidate]) -> BaseGeometry:
+    """Return what the passes of one orbit cover of the area at every date."""
+    return shapely.intersection_all([c.overpass.shape for c in row])
+
+
+def _shown(name: str, taken: Mapping[str, Sequence[Candidate]]) -> list[BaseGeometry]:
+    """Return what a variable's passes show of the area: of several orbits of radar, what each covers at every date."""
+    if name.startswith("s1") and len(taken[name]) > 1:
+        dates = [chosen for other, chosen in taken.items() if other.startswith("s1")]
+        return [_shared(row) for row in zip(*dates, strict=True)]
+    return [c.overpass.shape for c in taken[name]]
 
 
 def frozen(chosen: Iterable[Candidate], scored: frozenset[str]) -> tuple[Scene, ...]:
@@ -286,6 +308,7 @@ def frozen(chosen: Iterable[Candidate], scored: frozenset[str]) -> tuple[Scene, 
             time=asset.time,
             days_apart=candidate.days_apart,
             relative_orbit=asset.relative_orbit,
+            track=asset.track,
             orbit=asset.orbit,
             direction=asset.direction,
             coverage=round(candidate.overpass.coverage, 4),
@@ -294,6 +317,7 @@ def frozen(chosen: Iterable[Candidate], scored: frozenset[str]) -> tuple[Scene, 
             score=f"{CLOUD_SCORE}/{asset.index}" if asset.index in scored else None,
             tile=asset.tile,
             footprint=as_geojson(asset.footprint),
+            lattice=asset.lattice,
         )
         for candidate in chosen
         for asset in candidate.overpass.scenes

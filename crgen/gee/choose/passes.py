@@ -1,4 +1,4 @@
-"""Passes: all scenes of one absolute orbit of one satellite over an area, taken together."""
+"""Passes: all scenes of one satellite that it took of an area in one go."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Pass:
     @property
     def orbit(self) -> tuple[int, str]:
         """Relative orbit and direction: what must agree between dates."""
-        return self.first.relative_orbit, self.first.direction
+        return self.first.geometry
 
 
 def passes_over(
@@ -56,12 +56,13 @@ def passes_over(
     A pass of such scenes alone is kept, to be told of. Scenes that touch only ``reach`` are in their pass.
     """
     groups: list[list[Asset]] = []
-    for asset in sorted(assets, key=lambda a: (a.platform, a.relative_orbit, a.orbit, a.time, a.id)):
+    for asset in sorted(assets, key=lambda a: (a.platform, *a.geometry, a.orbit, a.time, a.id)):
         if not (groups and _same_pass(groups[-1][-1], asset)):
             groups.append([])
         groups[-1].append(_checked(asset, channels))
     passes = []
-    for members in groups:
+    for group in groups:
+        members = sorted(group, key=lambda a: a.rank)
         shapes = [projected(a.footprint, crs) for a in members]
         near = [
             (a, s) for a, s in zip(members, shapes, strict=True) if s.intersects(outline if reach is None else reach)
@@ -83,12 +84,7 @@ def _clear_by(asset: Asset) -> ClearBy:
 
 
 def _same_pass(a: Asset, b: Asset) -> bool:
-    together = (a.platform, a.relative_orbit, a.orbit, a.direction) == (
-        b.platform,
-        b.relative_orbit,
-        b.orbit,
-        b.direction,
-    )
+    together = (a.platform, a.geometry, a.orbit) == (b.platform, b.geometry, b.orbit)
     return together and b.time - a.time < OVERPASS
 
 

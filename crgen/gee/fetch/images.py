@@ -4,8 +4,12 @@ Every image ends with a band ``valid`` (1 or 0), because NPY carries no mask and
 bands of an optical scene share one mask, so that no pixel takes its bands, or its clear-sky score, from different
 scenes. Polarisations keep masks of their own: where only one is there, the other arrives as ``NO_SIGNAL``.
 
-Resampling is bilinear, and counts only where all of a pixel's weight is valid: how the service weighs masked neighbours
-is not documented. Radar scenes of one pass meet without overlap, so there the nearest pixel closes the seam.
+Optical resampling is bilinear, and counts only where all of a pixel's weight is valid: how the service weighs masked
+neighbours is not documented.
+
+Of radar the nearest pixel is taken. Every scene lies on a lattice of its own, so that bilinear weights would differ
+between dates, and speckle's deviation with them, from as measured to half of it: a change that no ground made. Terrain
+correction leaves about one pixel open between two slices of a pass: it is filled with the mean power around.
 
 Radar is clamped from below (``FLOOR``), never masked by its value inside a scene. Over calm water thermal noise, which
 the processor subtracts, outweighs the signal in many single pixels (speckle of 4.4 looks): they hold −30 dB or far less
@@ -26,7 +30,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from crgen.gee.manifest import SCORE_BAND, Manifest, Scene
+from crgen.gee.manifest import S1, SCORE_BAND, Manifest, Scene
 
 FLOOR = {"VV": -30.0, "VH": -35.0}
 """Backscatter in dB that lower values are raised to, or near the edge of an old scene count as border noise: below the
@@ -40,7 +44,7 @@ NO_SIGNAL = -99.0
 VALID, CLEAR = "valid", "clear"
 NO_SCORE = -1.0
 WHOLE = 0.99
-"""Mask of a resampled pixel that counts as 1 but for rounding."""
+"""Mask that counts as 1 but for rounding: resampled pixels have fractional ones, and stored ones may."""
 SCALE = np.float32(1e-4)
 """Reflectance of a digital number; HARMONIZED has the offset of baseline 04.00 removed already."""
 
@@ -85,7 +89,8 @@ class Layer:
         planes = np.full((self.channels, *tile.shape), np.nan, np.float32)
         for plane, (name, dtype) in zip(planes, self.bands[:-1], strict=True):
             absent = NO_SCORE if name.startswith(CLEAR) else NO_SIGNAL
-            keep = valid if dtype == "u2" else valid & (tile[name] > absent)
+            # A value that is not finite was measured nowhere: asking again would bring the same.
+            keep = valid if dtype == "u2" else valid & np.isfinite(tile[name]) & (tile[name] > absent)
             plane[keep] = tile[name][keep] * SCALE if dtype == "u2" else tile[name][keep]
         return planes
 
@@ -167,8 +172,7 @@ def bands_of(variable: str, manifest: Manifest) -> tuple[tuple[str, str], ...]:
 def radar_image(scenes: Sequence[Scene], pols: Sequence[str], others: Sequence[Sequence[Scene]] = ()) -> Any:
     """Return backscatter in dB and ``valid``: clamped, border noise masked, scenes mosaicked, the first on top.
 
-    ``S1_GRD`` comes in dB, thermal noise removed, calibrated and terrain-corrected on a grid of each scene's own;
-    resampling is bilinear, so that t1 and t2 lie on each other to a fraction of a pixel.
+    Scenes come with thermal noise removed, calibrated and terrain-corrected on a lattice of each one's own.
 
     Of several orbits, each shows only where it has pixels at every date: else, where one is missing at one date (swaths
     shift by hundreds of metres, slices get lost), another would show there, and geometry would look like change.
@@ -180,19 +184,9 @@ def radar_image(scenes: Sequence[Scene], pols: Sequence[str], others: Sequence[S
     """
     import ee
 
-    floor = ee.Image.constant([FLOOR[pol] for pol in pols]).rename(list(pols))
-
-    def one(scene: Scene) -> Any:
-        stored = ee.Image(scene.id).select(list(pols))
-        if scene.time.date() < NO_BORDER_NOISE_FROM:
-            stored = stored.updateMask(stored.gte(floor).Or(_away_from_edge(scene)))
-        # Clamped before it is resampled, or a pixel of −60 dB would darken its neighbours.
-        nearest = _each_whole(stored.max(floor))
-        return _each_whole(nearest.resample("bilinear")).unmask(nearest, False)
-
     def of_orbit(orbit: tuple[int, str]) -> Any:
         image, *elsewhere = (
-            _stacked([one(scene) for scene in date if scene.geometry == orbit])
+            _pass([scene for scene in date if scene.geometry == orbit], pols)
             for date in (scenes, *others)
             if any(scene.geometry == orbit for scene in date)
         )
@@ -202,13 +196,37 @@ def radar_image(scenes: Sequence[Scene], pols: Sequence[str], others: Sequence[S
 
     orbits = list(dict.fromkeys(scene.geometry for scene in scenes))
     if len(orbits) == 1:
-        images = [_stacked([one(scene) for scene in scenes])]
+        images = [_pass(scenes, pols)]
     else:
         partial = [of_orbit(orbit) for orbit in orbits]
         # An orbit that lacks a polarisation at a pixel shows there only where no other has all.
         images = [*(image.updateMask(image.mask().reduce(ee.Reducer.min())) for image in partial), *partial]
-    image = _mosaic([_flagged(_filled(image)) for image in images])
+    image = _mosaic([_flagged(_filled(image.log10().multiply(10))) for image in images])
     return image.select(list(pols)).toFloat().addBands(image.select([VALID]).toByte())
+
+
+def _pass(scenes: Sequence[Scene], pols: Sequence[str]) -> Any:
+    """Return the power of a pass's scenes, clamped, without border noise, and with the seams between them closed."""
+    import ee
+
+    floor = ee.Image.constant([10 ** (FLOOR[pol] / 10) for pol in pols]).rename(list(pols))
+
+    def one(scene: Scene) -> Any:
+        power = ee.Image(scene.id).select(list(pols))
+        if not scene.id.startswith(f"{S1}/"):
+            power = ee.Image.constant(10).pow(power.divide(10))
+        if scene.time.date() < NO_BORDER_NOISE_FROM:
+            power = power.updateMask(power.gte(floor).Or(_away_from_edge(scene)))
+        return power.max(floor)
+
+    image = _stacked([one(scene) for scene in scenes])
+    return image if len(scenes) == 1 else _closed(image)
+
+
+def _closed(image: Any) -> Any:
+    """Fill gaps of up to two pixels with the mean of their neighbours; wider ones and the outline stay."""
+    closed = image.mask().focalMax(1, "square").focalMin(1, "square")
+    return image.unmask(image.focalMean(1, "square").updateMask(closed), False)
 
 
 def _away_from_edge(scene: Scene) -> Any:
@@ -237,7 +255,8 @@ def optical_image(scenes: Sequence[Scene], bands: Sequence[str]) -> Any:
         if scene.score is None:
             score = ee.Image.constant(NO_SCORE).rename([CLEAR])
         else:
-            score = ee.Image(scene.score).select([SCORE_BAND], [CLEAR]).resample("bilinear").unmask(NO_SCORE, False)
+            score = ee.Image(scene.score).select([SCORE_BAND], [CLEAR]).resample("bilinear")
+            score = _whole(score).unmask(NO_SCORE, False)
         return _flagged(reflectance.addBands(score.toFloat()))
 
     image = _mosaic([one(scene) for scene in scenes])
@@ -257,11 +276,6 @@ def _whole(image: Any) -> Any:
     return image.updateMask(image.mask().reduce(ee.Reducer.min()).gte(WHOLE))
 
 
-def _each_whole(image: Any) -> Any:
-    """Keep of each band only the pixels at which it is there with all its weight."""
-    return image.updateMask(image.mask().gte(WHOLE))
-
-
 def _filled(image: Any) -> Any:
     """Put ``NO_SIGNAL`` in bands that are missing where another is there."""
     import ee
@@ -270,10 +284,10 @@ def _filled(image: Any) -> Any:
 
 
 def _flagged(image: Any) -> Any:
-    """Add the band ``valid``, 1 where every band is there."""
+    """Add the band ``valid``, 1 where every band is there with all its weight."""
     import ee
 
-    return image.addBands(ee.Image.constant(1).rename([VALID])).updateMask(image.mask().reduce(ee.Reducer.min()))
+    return _whole(image.addBands(ee.Image.constant(1).rename([VALID])))
 
 
 def _stacked(images: Sequence[Any]) -> Any:

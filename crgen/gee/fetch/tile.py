@@ -112,9 +112,6 @@ def read_tile(content: bytes, layer: Layer, tile: Tile) -> NDArray[Any]:
         array = _narrowed(array, layer.dtype)
     if not (array[VALID] <= 1).all():
         raise Corrupt("the validity band holds other values than 0 and 1")
-    for name, dtype in layer.bands:
-        if dtype == "f4" and not np.isfinite(array[name]).all():
-            raise Corrupt(f"band {name} holds values that are not finite")
     return np.asarray(array)
 
 
@@ -124,7 +121,7 @@ def _narrowed(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     for name in dtype.names or ():
         with np.errstate(invalid="ignore", over="ignore"):
             narrow[name] = array[name]
-        same = np.allclose(narrow[name], array[name], rtol=1e-6) if dtype[name].kind == "f" else None
+        same = np.allclose(narrow[name], array[name], rtol=1e-6, equal_nan=True) if dtype[name].kind == "f" else None
         if not (np.array_equal(narrow[name], array[name]) if same is None else same):
             raise Corrupt(f"band {name} arrived as {array.dtype[name]} and does not fit {dtype[name]}")
     return narrow

@@ -19,7 +19,7 @@ from crgen.pipeline.picture.viewer import Layer, Pixels, write_page
 from crgen.pipeline.product.outputs import Paths
 from crgen.pipeline.product.selfcheck import check_line
 from crgen.pipeline.product.styles import ERROR_RAMP, WATER_RAMP
-from crgen.pipeline.source.imagery import Scene, radar_line
+from crgen.pipeline.source.imagery import Scene
 from crgen.pipeline.source.stack import manifest_of
 from crgen.pipeline.tiling.counts import Tally
 from crgen.pipeline.tiling.quality import COLOURS, LABELS, Quality
@@ -42,6 +42,7 @@ def write_product_page(
     areas: Areas | None,
     check: Mapping[str, Any],
     card: ModelCard,
+    radar: str,
 ) -> Path:
     """Write the page of finished files under its hidden name and return that.
 
@@ -55,6 +56,7 @@ def write_product_page(
         areas: of water.
         check: the self-check.
         card: of the weights.
+        radar: what a person is told of the radar; may be empty.
     """
     demo = manifest_of(scene.stack).get("source") == "demo"
     years = " and ".join(dict.fromkeys((str(scene.t1.year), str(scene.t2.year))))
@@ -65,7 +67,7 @@ def write_product_page(
         geobox=scene.area.geobox,
         layers=[*_images(*panels), *_overlays(rasters)],
         outlines=outlines,
-        facts=_facts(scene, tally, areas, check) | {"Made by": made_by},
+        facts=_facts(scene, tally, areas, check, radar) | {"Made by": made_by},
         legend=[(LABELS[q], "#{:02x}{:02x}{:02x}".format(*COLOURS[q][:3])) for q in Quality if q],
         scenes=list(_scenes(scene)),
         repeat=f"crgen fill --manifest {shlex.quote(paths.item.name)} --out again.tif",
@@ -126,9 +128,9 @@ def _rgb(colour: str) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _facts(scene: Scene, tally: Tally, areas: Areas | None, check: Mapping[str, Any]) -> dict[str, str]:
+def _facts(scene: Scene, tally: Tally, areas: Areas | None, check: Mapping[str, Any], radar: str) -> dict[str, str]:
     facts = {"Area": f"{scene.area.name}, {scene.area.geobox.crs}", "t1, t2": f"{scene.t1}, {scene.t2}"}
-    if radar := radar_line(scene.days, scene.t1, scene.t2):
+    if radar:
         facts["Radar"] = radar
     if areas is not None:
         facts["Flooded"] = areas.text

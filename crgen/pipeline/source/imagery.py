@@ -13,6 +13,7 @@ from crgen.errors import RequestError
 from crgen.gee.fetch.arrays import Pull
 from crgen.gee.manifest import manifest_in
 from crgen.pipeline.source.area import Area
+from crgen.pipeline.source.registration import Shift
 from crgen.pipeline.source.stack import manifest_of
 
 SENTINEL1_START = datetime.date(2014, 10, 3)
@@ -47,6 +48,11 @@ class Scene:
         }
 
     @property
+    def platforms(self) -> dict[str, list[str]]:
+        """Satellites by variable, alike."""
+        return {name: sorted({scene["platform"] for scene in chosen}) for name, chosen in self.scenes.items()}
+
+    @property
     def scenes(self) -> dict[str, list[dict[str, Any]]]:
         """What the Stack says of its acquisitions, by variable."""
         held: dict[str, list[dict[str, Any]]] = manifest_in(manifest_of(self.stack)).get("scenes", {})
@@ -63,10 +69,19 @@ def radar_days(days: Mapping[str, Sequence[datetime.date]]) -> tuple[str, str] |
     return (t1, t2) if t1 and t2 else None
 
 
-def radar_line(days: Mapping[str, Sequence[datetime.date]], t1: datetime.date, t2: datetime.date) -> str:
-    """Return what a person is told of the radar's days; empty where they are not known."""
-    known = radar_days(days)
-    return f"of {known[0]} for t1 ({t1}), of {known[1]} for t2 ({t2})" if known else ""
+def radar_line(
+    days: Mapping[str, Sequence[datetime.date]],
+    t1: datetime.date,
+    t2: datetime.date,
+    platforms: Mapping[str, Sequence[str]],
+    shift: Shift | None = None,
+) -> str:
+    """Return what a person is told of the radar's days, satellites and shift; empty where they are not known."""
+    said = []
+    if known := radar_days(days):
+        for name, acquired, day in zip(("t1", "t2"), known, (t1, t2), strict=True):
+            said.append(f"{', '.join(platforms[f's1_{name}'])} of {acquired} for {name} ({day})")
+    return ", ".join([*said, *([] if shift is None else [str(shift)])])
 
 
 def check_dates(t1: datetime.date, t2: datetime.date) -> None:

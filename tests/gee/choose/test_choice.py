@@ -1,5 +1,6 @@
 """The choice of acquisitions, as properties of any catalogue."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 
@@ -98,8 +99,14 @@ def test_whatever_there_is_the_rules_hold(s1: list[Asset], s2: list[Asset], sear
         for scene in used:
             assert abs((scene.time.date() - asked).days) == scene.days_apart <= limit
     for name, share in choice.manifest.coverage.items():
-        shapes = [c.overpass.shape for c in choice.candidates if c.variable == name and c.taken]
-        assert share == pytest.approx(shapely.union_all(shapes).area / AREA.polygon.area, abs=1e-3)
+        shapes = {c.overpass.orbit: c.overpass.shape for c in choice.candidates if c.variable == name and c.taken}
+        if name.startswith("s1") and len(shapes) > 1:
+            taken_radar = [c.overpass for c in choice.candidates if c.variable.startswith("s1") and c.taken]
+            for overpass in taken_radar:
+                shapes[overpass.orbit] = shapes[overpass.orbit].intersection(overpass.shape)
+        elif name.startswith("s2"):
+            shapes = dict(enumerate(c.overpass.shape for c in choice.candidates if c.variable == name and c.taken))
+        assert share == pytest.approx(shapely.union_all(list(shapes.values())).area / AREA.polygon.area, abs=1e-3)
     for candidate in choice.candidates:
         assert candidate.taken != bool(candidate.why), "what was not taken says why"
     assert Manifest.model_validate_json(choice.manifest.to_json()) == choice.manifest
@@ -281,25 +288,84 @@ def test_dates_without_a_common_orbit_are_told_as_such() -> None:
         require_coverage(choice, Rules(), Catalogue(radar=(radar(T1, 40),)))
 
 
-def test_of_one_tile_and_moment_only_the_latest_processing_is_kept() -> None:
-    def processed(when: float, milliseconds: int = 0, tile: str = "31NAA") -> Asset:
-        return Asset(
-            f"S2/{when}_{milliseconds}_{tile}",
-            "S2A",
-            datetime(2021, 7, 9, 3, tzinfo=UTC) + timedelta(milliseconds=milliseconds),
-            75,
-            1,
-            "DESCENDING",
-            BANDS,
-            strip(0, 1),
-            0.1,
-            None,
-            tile,
-            when,
-        )
+def test_two_orbits_cover_together_what_each_covers_at_both_dates() -> None:
+    """Where an orbit is missing at one date nothing of it shows at the other, and nothing else may stand for it."""
+    first = [radar(T1, 40, -0.1, 0.8), radar(T2, 40, -0.1, 0.5)]
+    second = [radar(T1 + timedelta(1), 113, 0.7, 1.1), radar(T2 + timedelta(1), 113, 0.4, 1.1)]
+    coverage = chosen(*first, *second).manifest.coverage
+    assert coverage["s1_t1"] == coverage["s1_t2"] == pytest.approx(0.5 + 0.3, abs=0.01)
+    assert chosen(*first).manifest.coverage["s1_t1"] == pytest.approx(0.8, abs=0.01), "one orbit masks nothing"
 
-    old, new, later, other = processed(1), processed(2, 40), processed(1, 5000), processed(1, 0, "31NAB")
+
+def by(platform: str, asset: Asset) -> Asset:
+    return replace(asset, id=f"{asset.id}_{platform}", platform=platform)
+
+
+@pytest.mark.parametrize("platform", ["S1A", "S1C"])
+def test_of_passes_as_near_that_of_the_same_satellite_is_taken(platform: str) -> None:
+    both = [by(p, radar(T1 + timedelta(days), 40)) for p, days in (("S1A", -3), ("S1C", 3))]
+    choice = chosen(*both, by(platform, radar(T2, 40)))
+    assert {s.platform for name in ("s1_t1", "s1_t2") for s in choice.manifest.scenes[name]} == {platform}
+    assert choice.manifest.platforms["s1_t1"] == [platform]
+    nearer = by("S1D", radar(T1 + timedelta(2), 40))
+    assert taken(chosen(*both, nearer, by(platform, radar(T2, 40))), "s1_t1") == [nearer.id]
+    mixed = [by("S1A", radar(T1, 7)), by("S1C", radar(T2, 7, hour=9))]
+    alike = [by("S1A", radar(T1, 40)), by("S1A", radar(T2, 40))]
+    assert taken(chosen(*mixed, *alike), "s1_t2") == [alike[1].id]
+
+
+def test_no_radar_of_before_the_event_stands_for_the_date_to_map() -> None:
+    before, after = radar(T2 - timedelta(1), 7), radar(T2 + timedelta(4), 40)
+    assets = [radar(T1, 7), before, radar(T1, 40), after]
+    assert taken(chosen(*assets), "s1_t2")[0] == before.id
+    rules = Rules(radar_not_before=T2)
+    choice = chosen(*assets, rules=rules)
+    assert taken(choice, "s1_t2") == [after.id]
+    assert taken(choice, "s1_t1") == [assets[2].id], "t1 lies before the event"
+    (why,) = {c.why for c in choice.candidates if c.variable == "s1_t2" and not c.taken}
+    assert why == f"before {T2} (--radar-not-before)"
+    assert choice.manifest.rules["radar_not_before"] == str(T2)
+    assert Manifest.model_validate_json(choice.manifest.to_json()) == choice.manifest
+    with pytest.raises(StackError, match="no usable Sentinel-1"):
+        require_coverage(chosen(*assets[:3], optical(T1), rules=rules), rules, Catalogue(tuple(assets)))
+
+
+def processed(
+    when: str, milliseconds: int = 0, tile: str = "31NAA", part: tuple[float, float] = (0, 1), baseline: float = 3.01
+) -> Asset:
+    return Asset(
+        f"S2/{when}_{milliseconds}_{tile}_{part}_{baseline}",
+        "S2A",
+        datetime(2021, 7, 9, 3, tzinfo=UTC) + timedelta(milliseconds=milliseconds),
+        75,
+        1,
+        "DESCENDING",
+        BANDS,
+        strip(*part),
+        0.1,
+        None,
+        tile,
+        baseline,
+        when,
+    )
+
+
+def test_of_one_tile_and_moment_only_the_latest_processing_is_kept() -> None:
+    old, new, later = processed("20210709T060000"), processed("20210801T060000", 40), processed("20210709T060000", 5000)
+    other = processed("20210709T060000", 0, "31NAB")
     assert without_duplicates([new, other, later, old]) == [new, later, other]
+    newer_software = processed("20210709T070000", baseline=5.0)
+    assert without_duplicates([old, new, newer_software]) == [newer_software]
+    assert without_duplicates([old, new, newer_software], {old.index}) == [old], "a score is worth more"
+
+
+def test_two_parts_of_a_tile_are_both_kept_and_what_sticks_out_lies_below() -> None:
+    parts = [processed("20210709T060000", part=(0, 0.4)), processed("20210709T060500", part=(0.4, 1))]
+    assert set(asset.id for asset in without_duplicates(parts)) == {asset.id for asset in parts}
+    again = processed("20230101T000000", part=(0, 0.9), baseline=5.0)
+    kept = without_duplicates([*parts, again])
+    assert [(asset.id, asset.rank) for asset in kept] == [(again.id, 0), (parts[1].id, 1)]
+    assert taken(chosen(*PAIR, *kept), "s2_t1")[0] == again.id
 
 
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 9)), min_size=1, max_size=8))
