@@ -42,6 +42,6 @@ def _problems(job: Job) -> Iterator[str]:
         yield f"there are no credentials at {job.credentials}"
     if job.source not in ("gee", "demo"):
         try:
-            open_stack(Path(job.source), s1_units=job.s1_units, s2_scale=job.s2_scale)
+            open_stack(Path(job.source), s1_units=job.s1_units, s2_scale=job.s2_scale, s2_offset=job.s2_offset)
         except CrgenError as error:
             yield str(error)

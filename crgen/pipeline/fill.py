@@ -65,6 +65,7 @@ def fill(
     s1_units: Literal["dB", "linear"] = "dB",
     s1_calibrated: bool = True,
     s2_scale: float = 1.0,
+    s2_offset: float = 0.0,
     chunk: int = 1024,
     workers: int | None = None,
     scheduler: str = "threads",
@@ -104,6 +105,7 @@ def fill(
         s1_units: unit of a local stack's backscatter.
         s1_calibrated: whether a local stack's backscatter is in true dB; else only its contrast counts.
         s2_scale: factor from a local stack's Sentinel-2 values to reflectance.
+        s2_offset: added after that factor; -0.1 for digital numbers of processing baseline 04.00 and later.
         chunk: side of a unit of work in pixels; bounds the memory.
         workers: threads that read and encode while one computes, or processes. (the machine's cores)
         scheduler: who works: ``"threads"``, ``"processes"``, or a dask scheduler at ``"tcp://HOST:PORT"``.

@@ -117,6 +117,7 @@ class FillRequest:
         True, "A stack's backscatter has no true level: only contrast counts.", "--s1-uncalibrated"
     )
     s2_scale: float = option(1.0, "Factor from a stack's Sentinel-2 values to reflectance.")
+    s2_offset: float = option(0.0, "Added after that factor; -0.1 for numbers of processing baseline 04.00 and later.")
     chunk: int = option(1024, "Side of a unit of work in pixels; bounds the memory.")
     workers: int | None = option(
         None, "Threads that read and encode while one computes, or processes. (the machine's cores)"
@@ -135,6 +136,10 @@ class FillRequest:
             raise RequestError(f"the clear threshold is {self.clear_threshold}; give a score above 0 and up to 1")
         if not (math.isfinite(self.s2_scale) and self.s2_scale > 0):
             raise RequestError(f"the Sentinel-2 scale is {self.s2_scale}; give a positive factor, e.g. 1e-4")
+        if not -1 < self.s2_offset < 1:
+            raise RequestError(
+                f"the Sentinel-2 offset is {self.s2_offset:g}; it is added to reflectance, so give e.g. -0.1 for -1000"
+            )
         if self.bands is not None and (not self.bands or len(set(self.bands)) < len(self.bands)):
             raise RequestError("name at least one band, each once, e.g. B4,B3,B2")
         if self.chunk < 1 or (self.workers is not None and self.workers < 1):

@@ -12,6 +12,7 @@ import xarray as xr
 from crgen.errors import StackError
 from crgen.pipeline.product.outputs import Paths
 from crgen.pipeline.source.imagery import Scene
+from crgen.pipeline.source.stack import manifest_of
 from crgen.pipeline.tiling.counts import Tally
 
 
@@ -81,8 +82,11 @@ def notes_on(tally: Tally, scene: Scene) -> tuple[str, ...]:
             f"no pixel could be made: '{variable}' is missing at {100 * tally.missing[variable] / tally.inside:.0f} % "
             f"of the area, and t2 was not seen clear; nothing was written. Look for another date, or another area"
         )
+    assumed = {"s1": " (0 dB over a region counts as missing)", "s2": " (0 in every band counts as missing)"}
+    local = manifest_of(scene.stack).get("source") == "local"
     return tuple(
         f"{name} is missing at {100 * count / tally.inside:.1f} % of the area"
+        + (assumed.get(name[:2], "") if local else "")
         for name, count in tally.missing.items()
         if count
     )

@@ -37,6 +37,7 @@ from shapely.geometry.base import BaseGeometry
 
 from crgen.files import file_sha256, write_partial
 from crgen.pipeline.cog.profile import RasterProfile, band_statistics
+from crgen.pipeline.source.ground import ground_pixel
 from crgen.pipeline.tiling.quality import COLOURS, LABELS, Quality
 
 EO = "https://stac-extensions.github.io/eo/v2.0.0/schema.json"
@@ -225,8 +226,7 @@ def _describe_grid(item: pystac.Item, geobox: GeoBox) -> None:
         shape=[int(n) for n in geobox.shape],
         transform=[float(v) for v in geobox.affine[:6]],
     )
-    if crs.projected:
-        item.common_metadata.gsd = float(geobox.affine.a)
+    item.common_metadata.gsd = round(ground_pixel(geobox), 3)
 
 
 def _add_asset(item: pystac.Item, key: str, file: ProductFile, counts: Mapping[Quality, int]) -> None:

@@ -56,7 +56,7 @@ OPTIONS = ("t1", "t2", "clip", "generate_all", "dtype", "clear_threshold", "s1_u
 """The settings that an identity has been made of since version 0.1.0. The list stays as it is: with another one all
 that was ever made would be due again."""
 
-OPTIONS_SINCE: dict[str, Any] = {"bands": None, "s1_calibrated": True}
+OPTIONS_SINCE: dict[str, Any] = {"bands": None, "s1_calibrated": True, "s2_offset": 0.0}
 """Settings that came later and decide what a product shows, with the value by which products were made before. They
 count where they have another value, so that a new option makes nothing due again."""
 

@@ -130,6 +130,7 @@ def lay_out(request: FillRequest) -> Plan:
         s1_units=request.s1_units,
         s1_calibrated=request.s1_calibrated,
         s2_scale=request.s2_scale,
+        s2_offset=request.s2_offset,
         bands=request.bands,
         card=card,
         earth_engine=replace(request.earth_engine, unfinished=_unfinished(request, card.resolution)),

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyogrio
@@ -51,6 +51,15 @@ class Area:
     notes: tuple[str, ...] = ()
 
 
+class Outline(NamedTuple):
+    """An area of interest without a grid."""
+
+    name: str
+    polygon: Polygon | MultiPolygon
+    crs: CRS
+    notes: tuple[str, ...]
+
+
 def read_area(
     spec: str | Path, *, crs: str | None = None, resolution: float = 10.0, max_pixels: int = MAX_PIXELS
 ) -> Area:
@@ -72,6 +81,29 @@ def read_area(
     if not (math.isfinite(resolution) and resolution > 0):
         raise AreaError(f"the resolution is {resolution} m; give a positive number of metres")
     spec = str(spec)
+    outline = read_outline(spec, crs=_metric_crs(crs) if crs else None, resolution=resolution, max_pixels=max_pixels)
+    west, south, east, north = outline.polygon.bounds
+    _check_size((east - west) * (north - south) / resolution**2, max_pixels, resolution, spec)
+    bounds = BoundingBox(west, south, east, north, outline.crs.to_string())
+    geobox = GeoBox.from_bbox(bounds, resolution=resolution, anchor="edge")
+    return Area(outline.name, geobox, outline.polygon, outline.notes)
+
+
+def read_outline(
+    spec: str | Path, *, crs: CRS | str | None = None, resolution: float = 10.0, max_pixels: int = MAX_PIXELS
+) -> Outline:
+    """Read an area of interest without laying a grid.
+
+    Args:
+        spec: as :func:`read_area` takes it.
+        crs: of the outline, in any unit; by default the UTM zone (WGS 84) holding most of the area.
+        resolution: pixel size in metres.
+        max_pixels: about the largest area to accept, in pixels.
+
+    Raises:
+        AreaError: if the area cannot be read or mapped.
+    """
+    spec = str(spec)
     path = Path(spec)
     if is_file_of_area(spec):
         polygon, source, notes = _read_file(path)
@@ -80,18 +112,14 @@ def read_area(
         polygon, source, notes = _read_bbox(spec), LONLAT, []
         name = "bbox_" + "_".join(f"{v:g}" for v in polygon.bounds)
     lonlat = _check_on_earth(polygon, source, spec)
-    target = _metric_crs(crs) if crs else _utm_zone(lonlat)
+    target = CRS.from_user_input(crs) if crs else _utm_zone(lonlat)
     # An area spanning half the globe cannot even be projected, so a rough count comes first.
     _check_size(_rough_pixels(lonlat, resolution), 2 * max_pixels, resolution, spec)
     projected = _project(_densify(polygon, source), source, target)
     if not np.isfinite(shapely.get_coordinates(projected)).all():
         raise AreaError(f"'{spec}' reaches beyond what {target.to_string()} can map; name another --crs")
     outline = _polygons(projected if projected.is_valid else shapely.make_valid(projected))
-    west, south, east, north = outline.bounds
-    _check_size((east - west) * (north - south) / resolution**2, max_pixels, resolution, spec)
-    bounds = BoundingBox(west, south, east, north, target.to_string())
-    geobox = GeoBox.from_bbox(bounds, resolution=resolution, anchor="edge")
-    return Area(name, geobox, outline, tuple(notes))
+    return Outline(name, outline, target, tuple(notes))
 
 
 def clip_mask(polygon: BaseGeometry, geobox: GeoBox) -> NDArray[np.bool_]:

@@ -1,0 +1,31 @@
+"""What a grid is on the ground, for people: the name of its CRS, and its pixels in metres."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+from pyproj import CRS, Transformer
+
+
+def crs_name(crs: Any) -> str:
+    """Return what people call a CRS: its EPSG code, or the name in its own definition."""
+    crs = CRS.from_user_input(crs if isinstance(crs, CRS) else str(crs))
+    code = crs.to_epsg()
+    return f"EPSG:{code}" if code else crs.name
+
+
+def ground_pixel(geobox: GeoBox) -> float:
+    """Return the side of a pixel in metres on the ground, at the middle of a grid in any unit.
+
+    Where the CRS's own unit says it to a percent, that is taken: 10 for the usual grid, not 10.004.
+    """
+    crs, a = CRS.from_user_input(str(geobox.crs)), geobox.affine
+    nominal = abs(a.a) * (crs.axis_info[0].unit_conversion_factor if crs.is_projected and crs.axis_info else np.nan)
+    x, y = a @ (geobox.shape.x / 2, geobox.shape.y / 2)
+    to_lonlat = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+    lon, lat = to_lonlat.transform(x + np.array([-0.5, 0.5, 0, 0]) * a.a, y + np.array([0, 0, -0.5, 0.5]) * a.e)
+    _, _, sides = CRS("EPSG:4326").get_geod().inv(lon[::2], lat[::2], lon[1::2], lat[1::2])  # type: ignore[union-attr]
+    ground = float(np.sqrt(np.prod(sides)))
+    return ground if not np.isfinite(nominal) or abs(ground / nominal - 1) > 0.01 else nominal
