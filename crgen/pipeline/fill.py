@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, ParamSpec
 
-from crgen.files import publish, require_space
+from crgen.files import publish, remove, require_space
 from crgen.model.config import PrecisionName
 from crgen.model.device import Precision, pick_precision
 from crgen.pipeline.cog.splice import splice
@@ -49,6 +49,7 @@ def _repeats(fill: Callable[P, Result]) -> Callable[P, Result]:
 def fill(
     *,
     aoi: str | None = None,
+    layer: str | None = None,
     t1: datetime.date | str | None = None,
     t2: datetime.date | str | None = None,
     source: str = "gee",
@@ -89,6 +90,7 @@ def fill(
 
     Args:
         aoi: GeoJSON or other vector file, or ``"west,south,east,north"`` in degrees. (the whole of a local stack)
+        layer: layer of the area's file, where several hold polygons.
         t1: day of the earlier images, a date or ``"YYYY-MM-DD"``. (what a local stack says)
         t2: day to map, alike.
         source: where the imagery comes from: ``"gee"``, ``"demo"``, or the path of a local stack.
@@ -191,6 +193,7 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
         )
         finished.append((item, paths.item))
         scratch.announce(finished)
+        remove(paths.neighbours)
         publish(finished)
     radar = radar_line(scene.days, scene.t1, scene.t2)
     return Result(paths, tally, notes, time.perf_counter() - start, len(done), radar)

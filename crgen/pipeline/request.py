@@ -94,6 +94,7 @@ class FillRequest:
 
     aoi: str | None = option(None, "Area: GeoJSON or other vector file, or west,south,east,north in degrees.")
     """None for the whole of a local stack."""
+    layer: str | None = option(None, "Layer of the area's file, where several hold polygons.")
     t1: datetime.date | None = option(None, "Day of the earlier images, YYYY-MM-DD.")
     t2: datetime.date | None = option(None, "Day to map, YYYY-MM-DD.")
     source: str = option("gee", "Where the imagery comes from: gee, demo, or the PATH of a stack.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import shapely
 from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
 
@@ -14,6 +15,16 @@ def crs_name(crs: Any) -> str:
     crs = CRS.from_user_input(crs if isinstance(crs, CRS) else str(crs))
     code = crs.to_epsg()
     return f"EPSG:{code}" if code else crs.name
+
+
+def meets(a: GeoBox, b: GeoBox) -> bool:
+    """Say whether two grids have ground in common, in whatever CRS each is."""
+    there = Transformer.from_crs(str(b.crs), str(a.crs), always_xy=True)
+    edge = shapely.segmentize(b.extent.geom, max(b.extent.geom.length / 400, 1e-9))
+    moved = shapely.transform(edge, lambda xy: np.column_stack(there.transform(xy[:, 0], xy[:, 1])))
+    if not np.isfinite(shapely.get_coordinates(moved)).all():
+        return False
+    return bool(shapely.intersects(a.extent.geom, moved if moved.is_valid else shapely.make_valid(moved)))
 
 
 def ground_pixel(geobox: GeoBox) -> float:

@@ -12,6 +12,7 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from crgen.errors import StackError
+from crgen.pipeline.source.ground import meets
 from crgen.pipeline.source.local import dataset, tiff
 from crgen.pipeline.source.local.grid import difference
 from crgen.pipeline.source.local.lazy_raster import Layer, in_order, placed, stacked, to_dask
@@ -99,7 +100,7 @@ def open_stack(
         )
     if geobox is not None:
         own = layers["s1_t1"].geobox
-        if not own.geographic_extent.intersects(geobox.geographic_extent):
+        if not meets(own, geobox):
             raise StackError(f"'{path}' lies elsewhere: it covers {_bounds(own)}, the area is {_bounds(geobox)}")
         layers = {name: placed(layer, geobox) for name, layer in layers.items()}
     return build_stack(
