@@ -77,7 +77,7 @@ def notes_on(tally: Tally, scene: Scene) -> tuple[str, ...]:
     if not tally.inside:
         raise StackError("the area holds no pixel centre; enlarge it, or leave --clip out")
     if tally.made == 0:
-        variable = max(tally.missing, key=lambda name: tally.missing[name])
+        variable = max(("s1_t1", "s2_t1", "s1_t2"), key=lambda name: tally.missing[name])
         raise StackError(
             f"no pixel could be made: '{variable}' is missing at {100 * tally.missing[variable] / tally.inside:.0f} % "
             f"of the area, and t2 was not seen clear; nothing was written. Look for another date, or another area"

@@ -113,7 +113,7 @@ def read_outline(
     Raises:
         AreaError: if the area cannot be read or mapped.
     """
-    with told_after(f"still reading the outline of '{spec}'"):
+    with told_after(f"still reading the outline of '{spec}'", seconds=5):
         return _read_outline(str(spec), crs, resolution, max_pixels)
 
 

@@ -27,6 +27,13 @@ def meets(a: GeoBox, b: GeoBox) -> bool:
     return bool(shapely.intersects(a.extent.geom, moved if moved.is_valid else shapely.make_valid(moved)))
 
 
+def crosses_180(geobox: GeoBox) -> bool:
+    """Say whether a grid lies on both sides of the antimeridian."""
+    edge = shapely.get_coordinates(shapely.segmentize(geobox.extent.geom, geobox.extent.geom.length / 100))
+    lon, _ = Transformer.from_crs(str(geobox.crs), "EPSG:4326", always_xy=True).transform(edge[:, 0], edge[:, 1])
+    return bool(np.ptp(lon) > 180)
+
+
 def ground_pixel(geobox: GeoBox) -> float:
     """Return the side of a pixel in metres on the ground, at the middle of a grid in any unit.
 
