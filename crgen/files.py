@@ -6,7 +6,9 @@ import glob
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -87,12 +89,42 @@ def publish(finished: Iterable[tuple[Path, Path]]) -> None:
             raise OutputError(f"cannot write {target}: {error.strerror}; choose another folder") from error
 
 
+@contextmanager
+def told_after(text: str, seconds: float = 2.0) -> Iterator[None]:
+    """Say on standard error what is going on, or waited for, once it has taken some seconds."""
+
+    def tell() -> None:
+        with suppress(OSError, ValueError):
+            print(f"note: {text}", file=sys.stderr, flush=True)
+
+    timer = threading.Timer(seconds, tell)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def discard(targets: Iterable[Path]) -> None:
     """Remove what stands under the hidden names of ``targets``, also where GDAL appended ``.ovr.tmp``."""
     for target in targets:
         partial = partial_name(target)
         for leftover in partial.parent.glob(f"{glob.escape(partial.name)}*"):
             leftover.unlink()
+
+
+def remove(paths: Iterable[Path]) -> None:
+    """Remove files.
+
+    Raises:
+        OutputError: naming the one that cannot be removed.
+    """
+    for path in paths:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot remove {path}, which is of an earlier file: {error.strerror}") from error
 
 
 def sync(path: Path) -> None:
@@ -151,6 +183,14 @@ def file_sha256(path: Path) -> str:
     """Return a file's SHA-256 as the hexadecimal multihash of STAC's ``file:checksum``: ``1220`` + digest."""
     with path.open("rb") as file:
         return "1220" + hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def home_cache() -> Path | None:
+    """Return the folder for what can be fetched again, ``~/.cache/crgen``; None for a user without a home folder."""
+    try:
+        return Path.home() / ".cache" / "crgen"
+    except RuntimeError:  # neither HOME nor a line in the list of users, as in containers
+        return None
 
 
 def _nearest_existing(folder: Path) -> Path:

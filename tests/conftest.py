@@ -15,6 +15,7 @@ pytest_plugins = ["tests.earthengine.fixtures"]
 
 torch.set_num_threads(1)
 settings.register_profile("crgen", deadline=None, max_examples=25)
+settings.register_profile("thorough", deadline=None, max_examples=1000)
 settings.load_profile("crgen")
 
 

@@ -10,7 +10,7 @@ from crgen.batch.jobs.jobs_file import JobsError, read_jobs
 from crgen.batch.tell.notify import check_urls
 from crgen.errors import CrgenError, RequestError
 from crgen.pipeline.run.plan import channels_of
-from crgen.pipeline.source.area import read_area
+from crgen.pipeline.source.area import read_area, with_layer
 from crgen.pipeline.source.local.read import open_stack
 
 
@@ -35,13 +35,13 @@ def _problems(job: Job) -> Iterator[str]:
     try:
         channels = channels_of(job.weights, job.bands)
         if job.aoi is not None:
-            read_area(job.aoi, crs=job.crs, resolution=channels.resolution)
+            read_area(with_layer(job.aoi, job.layer) or "", crs=job.crs, resolution=channels.resolution)
     except CrgenError as error:
         yield str(error)
     if job.credentials is not None and not Path(job.credentials).is_file():
         yield f"there are no credentials at {job.credentials}"
     if job.source not in ("gee", "demo"):
         try:
-            open_stack(Path(job.source), s1_units=job.s1_units, s2_scale=job.s2_scale)
+            open_stack(Path(job.source), s1_units=job.s1_units, s2_scale=job.s2_scale, s2_offset=job.s2_offset)
         except CrgenError as error:
             yield str(error)

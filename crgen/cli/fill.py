@@ -36,6 +36,7 @@ def fill(
     from crgen.pipeline.product.selfcheck import check_line
     from crgen.pipeline.repeat import request_of
     from crgen.pipeline.run.plan import plan
+    from crgen.pipeline.source.ground import crs_name
     from crgen.pipeline.source.imagery import radar_line
     from crgen.pipeline.tiling.quality import LABELS, Quality
 
@@ -48,7 +49,7 @@ def fill(
         height, width = work.grid.output.shape
         down, across = work.grid.shape
         rows = {
-            "area": f"{work.scene.area.name}, {work.scene.area.geobox.crs}",
+            "area": f"{work.scene.area.name}, {crs_name(work.scene.area.geobox.crs)}",
             "pixels": f"{width} × {height} = {work.pixels:,}",
             **({"radar": radar} if (radar := radar_line(scene.days, scene.t1, scene.t2, scene.platforms)) else {}),
             "chunks": f"{down * across:,} of up to {work.grid.chunk} × {work.grid.chunk} px",

@@ -84,6 +84,9 @@ class Stopped(BaseException):
 
 def main() -> None:
     """Run the command line and leave with a documented exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, OSError):
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal that knows no "×" gets "?"
     for number in STOPPING:
         signal.signal(number, _stop)
     try:

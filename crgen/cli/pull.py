@@ -18,6 +18,7 @@ def pull(
     aoi: Annotated[
         str | None, typer.Option(help="Area: GeoJSON or other vector file, or west,south,east,north in degrees.")
     ] = None,
+    layer: Annotated[str | None, typer.Option(help="Layer of the area's file, where several hold polygons.")] = None,
     t1: Annotated[str | None, typer.Option(help="Day of the earlier images, YYYY-MM-DD.")] = None,
     t2: Annotated[str | None, typer.Option(help="Day to map, YYYY-MM-DD.")] = None,
     weights: Annotated[str, typer.Option(help="Weights whose bands and margin to fetch.")] = "base",
@@ -52,6 +53,7 @@ def pull(
     request = PullRequest(
         out=out,
         aoi=aoi,
+        layer=layer,
         t1=parse_date(t1, "t1"),
         t2=parse_date(t2, "t2"),
         crs=crs,

@@ -24,6 +24,7 @@ def scenes(
     aoi: Annotated[str, typer.Option(help="Area: GeoJSON or other vector file, or west,south,east,north in degrees.")],
     t1: Annotated[str, typer.Option(help="Day of the earlier images, YYYY-MM-DD.")],
     t2: Annotated[str, typer.Option(help="Day to map, YYYY-MM-DD.")],
+    layer: Annotated[str | None, typer.Option(help="Layer of the area's file, where several hold polygons.")] = None,
     weights: Annotated[str, typer.Option(help="Whose bands are needed.")] = "base",
     bands: Annotated[
         str | None, typer.Option(help="Sentinel-2 bands to make of them, as 'crgen fill' takes them.")
@@ -45,6 +46,7 @@ def scenes(
     from crgen.gee.choose.find import refuse_shortfall
     from crgen.pipeline.picture.footprints import draw_footprints
     from crgen.pipeline.run.plan import channels_of
+    from crgen.pipeline.source.area import with_layer
     from crgen.pipeline.source.earthengine import scenes_for, wanted_of
 
     for path, ending in ((picture, ".png"), (manifest, ".json")):
@@ -54,7 +56,8 @@ def scenes(
             check_writable(path.parent)
     options = EarthEngine(**earth_engine)
     channels = channels_of(weights, parse_bands(bands))
-    area, wanted = wanted_of(channels, aoi=aoi, t1=parse_date(t1, "t1"), t2=parse_date(t2, "t2"), crs=crs)
+    days = {"t1": parse_date(t1, "t1"), "t2": parse_date(t2, "t2")}
+    area, wanted = wanted_of(channels, aoi=with_layer(aoi, layer), crs=crs, **days)
     choice = scenes_for(options, channels, area, wanted, strict=False)
     if choice.candidates:
         room = console.width if console.is_terminal else None

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from crgen.cli.console import console
+from crgen.cli.console import console, note
 
 
 def verify(
@@ -22,8 +22,10 @@ def verify(
     from crgen.pipeline.verify import verify as check
 
     damaged = False
-    for path, problems in check(product):
-        if not problems:
+    for path, problems, said in check(product):
+        if said:
+            note(f"{path}: {said}")
+        elif not problems:
             console.print(f"{path}: whole", highlight=False, markup=False)
         for problem in problems:
             damaged = True

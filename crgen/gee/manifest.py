@@ -171,7 +171,7 @@ class Manifest(_Frozen):
             SourceError: if there is none in it.
         """
         try:
-            content = json.loads(path.read_text())
+            content = json.loads(path.read_text("utf-8-sig"))
         except OSError as error:
             raise SourceError(f"cannot read the manifest {path}: {error.strerror}") from None
         except ValueError:

@@ -43,8 +43,8 @@ def window_means(
         inside: which pixels belong to the area, ``(y, x)``.
         clear: where t1 is known to be clear, or is not known to be cloudy, alike.
     """
-    optical = [s2_t1[bands.index(band)] for band in CORE]
-    planes = {**dict(zip(pols, s1_t2, strict=False)), **dict(zip(CORE, optical, strict=True))}
+    optical = {band: s2_t1[bands.index(band)] for band in CORE if band in bands}
+    planes = {**dict(zip(pols, s1_t2, strict=False)), **optical}
     height, width = inside.shape
     for y in range(0, height, SIDE):
         for x in range(0, width, SIDE):

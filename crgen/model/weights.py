@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from crgen.errors import OutputError, WeightsError
-from crgen.files import replacing
+from crgen.files import home_cache, replacing
 from crgen.model.build import build_generator
 from crgen.model.card import ModelCard
 from crgen.model.generator import Generator
@@ -47,8 +47,14 @@ class LoadedModel(NamedTuple):
 
 
 def cache_folder() -> Path:
-    """Return the folder where people put further weights: ``$CRGEN_WEIGHTS`` or ``~/.cache/crgen/weights``."""
-    return Path(os.environ.get("CRGEN_WEIGHTS") or Path.home() / ".cache" / "crgen" / "weights")
+    """Return the folder where people put further weights: ``$CRGEN_WEIGHTS`` or ``~/.cache/crgen/weights``.
+
+    Without a home folder it is ``weights`` in ``$CRGEN_CACHE``, or that of the shipped weights.
+    """
+    if chosen := os.environ.get("CRGEN_WEIGHTS"):
+        return Path(chosen)
+    home = home_cache() or os.environ.get("CRGEN_CACHE")
+    return Path(home) / "weights" if home else SHIPPED
 
 
 def known_weights() -> dict[str, Path]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, ParamSpec
 
-from crgen.files import publish, require_space
+from crgen.files import publish, remove, require_space
 from crgen.model.config import PrecisionName
 from crgen.model.device import Precision, pick_precision
 from crgen.pipeline.cog.profile import band_statistics
@@ -56,6 +56,7 @@ def _repeats(fill: Callable[P, Result]) -> Callable[P, Result]:
 def fill(
     *,
     aoi: str | None = None,
+    layer: str | None = None,
     t1: datetime.date | str | None = None,
     t2: datetime.date | str | None = None,
     source: str = "gee",
@@ -72,6 +73,7 @@ def fill(
     s1_units: Literal["dB", "linear"] = "dB",
     s1_calibrated: bool = True,
     s2_scale: float = 1.0,
+    s2_offset: float = 0.0,
     past: str | None = None,
     after: int = 0,
     chunk: int = 1024,
@@ -98,6 +100,7 @@ def fill(
 
     Args:
         aoi: GeoJSON or other vector file, or ``"west,south,east,north"`` in degrees. (the whole of a local stack)
+        layer: layer of the area's file, where several hold polygons.
         t1: day of the earlier images, a date or ``"YYYY-MM-DD"``. (what a local stack says)
         t2: day to map, alike.
         source: where the imagery comes from: ``"gee"``, ``"demo"``, or the path of a local stack.
@@ -114,6 +117,7 @@ def fill(
         s1_units: unit of a local stack's backscatter.
         s1_calibrated: whether a local stack's backscatter is in true dB; else only its contrast counts.
         s2_scale: factor from a local stack's Sentinel-2 values to reflectance.
+        s2_offset: added after that factor; -0.1 for digital numbers of processing baseline 04.00 and later.
         past: how far back to look for other looks at the place, to learn from: ``"1y"``, ``"90d"``, or ``"none"``.
             (``"1y"`` for Earth Engine, all that a local stack holds, none for the demo)
         after: days after t2 within which looks tell of its light too.
@@ -192,8 +196,9 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
         check = self_check(hidden, tally, scene.made)
         shift = radar_shift(scene.stack)
         radar = radar_line(scene.days, scene.t1, scene.t2, scene.platforms, shift)
+        local = manifest_of(scene.stack).get("source") == "local"
         notes = (
-            *notes_on(tally, work.model.card),
+            *notes_on(tally, work.model.card, local),
             *(shift.warnings if shift else ()),
             *scene.notes,
             *(learned.notes if learned else ()),
@@ -254,9 +259,8 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
 def withdraw(paths: Paths, finished: list[tuple[Path, Path]]) -> None:
     """Remove the files of an earlier product that the one which replaces it does not have, their Item first."""
     if outdated := set(paths.all) - {target for _, target in finished}:
-        paths.item.unlink(missing_ok=True)
-        for path in outdated:
-            path.unlink(missing_ok=True)
+        remove((paths.item, *outdated))
+    remove(paths.neighbours)
 
 
 def shift_of(shift: Shift | None) -> dict[str, Any]:

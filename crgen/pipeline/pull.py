@@ -18,7 +18,7 @@ from crgen.gee.fetch.arrays import Pull
 from crgen.gee.fetch.export import Destination, Export, ExportState, run_exports
 from crgen.pipeline.request import ALL, EarthEngine, read
 from crgen.pipeline.run.plan import channels_of
-from crgen.pipeline.source.area import read_area
+from crgen.pipeline.source.area import read_area, with_layer
 from crgen.pipeline.source.earthengine import Acquired, Channels, acquire
 from crgen.pipeline.source.local.exported import open_exported
 from crgen.pipeline.source.local.read import open_stack
@@ -40,6 +40,7 @@ class PullRequest:
     out: Path
     """Ends in ``.zarr`` or ``.nc``, or names the folder to fill with GeoTIFFs."""
     aoi: str | None = None
+    layer: str | None = None
     t1: datetime.date | None = None
     t2: datetime.date | None = None
     crs: str | None = None
@@ -137,6 +138,7 @@ def pull(
     *,
     out: Path | str,
     aoi: str | None = None,
+    layer: str | None = None,
     t1: datetime.date | str | None = None,
     t2: datetime.date | str | None = None,
     crs: str | None = None,
@@ -160,6 +162,7 @@ def pull(
     Args:
         out: ends in ``.zarr`` or ``.nc``, or names the folder to fill with GeoTIFFs; must not exist.
         aoi: GeoJSON or other vector file, or ``"west,south,east,north"`` in degrees.
+        layer: layer of the area's file, where several hold polygons.
         t1: day of the earlier images, a date or ``"YYYY-MM-DD"``.
         t2: day to map, alike.
         crs: grid, e.g. ``"EPSG:32650"``. (the area's UTM zone)
@@ -223,9 +226,8 @@ def export_state(out: Path) -> Path:
 
 
 def _acquire(request: PullRequest) -> Acquired:
-    return acquire(
-        request.earth_engine, request.channels, aoi=request.aoi, t1=request.t1, t2=request.t2, crs=request.crs
-    )
+    area = with_layer(request.aoi, request.layer)
+    return acquire(request.earth_engine, request.channels, aoi=area, t1=request.t1, t2=request.t2, crs=request.crs)
 
 
 def _exported(request: PullRequest, state: Path) -> Acquired:
@@ -236,7 +238,9 @@ def _exported(request: PullRequest, state: Path) -> Acquired:
         if asked not in (None, held := acquired.manifest.dates[name]):
             raise RequestError(f"{state} is of exports with {name} = {held}, not {asked}; choose another --out")
     if request.aoi is not None:
-        area = read_area(request.aoi, crs=request.crs, resolution=request.channels.resolution)
+        area = read_area(
+            with_layer(request.aoi, request.layer) or "", crs=request.crs, resolution=request.channels.resolution
+        )
         if area.geobox != acquired.area.geobox:
             raise RequestError(f"{state} is of exports of another area than '{request.aoi}'; choose another --out")
     return acquired

@@ -43,7 +43,7 @@ def repeated(path: Path, given: dict[str, Any], earth_engine: EarthEngine) -> Fi
         WeightsError: if the weights of that name are others than made the product.
     """
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         raise SourceError(f"cannot read {path}: {error.strerror}") from None
     except ValueError:
@@ -57,10 +57,12 @@ def repeated(path: Path, given: dict[str, Any], earth_engine: EarthEngine) -> Fi
     settings = {"bands": _bands_of(content), **properties.get("crgen:settings", {})}
     request = read(FillRequest, settings) | given
     if manifest["source"] == "gee":
-        if named := [f"--{name}" for name in ("aoi", "t1", "t2", "crs", "source") if given.get(name) is not None]:
+        if named := [
+            f"--{name}" for name in ("aoi", "layer", "t1", "t2", "crs", "source") if given.get(name) is not None
+        ]:
             raise RequestError(f"--manifest {path} says area, dates and scenes: leave out {', '.join(named)}")
         # The settings' own area is a file that may be gone; the manifest holds it whole.
-        request |= {"source": "gee", "aoi": None, "t1": None, "t2": None, "crs": None}
+        request |= {"source": "gee", "aoi": None, "t1": None, "t2": None, "crs": None, "layer": None}
         earth_engine = replace(earth_engine, manifest=path)
     elif manifest["source"] == "local" and "source" not in given and request.get("source"):
         request["source"] = _beside(path, request["source"], "the stack", "source")

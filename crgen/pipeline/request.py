@@ -98,6 +98,7 @@ class FillRequest:
 
     aoi: str | None = option(None, "Area: GeoJSON or other vector file, or west,south,east,north in degrees.")
     """None for the whole of a local stack."""
+    layer: str | None = option(None, "Layer of the area's file, where several hold polygons.")
     t1: datetime.date | None = option(None, "Day of the earlier images, YYYY-MM-DD.")
     t2: datetime.date | None = option(None, "Day to map, YYYY-MM-DD.")
     source: str = option("gee", "Where the imagery comes from: gee, demo, or the PATH of a stack.")
@@ -121,6 +122,7 @@ class FillRequest:
         True, "A stack's backscatter has no true level: only contrast counts.", "--s1-uncalibrated"
     )
     s2_scale: float = option(1.0, "Factor from a stack's Sentinel-2 values to reflectance.")
+    s2_offset: float = option(0.0, "Added after that factor; -0.1 for numbers of processing baseline 04.00 and later.")
     past: str | None = option(
         None, "Learn from other looks at the place, as far back as 1y, 90d …; or none. (1y for gee; what a stack holds)"
     )
@@ -143,6 +145,10 @@ class FillRequest:
             raise RequestError(f"the clear threshold is {self.clear_threshold}; give a score above 0 and up to 1")
         if not (math.isfinite(self.s2_scale) and self.s2_scale > 0):
             raise RequestError(f"the Sentinel-2 scale is {self.s2_scale}; give a positive factor, e.g. 1e-4")
+        if not -1 < self.s2_offset < 1:
+            raise RequestError(
+                f"the Sentinel-2 offset is {self.s2_offset:g}; it is added to reflectance, so give e.g. -0.1 for -1000"
+            )
         if self.bands is not None and (not self.bands or len(set(self.bands)) < len(self.bands)):
             raise RequestError("name at least one band, each once, e.g. B4,B3,B2")
         parse_past(self.past or NONE)

@@ -29,6 +29,8 @@ class Checked(NamedTuple):
     path: Path
     problems: tuple[str, ...]
     """What is wrong, a line each; empty if the file is as it was made."""
+    note: str = ""
+    """What a person should know of it, though nothing is wrong."""
 
 
 def verify(product: Path) -> list[Checked]:
@@ -38,7 +40,7 @@ def verify(product: Path) -> list[Checked]:
         product: its reflectance COG or its STAC Item.
 
     Returns:
-        The item, then the files it names.
+        The item, then the files it names, then those beside it that are not of it.
 
     Raises:
         OutputError: if there is no item, or it names no files.
@@ -60,7 +62,16 @@ def verify(product: Path) -> list[Checked]:
     checked = [Checked(path, own), *(Checked(file, tuple(_problems(file, asset))) for file, asset in assets.values())]
     if "reflectance" in assets and not any(file.problems for file in checked):
         sweep(Paths(assets["reflectance"][0]))
-    return checked
+    return checked + [_stranger(file) for file in Paths(product).neighbours]
+
+
+def _stranger(file: Path) -> Checked:
+    """Judge a file that viewers read along with a product: what they write themselves, newer than it, is no harm."""
+    raster = file.with_name(file.name.removesuffix(".aux.xml"))
+    what = f"not of this product, but viewers read it along with {raster.name}"
+    if raster.exists() and raster != file and file.stat().st_mtime >= raster.stat().st_mtime:
+        return Checked(file, (), what)
+    return Checked(file, ("not of this product, but viewers show it with or instead of its pixels; remove it",))
 
 
 def _problems(file: Path, asset: Mapping[str, Any]) -> Iterator[str]:

@@ -63,7 +63,7 @@ def test_jobs_take_defaults_and_rules(tmp_path):
         ('"36h"', '"soon"', 21, "job 'watch': deadline: 'soon' is not a time: write a number and s, m, h or d"),
         ('"36h"', "2021-07-01", 21, "job 'watch': deadline: 2021-07-01 says no time: write e.g. 2021-07-01T12:00:00Z"),
         ('name = "watch"', 'name = "../x"', 16, "'../x' must be up to 64 letters, digits, - and _"),
-        ('name = "watch"', 'name = "flood"', 1, "two jobs are named 'flood'"),
+        ('name = "watch"', 'name = "flood"', 16, "job 'flood': the job of line 10 has that name too"),
         ('source = "gee"', "", 15, 't2 = "latest" asks Earth Engine; for another source write the day'),
         ("total = 2", "total = 0", 7, "limits.total: input should be greater than or equal to 1"),
         (

@@ -85,7 +85,11 @@ def parse_deadline(value: Any) -> datetime.datetime | datetime.timedelta:
         return value
     if isinstance(value, datetime.date):
         raise ValueError(f"{value} says no time: write e.g. {value}T12:00:00Z")
-    return parse_duration(value)
+    try:
+        datetime.datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return parse_duration(value)
+    raise ValueError(f'a moment stands without quotes: write {value}, not "{value}"')
 
 
 def _day(value: Any, rules: str) -> datetime.date:

@@ -211,13 +211,6 @@ class JobsFile(_Section):
     metrics: Metrics | None = None
     log: Log | None = None
 
-    @model_validator(mode="after")
-    def _named_once(self) -> Self:
-        names = [job.name for job in self.job]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"two jobs are named '{twice[0]}'")
-        return self
-
 
 def _weights_digest(weights: str) -> str:
     from crgen.pipeline.run.plan import weights_digest  # torch takes seconds to load

@@ -53,7 +53,7 @@ def read_jobs(path: Path) -> JobsFile:
     for section, key in (("deliver", "to"), ("metrics", "textfile"), ("log", "file")):
         held = getattr(read, section)
         if held is not None and "://" not in (value := getattr(held, key)) and value != "-":
-            located[section] = held.model_copy(update={key: str(home / value)})
+            located[section] = held.model_copy(update={key: _under(home, value)})
     read = read.model_copy(update=located)
     if problems := list(_refusals(path, lines, read)):
         raise JobsError(problems)
@@ -91,7 +91,14 @@ def _problem(path: Path, lines: Lines, jobs: list[dict[str, Any]], error: Any) -
 
 
 def _refusals(path: Path, lines: Lines, read: JobsFile) -> Iterator[str]:
-    """Yield what the options of a fill refuse, though their types are right."""
+    """Yield what no type can tell: names given twice, and what the options of a fill refuse."""
+    first: dict[str, int] = {}
+    for at, job in enumerate(read.job):
+        place = ("job", at, "name")
+        if job.name in first:
+            line = lines.of(("job", first[job.name], "name"))
+            yield f"{path}:{lines.of(place)}: job '{job.name}': the job of line {line} has that name too"
+        first.setdefault(job.name, at)
     for at, job in enumerate(read.job):
         try:
             job.request(None, None, None)
@@ -101,23 +108,28 @@ def _refusals(path: Path, lines: Lines, read: JobsFile) -> Iterator[str]:
 
 def _at_home(job: Job, home: Path) -> Job:
     """Return the job with paths that no longer depend on the working folder."""
-    update: dict[str, str] = {"out": str(home / job.out)}
+    update: dict[str, str] = {"out": _under(home, job.out)}
     if job.source not in ("gee", "demo"):
-        update["source"] = str(home / job.source)
+        update["source"] = _under(home, job.source)
     if job.credentials is not None:
-        update["credentials"] = str(home / job.credentials)
+        update["credentials"] = _under(home, job.credentials)
     for name in ("aoi", "weights"):
         value = getattr(job, name)
-        if value is not None and _is_file(home / value):
-            update[name] = str(home / value)
+        if value is not None and _is_file(Path(_under(home, value))):
+            update[name] = _under(home, value)
     return job.model_copy(update=update)
+
+
+def _under(home: Path, path: str) -> str:
+    """Return a path of a jobs file: from its folder, or from a person's home folder where it begins with ``~``."""
+    return str(home / os.path.expanduser(path))  # noqa: PTH111 (pathlib's raises where there is no home)
 
 
 def _located(state: State, path: Path) -> State:
     url = os.environ.get(STATE) or state.url or f"sqlite:///{path.stem}.sqlite"
     scheme, _, file = url.partition(":///")
     if scheme.startswith("sqlite"):
-        url = f"{scheme}:///{path.absolute().parent / file}"
+        url = f"{scheme}:///{_under(path.absolute().parent, file)}"
     return state.model_copy(update={"url": url})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -40,7 +41,7 @@ def read_toml(path: Path) -> tuple[dict[str, Any], Lines]:
         RequestError: if it cannot be read, naming the line where it is not TOML.
     """
     try:
-        content = path.read_bytes()
+        content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
         return tomllib.loads(content.decode()), Lines(content)
     except OSError as error:
         raise RequestError(f"cannot read {path}: {error.strerror}") from None

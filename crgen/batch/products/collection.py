@@ -72,7 +72,9 @@ def _collection(folder: Path, products: Sequence[Product]) -> pystac.Collection:
 def _bounds(items: Sequence[Any]) -> list[float]:
     if not items:
         return [-180.0, -90.0, 180.0, 90.0]
-    west, south, east, north = zip(*(item["bbox"] for item in items), strict=True)
+    west, south, east, north = (list(edges) for edges in zip(*(item["bbox"] for item in items), strict=True))
+    if any(w > e for w, e in zip(west, east, strict=True)):  # on both sides of 180°
+        west, east = [-180.0], [180.0]
     return [min(west), min(south), max(east), max(north)]
 
 

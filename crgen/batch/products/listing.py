@@ -14,6 +14,7 @@ from urllib.parse import unquote
 from filelock import FileLock
 
 from crgen.errors import OutputError
+from crgen.files import told_after
 from crgen.pipeline.product.outputs import Paths
 
 
@@ -76,7 +77,8 @@ def listing(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".listing.lock")
-        lock.acquire()
+        with told_after(f"waiting for {lock.lock_file}, which another process holds while it lists the products"):
+            lock.acquire()
     except OSError as error:
         raise OutputError(f"cannot write into {folder}: {error.strerror}; choose another folder") from error
     try:

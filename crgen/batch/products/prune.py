@@ -128,7 +128,7 @@ def _take_away(paths: Paths, dry_run: bool) -> str:
 
 
 def _remove(paths: Paths, gone: Path) -> None:
-    for path in paths.all:
+    for path in (*paths.all, *paths.neighbours):
         if path != paths.item:
             path.unlink(missing_ok=True)
     gone.unlink()

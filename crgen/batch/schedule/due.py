@@ -15,6 +15,7 @@ from crgen.errors import StackError
 from crgen.pipeline.request import FillRequest
 from crgen.pipeline.run.fingerprint import earlier_identities, identity_of
 from crgen.pipeline.run.plan import Plan, channels_of, lay_out
+from crgen.pipeline.source.area import with_layer
 from crgen.pipeline.source.earthengine import newest_acquisition, scenes_for, wanted_of
 
 LOOK_BACK = 45
@@ -48,7 +49,7 @@ def find(job: Job, today: datetime.date, scratch: Path, *, processes: int = 1) -
         assert t2 is not None
         try:
             channels = channels_of(job.weights, job.bands)
-            area, wanted = wanted_of(channels, aoi=job.aoi, t1=t1, t2=t2, crs=job.crs)
+            area, wanted = wanted_of(channels, aoi=with_layer(job.aoi, job.layer), t1=t1, t2=t2, crs=job.crs)
             choice = scenes_for(job.earth_engine(processes), channels, area, wanted)
         except StackError as error:
             raise NothingYet(str(error)) from error
@@ -90,7 +91,7 @@ def frozen(
     file = scratch / "manifest.json"
     file.write_text(json.dumps(manifest))
     earth_engine = replace(job.earth_engine(processes), manifest=file)
-    return job.request(None, None, product, aoi=None, crs=None, earth_engine=earth_engine, overwrite=True)
+    return job.request(None, None, product, aoi=None, layer=None, crs=None, earth_engine=earth_engine, overwrite=True)
 
 
 def _days(job: Job, today: datetime.date, processes: int) -> tuple[datetime.date | None, datetime.date | None]:
@@ -104,7 +105,7 @@ def _days(job: Job, today: datetime.date, processes: int) -> tuple[datetime.date
         t2 = newest_acquisition(
             job.earth_engine(processes),
             channels_of(job.weights, job.bands),
-            aoi=job.aoi,
+            aoi=with_layer(job.aoi, job.layer) or "",
             crs=job.crs,
             until=today,
             within_days=LOOK_BACK,

@@ -16,6 +16,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 
 from crgen.errors import OutputError, RequestError
+from crgen.files import told_after
 
 T = TypeVar("T")
 
@@ -112,17 +113,18 @@ class State:
             OutputError: if it cannot be done in time.
         """
         end, wait = time.monotonic() + self.patience, 0.05
-        while True:
-            try:
-                with self.engine.begin() as connection:
-                    return work(connection)
-            except DBAPIError as error:
-                passing = isinstance(error, OperationalError) or error.connection_invalidated
-                if not passing or time.monotonic() + wait > end:
-                    reason = " ".join(str(error.orig).split())
-                    raise OutputError(f"cannot use the state {self.shown}: {reason}", transient=passing) from None
-                time.sleep(wait)
-                wait = min(2 * wait, 5.0)
+        with told_after(f"waiting for the state {self.shown}, which is busy or away"):
+            while True:
+                try:
+                    with self.engine.begin() as connection:
+                        return work(connection)
+                except DBAPIError as error:
+                    passing = isinstance(error, OperationalError) or error.connection_invalidated
+                    if not passing or time.monotonic() + wait > end:
+                        reason = " ".join(str(error.orig).split())
+                        raise OutputError(f"cannot use the state {self.shown}: {reason}", transient=passing) from None
+                    time.sleep(wait)
+                    wait = min(2 * wait, 5.0)
 
     def alone(self, connection: sa.Connection) -> None:
         """Let no other scheduler claim until the transaction ends; SQLite's transactions are alone anyway."""

@@ -86,7 +86,7 @@ def _do(order: Order, tell: Callable[[Found], None]) -> Outcome:
 def _whole(paths: Paths) -> bool:
     """Say whether a product stands that nobody marked as done: its item is published last."""
     try:
-        return paths.item.exists() and not any(problems for _, problems in verify(paths.item))
+        return paths.item.exists() and not any(checked.problems for checked in verify(paths.item))
     except OutputError:
         return False
 

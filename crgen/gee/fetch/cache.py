@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crgen.errors import OutputError
+from crgen.files import home_cache, told_after
 
 try:
     import fcntl
@@ -36,8 +37,15 @@ _claimed: set[Path] = set()
 
 
 def default_folder() -> Path:
-    """Return where tiles are kept: ``$CRGEN_CACHE``, or ``~/.cache/crgen``, below it ``earthengine``."""
-    return Path(os.environ.get("CRGEN_CACHE") or Path.home() / ".cache" / "crgen") / "earthengine"
+    """Return where tiles are kept: ``$CRGEN_CACHE``, or ``~/.cache/crgen``, below it ``earthengine``.
+
+    Raises:
+        OutputError: if there is neither.
+    """
+    folder = os.environ.get("CRGEN_CACHE") or home_cache()
+    if folder is None:
+        raise OutputError("this user has no home folder to keep fetched tiles in; set CRGEN_CACHE to a folder, or HOME")
+    return Path(folder) / "earthengine"
 
 
 class TileCache:
@@ -99,7 +107,8 @@ class TileCache:
         """
         path = self._path(key).with_suffix(".lock")
         try:
-            descriptor = _locked(path, until) if fcntl else None
+            with told_after(f"waiting for {path}, which another process holds while it fetches that tile"):
+                descriptor = _locked(path, until) if fcntl else None
         except OSError as error:
             raise self._unwritable(error) from error
         if descriptor is None:

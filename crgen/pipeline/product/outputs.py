@@ -120,6 +120,23 @@ class Paths:
         return (*self.files.values(), self.item)
 
     @property
+    def neighbours(self) -> tuple[Path, ...]:
+        """Files beside the product that are not of it, but that viewers read along with its images."""
+        beside = (
+            *(
+                path.with_name(path.name + ending)
+                for path in self.all
+                for ending in (".aux.xml", ".ovr", ".msk", ".msk.ovr")
+            ),
+            *(
+                path.with_suffix(ending)
+                for path in self.rasters.values()
+                for ending in (".aux", ".tfw", ".tifw", ".wld", ".rrd")
+            ),
+        )
+        return tuple(path for path in beside if path.is_file())
+
+    @property
     def folder(self) -> Path:
         """Where they stand."""
         return self.reflectance.parent

@@ -95,8 +95,13 @@ def errors(tally: Tally) -> dict[str, dict[str, float]] | None:
     }
 
 
-def notes_on(tally: Tally, card: ModelCard) -> tuple[str, ...]:
+def notes_on(tally: Tally, card: ModelCard, local: bool) -> tuple[str, ...]:
     """Return what a person should know about the inputs; first of all whether they are unlike the training.
+
+    Args:
+        tally: what was counted.
+        card: of the weights.
+        local: whether they are a stack on disk, of which zeros may be taken as missing though nobody says so.
 
     Raises:
         StackError: if nothing could be made at all.
@@ -104,14 +109,16 @@ def notes_on(tally: Tally, card: ModelCard) -> tuple[str, ...]:
     if not tally.inside:
         raise StackError("the area holds no pixel centre; enlarge it, or leave --clip out")
     if tally.made == 0:
-        variable = max(tally.missing, key=lambda name: tally.missing[name])
+        variable = max(("s1_t1", "s2_t1", "s1_t2"), key=lambda name: tally.missing[name])
         raise StackError(
             f"no pixel could be made: '{variable}' is missing at {100 * tally.missing[variable] / tally.inside:.0f} % "
             f"of the area, and t2 was not seen clear; nothing was written. Look for another date, or another area"
         )
     strange = unlike_text(card.usual, tally.unlike, tally.inside)
+    assumed = {"s1": " (0 dB over a region counts as missing)", "s2": " (0 in every band counts as missing)"}
     return (strange,) * bool(strange) + tuple(
         f"{name} is missing at {100 * count / tally.inside:.1f} % of the area"
+        + (assumed.get(name[:2], "") if local else "")
         for name, count in tally.missing.items()
         if count
     )

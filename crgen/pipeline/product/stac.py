@@ -38,6 +38,8 @@ from shapely.geometry.base import BaseGeometry
 
 from crgen.files import file_sha256, write_partial
 from crgen.pipeline.cog.profile import RasterProfile, band_statistics
+from crgen.pipeline.source.area_file import as_polygons, parts_of, unwrapped
+from crgen.pipeline.source.ground import ground_pixel
 from crgen.pipeline.tiling.quality import COLOURS, LABELS, Quality
 
 EO = "https://stac-extensions.github.io/eo/v2.0.0/schema.json"
@@ -139,7 +141,7 @@ def build_item(
     item = pystac.Item(
         id=item_id,
         geometry=shapely.geometry.mapping(outline),
-        bbox=list(outline.bounds),
+        bbox=bounds_of(outline),
         datetime=None,
         start_datetime=datetime.combine(t2, time.min, UTC),
         end_datetime=datetime.combine(t2, time(23, 59, 59), UTC),
@@ -199,13 +201,28 @@ def to_lonlat(footprint: Polygon | MultiPolygon, geobox: GeoBox) -> BaseGeometry
         geobox: gives the CRS.
 
     Returns:
-        A valid polygon, to 1e-7 degrees (1 cm), exterior rings counter-clockwise as RFC 7946 asks.
+        A valid polygon, to 1e-7 degrees (1 cm), as RFC 7946 asks: exterior rings counter-clockwise, cut where it
+        lies on both sides of 180°.
     """
     west, south, east, north = footprint.bounds
     step = max(east - west, north - south) / 20
     lonlat = Geometry(footprint, geobox.crs).to_crs("EPSG:4326", resolution=step).geom
+    lonlat = unwrapped(as_polygons(lonlat))
+    if lonlat.bounds[2] > 180:
+        sides = [shapely.intersection(lonlat, shapely.box(west, -90, west + 360, 90)) for west in (-180, 180)]
+        beyond = shapely.transform(sides[1], lambda xy: xy - [360, 0])
+        lonlat = MultiPolygon([*parts_of(sides[0]), *parts_of(beyond)])
     outline: BaseGeometry = shapely.orient_polygons(shapely.set_precision(lonlat, 1e-7))
     return outline
+
+
+def bounds_of(outline: BaseGeometry) -> list[float]:
+    """Return west, south, east and north of an outline in degrees; west beyond east if it crosses 180°."""
+    west, south, east, north = outline.bounds
+    if east - west > 180:
+        sides = [part.bounds for part in parts_of(outline)]
+        west, east = min(b[0] for b in sides if b[0] > 0), max(b[2] for b in sides if b[2] < 0)
+    return [west, south, east, north]
 
 
 def _processing(
@@ -241,8 +258,7 @@ def _describe_grid(item: pystac.Item, geobox: GeoBox) -> None:
         shape=[int(n) for n in geobox.shape],
         transform=[float(v) for v in geobox.affine[:6]],
     )
-    if crs.projected:
-        item.common_metadata.gsd = float(geobox.affine.a)
+    item.common_metadata.gsd = round(ground_pixel(geobox), 3)
 
 
 def _add_asset(item: pystac.Item, key: str, file: ProductFile, counts: Mapping[Quality, int]) -> None:

@@ -71,7 +71,7 @@ def recipe_for(request: FillRequest, work: Plan, folder: Path, fingerprint: Fing
     )
     if request.source == "gee":
         frozen = replace(request.earth_engine, manifest=folder.absolute() / RUN, processes=max(1, workers))
-        request = replace(request, aoi=None, t1=None, t2=None, crs=None, earth_engine=frozen)
+        request = replace(request, aoi=None, layer=None, t1=None, t2=None, crs=None, earth_engine=frozen)
     local = request.scheduler == "processes"
     cores = max(1, (os.cpu_count() or 1) // process_count(request)) if local else 0
     return Recipe(request, folder.absolute(), fingerprint, cores)

@@ -33,7 +33,7 @@ def fingerprint_of(request: FillRequest, work: Plan, device: str | None = None) 
     """
     area = work.scene.area
     settings = settings_of(request, work)
-    for covered in ("aoi", "source", "weights", "crs", "device"):  # by the digests below
+    for covered in ("aoi", "layer", "source", "weights", "crs", "device"):  # by the digests below
         del settings[covered]
     return {
         "weights": work.model.sha256,
@@ -59,12 +59,12 @@ OPTIONS = ("t1", "t2", "clip", "generate_all", "dtype", "clear_threshold", "s1_u
 """The settings that an identity has been made of since version 0.1.0. The list stays as it is: with another one all
 that was ever made would be due again."""
 
-OPTIONS_SINCE: dict[str, Any] = {"bands": None, "s1_calibrated": True}
+OPTIONS_SINCE: dict[str, Any] = {"bands": None, "s1_calibrated": True, "s2_offset": 0.0}
 """Settings that came later and decide what a product shows, with the value by which products were made before. They
 count where they have another value, so that a new option makes nothing due again."""
 
 IMMATERIAL = (
-    *("aoi", "source", "weights", "crs"),  # counted by the area, the inputs and the tensors
+    *("aoi", "layer", "source", "weights", "crs"),  # counted by the area, the inputs and the tensors
     *("past", "after"),  # a map is not due again because more is known of its place
     *("device", "precision", "chunk", "workers", "scheduler", "out", "overwrite", "restart", "earth_engine"),
 )
@@ -133,7 +133,7 @@ def _code() -> str:
     """Return a digest of the source files that make pixels."""
     root = Path(__file__).parents[2]
     files = sorted(file for room in ("gee", "model", "pipeline") for file in (root / room).rglob("*.py"))
-    return _digest([(file.relative_to(root).as_posix(), file.read_text()) for file in files])
+    return _digest([(file.relative_to(root).as_posix(), file.read_text("utf-8")) for file in files])
 
 
 def _grid(geobox: Any) -> list[Any]:

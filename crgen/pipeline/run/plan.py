@@ -21,7 +21,7 @@ from crgen.model.weights import LoadedModel, find_weights, known_weights, load_m
 from crgen.pipeline.box import Box, lattice_box
 from crgen.pipeline.product.outputs import RUN, Paths
 from crgen.pipeline.request import FillRequest
-from crgen.pipeline.source.area import is_file_of_area, read_area
+from crgen.pipeline.source.area import is_file_of_area, read_area, with_layer
 from crgen.pipeline.source.earthengine import Channels
 from crgen.pipeline.source.imagery import Scene
 from crgen.pipeline.source.open import bands_made, open_scene
@@ -124,13 +124,14 @@ def lay_out(request: FillRequest) -> Plan:
     card = model.card
     scene = open_scene(
         request.source,
-        aoi=request.aoi,
+        aoi=with_layer(request.aoi, request.layer),
         t1=request.t1,
         t2=request.t2,
         crs=request.crs,
         s1_units=request.s1_units,
         s1_calibrated=request.s1_calibrated,
         s2_scale=request.s2_scale,
+        s2_offset=request.s2_offset,
         bands=request.bands,
         card=card,
         earth_engine=replace(request.earth_engine, unfinished=_unfinished(request, card.resolution)),
@@ -169,7 +170,7 @@ def _unfinished(request: FillRequest, resolution: float) -> Path | None:
         return None
     if not (request.aoi and request.t1 and request.t2):
         return None
-    area = read_area(request.aoi, crs=request.crs, resolution=resolution)
+    area = read_area(with_layer(request.aoi, request.layer) or "", crs=request.crs, resolution=resolution)
     return Paths.of(request.out, area, request.t1, request.t2).scratch / RUN
 
 
@@ -208,6 +209,11 @@ def _check_free(paths: Paths, overwrite: bool) -> None:
         ]
     except OSError as error:
         raise OutputError(f"cannot write {paths.reflectance}: {error.strerror}; choose another --out") from error
+    if not in_the_way and not half_published and not overwrite and (old := paths.neighbours):
+        raise OutputError(
+            f"{old[0]} is left of an earlier map and would be shown with the new one: give another --out, or "
+            "--overwrite to remove it"
+        )
     if in_the_way:
         hint = "" if in_the_way[0].is_dir() else ", or --overwrite to replace it"
         raise OutputError(f"{in_the_way[0]} exists already: give another --out{hint}")

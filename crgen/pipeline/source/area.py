@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-import pyogrio
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
@@ -22,10 +23,18 @@ from rasterio.features import geometry_mask
 from shapely.geometry import MultiPolygon, Polygon, box
 from shapely.geometry.base import BaseGeometry
 
-from crgen.errors import AreaError
+from crgen.errors import AreaError, RequestError
+from crgen.files import told_after
+from crgen.pipeline.source.area_file import as_polygons, read_shapes, unwrapped
+from crgen.pipeline.source.ground import crs_name
 
 MAX_PIXELS = 4_000_000_000
 LONLAT = CRS.from_epsg(4326)
+LAYER = "|layername="
+"""Between a file and the layer of it that is meant, as QGIS writes it."""
+METRES_PER_DEGREE = 111_320.0
+MANY_CORNERS = 2000
+"""Corners of an outline beyond which it is simplified, to a tenth of a pixel."""
 EQUAL_AREA = CRS.from_epsg(6933)
 MAX_LATITUDE = 84.0
 # Three uint16 bands and the uint8 quality, with a third more for overviews, before compression.
@@ -51,14 +60,24 @@ class Area:
     notes: tuple[str, ...] = ()
 
 
+class Outline(NamedTuple):
+    """An area of interest without a grid."""
+
+    name: str
+    polygon: Polygon | MultiPolygon
+    crs: CRS
+    notes: tuple[str, ...]
+
+
 def read_area(
     spec: str | Path, *, crs: str | None = None, resolution: float = 10.0, max_pixels: int = MAX_PIXELS
 ) -> Area:
     """Read an area of interest and lay its grid.
 
     Args:
-        spec: a GeoJSON or other vector file GDAL reads (one or more polygons, in the CRS the file states),
-            or ``"west,south,east,north"`` in degrees of longitude and latitude.
+        spec: a GeoJSON or other vector file GDAL reads (one or more polygons, in the CRS the file states), or a zip of
+            one, with ``"|layername=NAME"`` after it where several layers hold polygons; or ``"west,south,east,north"``
+            in degrees of longitude and latitude, west beyond east where the area crosses 180°.
         crs: CRS of the grid, projected in metres; by default the UTM zone (WGS 84) holding most of the area.
         resolution: pixel size in metres.
         max_pixels: the largest grid to accept.
@@ -72,26 +91,87 @@ def read_area(
     if not (math.isfinite(resolution) and resolution > 0):
         raise AreaError(f"the resolution is {resolution} m; give a positive number of metres")
     spec = str(spec)
-    path = Path(spec)
+    outline = read_outline(spec, crs=_metric_crs(crs) if crs else None, resolution=resolution, max_pixels=max_pixels)
+    west, south, east, north = outline.polygon.bounds
+    _check_size((east - west) * (north - south) / resolution**2, max_pixels, resolution, spec)
+    bounds = BoundingBox(west, south, east, north, outline.crs.to_string())
+    geobox = GeoBox.from_bbox(bounds, resolution=resolution, anchor="edge")
+    return Area(outline.name, geobox, outline.polygon, outline.notes)
+
+
+def read_outline(
+    spec: str | Path, *, crs: CRS | str | None = None, resolution: float = 10.0, max_pixels: int = MAX_PIXELS
+) -> Outline:
+    """Read an area of interest without laying a grid.
+
+    Args:
+        spec: as :func:`read_area` takes it.
+        crs: of the outline, in any unit; by default the UTM zone (WGS 84) holding most of the area.
+        resolution: pixel size in metres.
+        max_pixels: about the largest area to accept, in pixels.
+
+    Raises:
+        AreaError: if the area cannot be read or mapped.
+    """
+    with told_after(f"still reading the outline of '{spec}'", seconds=5):
+        return _read_outline(str(spec), crs, resolution, max_pixels)
+
+
+def _read_outline(spec: str, crs: CRS | str | None, resolution: float, max_pixels: int) -> Outline:
+    place, layer = split_layer(spec)
     if is_file_of_area(spec):
-        polygon, source, notes = _read_file(path)
-        name = re.sub(r"[^a-z0-9_-]+", "_", path.stem.lower()).strip("_") or "area"
+        polygon, source, notes = _read_file(Path(place), layer)
+        name = _name(Path(place).stem, layer)
     else:
         polygon, source, notes = _read_bbox(spec), LONLAT, []
         name = "bbox_" + "_".join(f"{v:g}" for v in polygon.bounds)
+    if source.is_geographic:
+        polygon = _on_one_side(polygon, spec)
     lonlat = _check_on_earth(polygon, source, spec)
-    target = _metric_crs(crs) if crs else _utm_zone(lonlat)
+    target = CRS.from_user_input(crs) if crs else _utm_zone(lonlat)
     # An area spanning half the globe cannot even be projected, so a rough count comes first.
-    _check_size(_rough_pixels(lonlat, resolution), 2 * max_pixels, resolution, spec)
+    rough = _rough_pixels(lonlat, resolution)
+    _check_size(rough, 2 * max_pixels, resolution, spec)
     projected = _project(_densify(polygon, source), source, target)
     if not np.isfinite(shapely.get_coordinates(projected)).all():
-        raise AreaError(f"'{spec}' reaches beyond what {target.to_string()} can map; name another --crs")
-    outline = _polygons(projected if projected.is_valid else shapely.make_valid(projected))
+        raise AreaError(f"'{spec}' reaches beyond what {crs_name(target)} can map; name another --crs")
+    unit = target.axis_info[0].unit_conversion_factor if target.is_projected else METRES_PER_DEGREE
+    if shapely.get_num_coordinates(projected) > MANY_CORNERS:
+        projected = shapely.simplify(projected, resolution / 10 / unit)
+    outline = as_polygons(projected if projected.is_valid else shapely.make_valid(projected))
     west, south, east, north = outline.bounds
-    _check_size((east - west) * (north - south) / resolution**2, max_pixels, resolution, spec)
-    bounds = BoundingBox(west, south, east, north, target.to_string())
-    geobox = GeoBox.from_bbox(bounds, resolution=resolution, anchor="edge")
-    return Area(name, geobox, outline, tuple(notes))
+    if lonlat.bounds[2] > 180 and (east - west) * (north - south) * (unit / resolution) ** 2 > 10 * (rough + 1):
+        raise AreaError(f"'{spec}' crosses 180°, where {crs_name(target)} is cut; name another --crs, or leave it out")
+    return Outline(name, outline, target, tuple(notes))
+
+
+def split_layer(spec: str) -> tuple[str, str | None]:
+    """Return the file of an area and the layer that is named with it, as ``FILE|layername=LAYER``."""
+    place, _, layer = spec.partition(LAYER)
+    return place, layer or None
+
+
+def with_layer(aoi: str | None, layer: str | None) -> str | None:
+    """Return an area as :func:`read_area` takes it.
+
+    Raises:
+        RequestError: if a layer is named of no file.
+    """
+    if layer is None:
+        return aoi
+    if aoi is None or not is_file_of_area(aoi):
+        raise RequestError(f"--layer {layer} says which layer of a file: give that file as --aoi")
+    return f"{aoi}{LAYER}{layer}"
+
+
+def _name(stem: str, layer: str | None) -> str:
+    """Return a name fit for a file's, of letters of any script; what it loses beyond ASCII, a digest stands for."""
+    text = unicodedata.normalize("NFC", stem if layer is None else f"{stem} {layer.rpartition('/')[2]}").lower()
+    kept = "".join(c if c in "_-" or unicodedata.category(c)[0] in "LMN" else "_" for c in text)
+    name = re.sub("_+", "_", kept).strip("_")
+    short = name.encode()[:100].decode(errors="ignore")
+    lost = short != name or any(not c.isascii() and k == "_" for c, k in zip(text, kept, strict=True))
+    return "_".join(filter(None, (short, f"{zlib.crc32(text.encode()):08x}" if lost else ""))) or "area"
 
 
 def clip_mask(polygon: BaseGeometry, geobox: GeoBox) -> NDArray[np.bool_]:
@@ -119,8 +199,9 @@ def clip_mask(polygon: BaseGeometry, geobox: GeoBox) -> NDArray[np.bool_]:
 
 def is_file_of_area(spec: str) -> bool:
     """Say whether an area of interest is named by a file (or folder) that is there."""
+    place, _ = split_layer(spec)
     try:
-        return bool(spec.strip()) and Path(spec).exists()
+        return bool(place.strip()) and Path(place).exists()
     except OSError:  # longer than any file name, e.g. GeoJSON itself
         return False
 
@@ -140,75 +221,38 @@ def _read_bbox(spec: str) -> Polygon:
         raise AreaError(f"'{spec}' has its south ({south:g}) at or above its north ({north:g})")
     if west == east:
         raise AreaError(f"'{spec}' has no width: west and east are both {west:g}")
-    if west > east:
-        raise AreaError(
-            f"'{spec}' has its west ({west:g}) beyond its east ({east:g}); "
-            f"if it crosses the antimeridian, split it: "
-            f"'{west:g},{south:g},180,{north:g}' and '-180,{south:g},{east:g},{north:g}'"
-        )
+    if west > east and east + 360 - west > 180:
+        raise AreaError(f"'{spec}' has its west ({west:g}) beyond its east ({east:g}); swap them")
+    east += 360 if west > east else 0
     return shapely.segmentize(box(west, south, east, north), 1.0)
 
 
-def _read_file(path: Path) -> tuple[Polygon | MultiPolygon, CRS, list[str]]:
+def _read_file(path: Path, layer: str | None) -> tuple[Polygon | MultiPolygon, CRS, list[str]]:
     """Return all polygons of a file as one valid geometry, their CRS, and notes."""
-    if path.is_file() and path.stat().st_size == 0:
-        raise AreaError(f"'{path}' is empty; it should hold a polygon")
-    try:
-        layers = pyogrio.list_layers(path)  # type: ignore[no-untyped-call]
-        name = next(n for n, k in layers if k is not None)
-        if len(layers) > 1:
-            name = next((n for n, k in layers if k and "Polygon" in k), name)
-        meta, _, wkb, _ = pyogrio.raw.read(  # type: ignore[no-untyped-call]
-            path, layer=name, columns=[], force_2d=True
-        )
-        with np.errstate(invalid="ignore"):
-            shapes = [g for g in shapely.from_wkb(wkb) if g is not None]
-    except StopIteration:
-        raise AreaError(f"'{path}' holds no polygon, only tables without geometry") from None
-    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.FeatureError):
-        raise AreaError(
-            f"'{path}' is not a vector file GDAL can read, or damaged; give e.g. GeoJSON or GeoPackage"
-        ) from None
-    except (shapely.errors.GEOSException, pyogrio.errors.GeometryError):
-        raise AreaError(f"'{path}' holds a broken geometry; draw the polygon again") from None
-    notes = [f"read layer '{name}' of {len(layers)}"] if len(layers) > 1 else []
-    shapes = [g for g in shapes if not g.is_empty]
-    if not shapes:
-        raise AreaError(f"'{path}' holds no features; draw a polygon around the area")
-    if not all(np.isfinite(shapely.get_coordinates(g)).all() for g in shapes):
-        raise AreaError(f"'{path}' holds a coordinate that is not a finite number")
-    areal = [g for g in shapes if _parts(g)]
-    if not areal:
-        kinds = ", ".join(sorted({g.geom_type for g in shapes}))
-        raise AreaError(f"'{path}' holds no polygon, only {kinds}; draw a polygon around the area")
-    if len(areal) < len(shapes):
-        notes.append(f"{len(shapes) - len(areal)} features that are not polygons were left out")
-    polygons = [p for g in areal for p in _parts(g)]
-    if not all(p.is_valid for p in polygons):
-        reason = next(shapely.is_valid_reason(p) for p in polygons if not p.is_valid)
-        polygons = [q for p in polygons for q in _parts(shapely.make_valid(p))]
-        if not polygons:
-            raise AreaError(f"'{path}' holds a polygon without an area ({reason}); draw it again")
-        notes.append(f"the polygon was not valid ({reason}) and was repaired; check the outline")
-    crs = CRS.from_user_input(meta["crs"]) if meta["crs"] else None
+    polygons, stated, notes = read_shapes(path, layer)
+    crs = CRS.from_user_input(stated) if stated else None
     if crs is None or not (crs.is_geographic or crs.is_projected):
         crs = LONLAT
         _check_degrees(shapely.total_bounds(polygons), str(path))
         notes.append("the file states no CRS; its coordinates were taken as longitude and latitude")
-    return _polygons(shapely.union_all(polygons)), crs, notes
+    return as_polygons(shapely.union_all(polygons)), crs, notes
 
 
-def _check_on_earth(polygon: BaseGeometry, source: CRS, spec: str) -> BaseGeometry:
+def _on_one_side(polygon: Polygon | MultiPolygon, spec: str) -> Polygon | MultiPolygon:
+    """Return a polygon in degrees without a jump at 180°: an area on both sides of it has longitudes beyond 180."""
+    _check_degrees(polygon.bounds, spec)
+    polygon = unwrapped(polygon)
+    west = polygon.bounds[0]
+    turns = math.floor((west + 180) / 360)
+    return as_polygons(shapely.transform(polygon, lambda xy: xy - [360 * turns, 0])) if turns else polygon
+
+
+def _check_on_earth(polygon: BaseGeometry, source: CRS, spec: str) -> Polygon | MultiPolygon:
     """Return the polygon in longitude and latitude, or refuse it by where it lies."""
-    if source.is_geographic:
-        _check_degrees(polygon.bounds, spec)
-        _check_antimeridian(polygon, spec)
-    lonlat = _project(_densify(polygon, source) if source.is_geographic else polygon, source, LONLAT)
+    lonlat = _project(_densify(polygon, source), source, LONLAT)
     if not np.isfinite(shapely.get_coordinates(lonlat)).all():
         raise AreaError(f"'{spec}' has coordinates that lie outside its own CRS ({source.name})")
-    if not source.is_geographic:
-        _check_antimeridian(lonlat, spec)
-        lonlat = _project(_densify(polygon, source), source, LONLAT)
+    lonlat = unwrapped(as_polygons(lonlat))
     _, south, _, north = lonlat.bounds
     if max(-south, north) > MAX_LATITUDE:
         latitude = north if north > MAX_LATITUDE else south
@@ -220,30 +264,18 @@ def _check_degrees(bounds: Iterable[float], spec: str) -> None:
     """Refuse bounds that cannot be longitude and latitude, guessing at what they are."""
     west, south, east, north = bounds
     x, y = max(abs(west), abs(east)), max(abs(south), abs(north))
-    if x <= 180 and y <= 90:
+    if y <= 90 and (x <= 180 or (x <= 360 and east - west <= 180)):
         return
     if x <= 90 and y <= 180:
         hint = f"a latitude of {y:.10g} does not exist: longitude and latitude look swapped"
     elif x <= 360 and y <= 90:
-        hint = f"longitudes reach {x:.10g}: write them from -180 to 180, and split areas at the antimeridian"
+        hint = f"longitudes go from {west:.10g} to {east:.10g}, more than half the globe"
     else:
         hint = (
             f"coordinates reach {x:.10g}, {y:.10g}, which looks like metres: "
             "use longitude and latitude, or a file that states its CRS (e.g. GeoPackage)"
         )
     raise AreaError(f"'{spec}' is not in degrees: {hint}")
-
-
-def _check_antimeridian(polygon: BaseGeometry, spec: str) -> None:
-    west, _, east, _ = polygon.bounds
-    jumps = any(np.abs(np.diff(shapely.get_coordinates(r)[:, 0])).max() > 180 for r in _rings(polygon))
-    split = len(_parts(polygon)) > 1 and west <= -180 + 1e-9 and east >= 180 - 1e-9
-    if jumps or split:
-        raise AreaError(f"'{spec}' crosses the antimeridian (180°); split it there and run the parts one by one")
-
-
-def _rings(polygon: BaseGeometry) -> Iterable[BaseGeometry]:
-    return (ring for part in _parts(polygon) for ring in (part.exterior, *part.interiors))
 
 
 def _metric_crs(name: str) -> CRS:
@@ -262,21 +294,29 @@ def _metric_crs(name: str) -> CRS:
 def _utm_zone(lonlat: BaseGeometry) -> CRS:
     """Return the UTM zone (6° wide, north or south) with the largest share of the area."""
     west, south, east, north = lonlat.bounds
-    first, last = (min(int((lon + 180) // 6), 59) for lon in (west, east))
+    first, last = (int((lon + 180) // 6) for lon in (west, east))
+    last = max(first, last - (east % 6 == 0))
     share = {}
     for zone in range(first, last + 1):
         for base, low, high in ((32601, 0, 90), (32701, -90, 0)):
             if high > south and low < north:
                 strip = box(zone * 6 - 180, low, zone * 6 - 174, high)
-                share[base + zone] = _project(lonlat.intersection(strip), LONLAT, EQUAL_AREA).area
+                share[base + zone % 60] = _equal_area(lonlat.intersection(strip)).area
     return CRS.from_epsg(max(share, key=lambda code: share[code]))
 
 
 def _rough_pixels(lonlat: BaseGeometry, resolution: float) -> float:
     """Estimate the pixels of the box around an area from its size on the ellipsoid."""
     west, south, east, north = lonlat.bounds
-    left, bottom, right, top = shapely.total_bounds(_project(box(west, south, east, north), LONLAT, EQUAL_AREA))
+    left, bottom, right, top = shapely.total_bounds(_equal_area(box(west, south, east, north)))
     return float((right - left) * (top - bottom)) / resolution**2
+
+
+def _equal_area(lonlat: BaseGeometry) -> BaseGeometry:
+    """Project to a cylinder, on which areas beyond 180° are as large as elsewhere."""
+    if lonlat.bounds[2] > 180:
+        lonlat = shapely.transform(lonlat, lambda xy: xy - [180, 0])
+    return _project(lonlat, LONLAT, EQUAL_AREA)
 
 
 def _check_size(pixels: float, max_pixels: int, resolution: float, spec: str) -> None:
@@ -300,15 +340,3 @@ def _project(geometry: BaseGeometry, source: CRS, target: CRS) -> BaseGeometry:
         return geometry
     transform = Transformer.from_crs(source, target, always_xy=True).transform
     return shapely.transform(geometry, lambda xy: np.column_stack(transform(xy[:, 0], xy[:, 1])))
-
-
-def _parts(geometry: Any) -> list[Polygon]:
-    """Return the polygons of a geometry, whatever it nests them in; points and lines are dropped."""
-    if geometry.geom_type == "Polygon":
-        return [] if geometry.is_empty else [geometry]
-    return [p for g in getattr(geometry, "geoms", ()) for p in _parts(g)]
-
-
-def _polygons(geometry: BaseGeometry) -> Polygon | MultiPolygon:
-    parts = _parts(geometry)
-    return parts[0] if len(parts) == 1 else MultiPolygon(parts)

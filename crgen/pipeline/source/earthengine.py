@@ -17,7 +17,7 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 from shapely.geometry import MultiPolygon, Polygon
 
-from crgen.errors import RequestError, SourceError, StackError
+from crgen.errors import AreaError, RequestError, SourceError, StackError
 from crgen.gee.choose.choice import Choice, Wanted
 from crgen.gee.choose.find import find_scenes, newest_pass
 from crgen.gee.choose.past import with_past
@@ -30,6 +30,7 @@ from crgen.model.past import shown_by
 from crgen.pipeline.box import lattice_box
 from crgen.pipeline.request import EarthEngine
 from crgen.pipeline.source.area import Area, read_area
+from crgen.pipeline.source.ground import crosses_180
 from crgen.pipeline.source.imagery import Scene, check_dates
 from crgen.pipeline.source.past import NO_PAST, Asked, Day, Look, block_of, choose_looks, stretches_of
 from crgen.pipeline.source.stack import FEATHER, build_stack
@@ -269,8 +270,17 @@ def wanted_of(
     if t1 is None or t2 is None:
         raise RequestError("source 'gee' needs both dates: give --t1 and --t2 as YYYY-MM-DD")
     check_dates(t1, t2)
-    area = read_area(aoi, crs=crs, resolution=channels.resolution)
+    area = _one_sided(aoi, crs, channels)
     return area, (Wanted("t1", t1, mapped=False), Wanted("t2", t2, mapped=True))
+
+
+def _one_sided(aoi: str, crs: str | None, channels: Channels) -> Area:
+    area = read_area(aoi, crs=crs, resolution=channels.resolution)
+    if crosses_180(area.geobox):
+        raise AreaError(
+            f"'{aoi}' lies on both sides of 180°, where Earth Engine is not searched; give each side by itself"
+        )
+    return area
 
 
 def scenes_for(
@@ -323,7 +333,7 @@ def newest_acquisition(
     Raises:
         CrgenError: of the kind that fits what is wrong.
     """
-    area = read_area(aoi, crs=crs, resolution=channels.resolution)
+    area = _one_sided(aoi, crs, channels)
     grid = Grid.of(area.name, area.geobox, area.polygon)
     return newest_pass(
         options.settings,

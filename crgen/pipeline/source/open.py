@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import xarray as xr
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
 from shapely.geometry import box
@@ -18,9 +20,10 @@ from crgen.gee.manifest import Manifest, manifest_in
 from crgen.model.card import ModelCard
 from crgen.model.config import GeneratorConfig
 from crgen.pipeline.request import ALL, EarthEngine
-from crgen.pipeline.source.area import Area, read_area
+from crgen.pipeline.source.area import Area, read_area, read_outline
 from crgen.pipeline.source.demo import open_demo
 from crgen.pipeline.source.earthengine import Channels, area_of, open_earth_engine
+from crgen.pipeline.source.ground import crs_name, ground_pixel
 from crgen.pipeline.source.imagery import Scene, check_dates
 from crgen.pipeline.source.local.read import open_stack
 from crgen.pipeline.source.past import NO_PAST, USUAL, YEAR, Asked, kept_of, parse_past
@@ -40,6 +43,7 @@ def open_scene(
     s1_units: Literal["dB", "linear"],
     s1_calibrated: bool,
     s2_scale: float,
+    s2_offset: float,
     bands: tuple[str, ...] | None,
     card: ModelCard,
     earth_engine: EarthEngine,
@@ -57,6 +61,7 @@ def open_scene(
         s1_units: units of a local stack's Sentinel-1, ``dB`` or ``linear``.
         s1_calibrated: whether Sentinel-1 is in true dB; a local stack may say by itself that it is not.
         s2_scale: what to multiply a local stack's Sentinel-2 with to get reflectance.
+        s2_offset: what to add after that.
         bands: the bands to make; None for the usual ones, of which a local stack or a manifest may lack some.
         card: says which polarisations, bands and pixel size to open.
         earth_engine: how to ask Earth Engine, for source ``gee``.
@@ -75,7 +80,8 @@ def open_scene(
         )
         return replace(scene, calibrated=s1_calibrated)
     if source != "demo":
-        scene = _open_local(Path(source), aoi, t1, t2, crs, s1_units, s1_calibrated, s2_scale, bands, card)
+        open_on = functools.partial(open_stack, Path(source), s1_units=s1_units, s2_scale=s2_scale, s2_offset=s2_offset)
+        scene = _open_local(Path(source), open_on, aoi, t1, t2, crs, s1_calibrated, bands, card)
         stack, notes = kept_of(scene.stack, scene.t1, scene.t2, asked)
         return replace(scene, stack=stack, notes=(*scene.notes, *notes))
     if aoi is None:
@@ -115,33 +121,31 @@ def bands_made(
 
 def _open_local(
     path: Path,
+    open_on: Callable[..., xr.Dataset],
     aoi: str | None,
     t1: datetime.date | None,
     t2: datetime.date | None,
     crs: str | None,
-    s1_units: Literal["dB", "linear"],
     s1_calibrated: bool,
-    s2_scale: float,
     bands: tuple[str, ...] | None,
     card: ModelCard,
 ) -> Scene:
-    stack = open_stack(path, s1_units=s1_units, s2_scale=s2_scale)
     if aoi is None and crs is not None:
         raise RequestError("--crs with a local stack needs --aoi too: it says what to warp")
     if crs is not None and aoi is not None:
         wanted = read_area(aoi, crs=crs, resolution=card.resolution)
         grid = wanted.geobox.pad(card.window + FEATHER)
-        stack = open_stack(path, s1_units=s1_units, s2_scale=s2_scale, geobox=grid)
+        stack = open_on(geobox=grid)
         area = wanted
-        notes: tuple[str, ...] = (f"the stack was warped to {crs}, bilinear",)
+        notes: tuple[str, ...] = (f"the stack was warped to {crs_name(crs)}, bilinear",)
     else:
+        stack = open_on()
         area, notes = _area_on(stack_geobox(stack), path, aoi, manifest_of(stack))
     made = bands_made(bands, card.config, held=[str(band) for band in stack["s2_t1"].band.values])
     require_channels(stack, pols=card.config.needed_pols, bands=Channels.of(card, made).bands)
-    if abs(area.geobox.resolution.x - card.resolution) > 0.01 * card.resolution:
-        notes += (
-            f"the stack's pixels are {area.geobox.resolution.x:g} m, the weights were trained at {card.resolution:g} m",
-        )
+    pixel = ground_pixel(area.geobox)
+    if abs(pixel - card.resolution) > 0.01 * card.resolution:
+        notes += (f"the stack's pixels are {pixel:.4g} m, the weights were trained at {card.resolution:g} m",)
     if "s2_t2" in stack and "clear_t2" not in stack:
         notes += ("s2_t2 has no clear-sky score (clear_t2), so nothing of it is taken as observed",)
     manifest = manifest_of(stack)
@@ -169,16 +173,16 @@ def _area_on(grid: GeoBox, path: Path, aoi: str | None, manifest: Mapping[str, A
             return area, ()
     if aoi is None:
         return Area(path.stem, grid, outline), ()
-    area = read_area(aoi, crs=str(grid.crs), resolution=abs(grid.resolution.x))
-    common: BaseGeometry = area.polygon.intersection(outline)
+    asked = read_outline(aoi, crs=str(grid.crs))
+    common: BaseGeometry = asked.polygon.intersection(outline)
     if common.area == 0:
         raise AreaError(f"the area '{aoi}' lies outside the stack {path}, which covers {_lonlat(grid)}")
     covering = grid.enclosing(Geometry(common, grid.crs)) & grid
-    notes = area.notes
-    share = common.area / area.polygon.area
+    notes = asked.notes
+    share = common.area / asked.polygon.area
     if share < 0.9999:
         notes += (f"the stack covers {100 * share:.1f} % of the area; the rest is left out",)
-    return replace(area, geobox=covering), notes
+    return Area(asked.name, covering, asked.polygon, asked.notes), notes
 
 
 def _lonlat(grid: GeoBox) -> str:

@@ -346,7 +346,10 @@ class Run:
         tally = Tally(windows=len(staged.places), inside=int(inside[own].sum()), bands=len(self.made))
         tally.seen = int((inside & (observed_part > 0))[own].sum())
         radar = s1_t1[: self.needed_pols], s1_t2[: self.needed_pols]
-        for name, array in (("s1_t1", radar[0]), ("s2_t1", s2_t1[self.needed_bands]), ("s1_t2", radar[1])):
+        looked_at = {"s1_t1": radar[0], "s2_t1": s2_t1[self.needed_bands], "s1_t2": radar[1]}
+        if "s2_t2" in data and "clear_t2" in data:
+            looked_at["s2_t2"] = observed
+        for name, array in looked_at.items():
             tally.missing[name] = int((inside & ~present(array))[own].sum())
         card, levels = self.predictor.model.card, s1_t2 if self.predictor.calibrated else s1_t2[:0]
         windows = window_means(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -18,18 +18,22 @@ import dask.array as da
 import numpy as np
 import rasterio
 import xarray as xr
+from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 from rasterio.windows import Window
 
 from crgen.errors import StackError
+from crgen.pipeline.source.local.coding import Coding
 
 Pixels = NDArray[np.float32]
 # What rasterio, netCDF4, and zarr's codecs raise for damaged or truncated data.
 READ_ERRORS = (OSError, RuntimeError, ValueError, EOFError, zlib.error)
 # The largest window of source pixels that one call of the resampler holds.
 MAX_SOURCE_PIXELS = 4096**2
+MEASURABLE = {"VV": -30.0, "VH": -35.0}
+"""Backscatter in dB below which Sentinel-1 measures nothing; Earth Engine's radar is clamped so too."""
 
 
 @dataclass(frozen=True)
@@ -41,32 +45,90 @@ class Layer:
         channels: names along the channel axis; empty for a layer without one.
         geobox: its grid.
         read: ``(rows, columns) -> (channel, rows, columns)`` float32, a window, NaN where missing.
+        zero: what a stored 0 means, by channel.
     """
 
     label: str
     channels: tuple[str, ...]
     geobox: GeoBox
     read: Callable[[slice, slice], Pixels]
+    zero: tuple[float, ...] = (0.0,)
 
 
-def tiff_layer(path: Path, channels: tuple[str, ...], geobox: GeoBox) -> Layer:
-    """Read a GeoTIFF; its nodata value or mask becomes NaN."""
-    return Layer(path.name, channels, geobox, partial(_read_tiff, path))
+@dataclass(frozen=True)
+class TiffBands:
+    """The bands of a raster file that hold data, and how.
+
+    Attributes:
+        path: the file.
+        indexes: of its bands, from 1.
+        codings: of each.
+        masked: whether GDAL has a mask for them, beside a value for "no data".
+        alpha: index of the band that says where there is data; None if there is none.
+    """
+
+    path: Path
+    indexes: tuple[int, ...]
+    codings: tuple[Coding, ...]
+    masked: bool
+    alpha: int | None
 
 
-def variable_layer(variable: xr.DataArray, label: str, channels: tuple[str, ...], geobox: GeoBox) -> Layer:
-    """Read a lazily opened ``(channel, y, x)`` or ``(y, x)`` variable of a Zarr store or NetCDF file."""
-    return Layer(label, channels, geobox, partial(_read_variable, variable, label))
+def tiff_layer(bands: TiffBands, channels: tuple[str, ...], geobox: GeoBox) -> Layer:
+    """Read a GeoTIFF; what its nodata value, mask or alpha band leaves out becomes NaN."""
+    return Layer(bands.path.name, channels, geobox, partial(_read_tiff, bands), _zeros(bands.codings))
+
+
+def variable_layer(
+    variable: xr.DataArray, codings: tuple[Coding, ...], label: str, channels: tuple[str, ...], geobox: GeoBox
+) -> Layer:
+    """Read a lazily opened variable of a Zarr store or NetCDF file, of dimensions ``y``, ``x`` and channels."""
+    return Layer(label, channels, geobox, partial(_read_variable, variable, codings, label), _zeros(codings))
+
+
+def stacked(layers: Sequence[Layer], label: str) -> Layer:
+    """Put layers of one grid together along their channels."""
+    channels = tuple(channel for layer in layers for channel in layer.channels)
+    zero = tuple(value for layer in layers for value in layer.zero)
+    return Layer(label, channels, layers[0].geobox, partial(_read_stacked, tuple(layers)), zero)
+
+
+def in_order(layer: Layer, channels: tuple[str, ...]) -> Layer:
+    """Put a layer's channels into another order; those that it lacks are missing."""
+    order = [layer.channels.index(channel) if channel in layer.channels else None for channel in channels]
+    zero = tuple(0.0 if i is None else layer.zero[i] for i in order)
+    return replace(layer, channels=channels, read=partial(_read_ordered, layer.read, order), zero=zero)
+
+
+def north_up(layer: Layer) -> Layer:
+    """Turn a layer whose rows run northwards, or whose columns run westwards."""
+    a, (height, width) = layer.geobox.affine, layer.geobox.shape
+    down, across = a.e > 0, a.a < 0
+    if not (down or across):
+        return layer
+    corner_x, corner_y = a.c + (a.a * width if across else 0), a.f + (a.e * height if down else 0)
+    turned = GeoBox((height, width), Affine(abs(a.a), 0, corner_x, 0, -abs(a.e), corner_y), layer.geobox.crs)
+    return replace(layer, geobox=turned, read=partial(_read_turned, layer, down, across))
 
 
 def linear_to_db(layer: Layer) -> Layer:
-    """Turn linear backscatter power into dB; zero and negative power become NaN."""
-    return replace(layer, read=partial(_read_db, layer.read))
+    """Turn linear backscatter power into dB.
+
+    Power of 0 is no data. Where the removal of thermal noise left less than nothing, calm water lay: it becomes the
+    least that Sentinel-1 can measure.
+    """
+    least = np.array([MEASURABLE.get(channel, MEASURABLE["VV"]) for channel in layer.channels], np.float32)
+    return replace(layer, read=partial(_read_db, layer.read, least[:, None, None]))
 
 
-def scaled(layer: Layer, factor: float) -> Layer:
-    """Multiply by a factor, e.g. 1e-4 for reflectance stored as 0 to 10,000."""
-    return replace(layer, read=partial(_read_scaled, layer.read, np.float32(factor)))
+def scaled(layer: Layer, factor: float, offset: float) -> Layer:
+    """Multiply and add, e.g. 1e-4 and -0.1 for reflectance stored as 1,000 to 11,000."""
+    return replace(layer, read=partial(_read_scaled, layer.read, np.float32(factor), np.float32(offset)))
+
+
+def only_between(layer: Layer, low: float, high: float) -> Layer:
+    """Take as missing what lies beyond limits that no measurement can pass: some number stands for "none" there."""
+    return replace(layer, read=partial(_read_between, layer.read, low, high))
 
 
 def placed(layer: Layer, geobox: GeoBox) -> Layer:
@@ -110,22 +172,60 @@ def _missing_to_nan(values: NDArray[Any]) -> Pixels:
     return np.where(np.isfinite(pixels), pixels, np.float32(np.nan))
 
 
-def _read_tiff(path: Path, rows: slice, columns: slice) -> Pixels:
+def _zeros(codings: tuple[Coding, ...]) -> tuple[float, ...]:
+    return tuple(float(np.float32(coding.offset)) for coding in codings)
+
+
+def _decoded(codings: tuple[Coding, ...], stored: NDArray[Any]) -> Pixels:
+    return np.stack([coding.decode(plane) for coding, plane in zip(codings, stored, strict=True)])
+
+
+def _read_tiff(bands: TiffBands, rows: slice, columns: slice) -> Pixels:
     window = Window(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
+    indexes = list(bands.indexes)
     try:
-        with rasterio.open(path) as file:
-            masked = file.read(window=window, masked=True)
+        with rasterio.open(bands.path) as file:
+            pixels = _decoded(bands.codings, file.read(indexes, window=window))
+            if bands.masked:
+                pixels[file.read_masks(indexes, window=window) == 0] = np.nan
+            if bands.alpha is not None:
+                pixels[:, file.read(bands.alpha, window=window) == 0] = np.nan
     except READ_ERRORS as exc:
-        raise _damaged(str(path), rows, exc) from None
-    return _missing_to_nan(masked.astype(np.float32).filled(np.nan))
+        raise _damaged(str(bands.path), rows, exc) from None
+    return pixels
 
 
-def _read_variable(variable: xr.DataArray, label: str, rows: slice, columns: slice) -> Pixels:
+def _read_variable(
+    variable: xr.DataArray, codings: tuple[Coding, ...], label: str, rows: slice, columns: slice
+) -> Pixels:
     try:
-        values = variable[..., rows, columns].to_numpy()
+        # Put in order only once it is read: a transposed variable would be read point by point.
+        stored = variable.isel(y=rows, x=columns).transpose(..., "y", "x").to_numpy()
     except READ_ERRORS as exc:
         raise _damaged(label, rows, exc) from None
-    return _missing_to_nan(values.reshape(-1, *values.shape[-2:]))
+    return _decoded(codings, stored.reshape(-1, *stored.shape[-2:]))
+
+
+def _read_stacked(layers: tuple[Layer, ...], rows: slice, columns: slice) -> Pixels:
+    return np.concatenate([layer.read(rows, columns) for layer in layers])
+
+
+def _read_ordered(
+    read: Callable[[slice, slice], Pixels], order: list[int | None], rows: slice, columns: slice
+) -> Pixels:
+    pixels = read(rows, columns)
+    missing = np.full(pixels.shape[1:], np.nan, np.float32)
+    return np.stack([missing if i is None else pixels[i] for i in order])
+
+
+def _read_turned(layer: Layer, down: bool, across: bool, rows: slice, columns: slice) -> Pixels:
+    height, width = layer.geobox.shape
+    if down:
+        rows = slice(height - rows.stop, height - rows.start)
+    if across:
+        columns = slice(width - columns.stop, width - columns.start)
+    turned = layer.read(rows, columns)[:, :: -1 if down else 1, :: -1 if across else 1]
+    return np.ascontiguousarray(turned)
 
 
 def _damaged(label: str, rows: slice, exc: Exception) -> StackError:
@@ -136,14 +236,24 @@ def _damaged(label: str, rows: slice, exc: Exception) -> StackError:
     )
 
 
-def _read_db(read: Callable[[slice, slice], Pixels], rows: slice, columns: slice) -> Pixels:
+def _read_db(read: Callable[[slice, slice], Pixels], least: Pixels, rows: slice, columns: slice) -> Pixels:
     power = read(rows, columns)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return _missing_to_nan(10 * np.log10(power))
+        return np.where(power < 0, least, _missing_to_nan(10 * np.log10(power)))
 
 
-def _read_scaled(read: Callable[[slice, slice], Pixels], factor: np.float32, rows: slice, columns: slice) -> Pixels:
-    return read(rows, columns) * factor
+def _read_scaled(
+    read: Callable[[slice, slice], Pixels], factor: np.float32, offset: np.float32, rows: slice, columns: slice
+) -> Pixels:
+    return read(rows, columns) * factor + offset
+
+
+def _read_between(
+    read: Callable[[slice, slice], Pixels], low: float, high: float, rows: slice, columns: slice
+) -> Pixels:
+    pixels = read(rows, columns)
+    pixels[(pixels < low) | (pixels > high)] = np.nan
+    return pixels
 
 
 def _lattice_offset(source: GeoBox, target: GeoBox) -> tuple[int, int] | None:

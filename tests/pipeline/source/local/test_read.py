@@ -144,8 +144,11 @@ def test_values_in_other_units_are_named_not_guessed(folder, case):
 def test_wrong_unit_options_are_named_too(folder):
     with pytest.raises(StackError, match="not linear power"):
         open_stack(folder, s1_units="linear")
-    with pytest.raises(StackError, match="nearly black"):
+    with pytest.raises(StackError, match=r"reflectance already .*--s2-scale 0\.0001 is wrong"):
         open_stack(folder, s2_scale=1e-4)
+    edit_tiff(folder / "s2_t1.tif", lambda v: v * 100)
+    with pytest.raises(StackError, match="nearly black"):
+        open_stack(folder, s2_scale=1e-6)
 
 
 def test_missing_values_in_the_sample_are_no_alarm(folder):
@@ -220,7 +223,7 @@ def test_a_broken_folder_is_told_in_one_line(folder, case):
 
 def test_opening_reads_no_more_than_a_sample(tmp_path, monkeypatch):
     monkeypatch.setattr("crgen.pipeline.source.local.write.CHUNK", 16)
-    monkeypatch.setattr("crgen.pipeline.source.local.read.SAMPLE", 4)
+    monkeypatch.setattr("crgen.pipeline.source.local.units.SAMPLE", 4)
     path = write_stack(make_stack(), tmp_path / "stack.zarr")
     (path / "s1_t1" / "0.0.0").write_bytes(b"?")
     stack = open_stack(path)
