@@ -113,3 +113,14 @@ def test_a_dry_run_says_what_the_past_adds(
     assert "8 looks from 2020-07-14 to 2021-07-21, 3 of them fetched whole; adds 5 requests" in said
     app(["fill", *asked.split(), "--dry-run", "--past", "none"], standalone_mode=False)
     assert "looks from" not in capsys.readouterr().out
+
+
+def test_python_lists_the_looks_without_reading_a_pixel(service: EarthEngineServer) -> None:
+    import crgen
+
+    looks = crgen.past("113.56,34.70,113.57,34.71", "2021-07-22", t1="2021-07-10")
+    assert [str(look.day) for look in looks][:3] == ["2020-07-14", "2020-07-24", "2020-08-03"]
+    assert all(look.clear >= 0.5 for look in looks if look.day < datetime.date(2021, 7, 10))
+    assert looks[0].radar == datetime.date(2020, 7, 13)
+    assert not service.tiles
+    assert crgen.past("113.56,34.70,113.57,34.71", "2021-07-22", past="none") == []
