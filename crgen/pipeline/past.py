@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from crgen.errors import RequestError
-from crgen.pipeline.request import EarthEngine, parse_date
+from crgen.pipeline.request import YEAR, EarthEngine, parse_date
 from crgen.pipeline.run.plan import channels_of
 from crgen.pipeline.source.earthengine import past_for, scenes_for, wanted_of
-from crgen.pipeline.source.past import YEAR, Asked, parse_past
+from crgen.pipeline.source.past import NO_PAST, asked_for
 
 CYCLE = 12
 """Days after which Sentinel-1 looks from the same place again."""
@@ -66,7 +66,7 @@ def past(
     channels = channels_of(weights, None)
     area, wanted = wanted_of(channels, aoi=aoi, t1=first, t2=last, crs=crs)
     manifest = scenes_for(options, channels, area, wanted, strict=False).manifest
-    held = past_for(options, channels, manifest, Asked(parse_past(past), after)).past
+    held = past_for(options, channels, manifest, asked_for(past, after) or NO_PAST).past
     looks = []
     for name in sorted(held):
         if name.startswith("s2_"):

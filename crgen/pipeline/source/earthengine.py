@@ -229,6 +229,15 @@ def past_for(options: EarthEngine, channels: Channels, manifest: Manifest, asked
     )
 
 
+def with_past_of(options: EarthEngine, channels: Channels, held: dict[str, Any], asked: Asked) -> dict[str, Any]:
+    """Return a manifest as :func:`past_for` does, both as JSON can hold it.
+
+    Raises:
+        CrgenError: of the kind that fits what is wrong.
+    """
+    return past_for(options, channels, Manifest.parse(held, "the manifest"), asked).model_dump(mode="json")
+
+
 def _looked(asked: Asked) -> dict[str, int | float]:
     """Return what a manifest's rules say of its past."""
     return {f"past_{name}": days for name, days in asked._asdict().items()} if asked.before else {}

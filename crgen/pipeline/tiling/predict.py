@@ -276,15 +276,14 @@ class Predictor:
         **more: torch.Tensor,
     ) -> torch.Tensor:
         """Return a batch of windows as integers, ``(batch, plane, y, x)``."""
-        seen = torch.isfinite(inputs[3][:, self.model.generator.core]).all(1).flatten(1).sum(1)
-        if lent is not None:
-            seen = seen + lent[:, 0]
+        told = 0 if lent is None else lent[:, 0]
         if past is not None and past.taught:
-            evidence = past.evidence.to(inputs[0].device).expand(len(seen), -1)
+            evidence = past.evidence.to(inputs[0].device).expand(self.batch, -1)
             lent = evidence if lent is None else lent + evidence
         made = self.model.generator(*inputs, lent=lent, **more)
         made = made._replace(reflectance=made.reflectance[:, self._opened].float())
         if past is not None and looks is not None:
+            seen = torch.isfinite(inputs[3][:, self.model.generator.core]).all(1).flatten(1).sum(1) + told
             weights = torch.from_numpy(past.mixture.weights).float()[:, self._opened]
             changed = radar_changed(inputs[0], inputs[2])
             made = made._replace(reflectance=mix(made, looks, changed, seen, weights))
