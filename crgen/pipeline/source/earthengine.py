@@ -121,7 +121,7 @@ class Lessons:
         past = {name for name in arrays if name.removeprefix("s2_").removeprefix("clear_") in map(str, days)}
         now = {name: array for name, array in arrays.items() if name not in past}
         found |= {name: arrays[name] for name in past}
-        missing = da.full((pols, *whole.shape), np.nan, np.float32, chunks=(pols, 1024, 1024))  # type: ignore[no-untyped-call]
+        missing = da.full((pols, *whole.shape), np.nan, dtype=np.float32, chunks=(pols, 1024, 1024))  # type: ignore[no-untyped-call]
         for name in ("s1", "s2", "clear"):
             planes = [found.get(f"{name}_{day}", missing) for day in days]
             now[f"{name}_past"] = da.stack(planes)  # type: ignore[no-untyped-call]
