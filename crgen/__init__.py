@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from crgen.model.weights import load_model
     from crgen.pipeline.fill import fill
+    from crgen.pipeline.past import past
     from crgen.pipeline.pull import pull
     from crgen.pipeline.source.local.read import open_stack
     from crgen.pipeline.source.local.write import write_stack
 
-__all__ = ["fill", "load_model", "open_stack", "pull", "write_stack"]
+__all__ = ["fill", "load_model", "open_stack", "past", "pull", "write_stack"]
 
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 """MKL, which solves PyTorch's linear systems on a CPU, otherwise rounds by where in memory a matrix happens to lie: on
@@ -28,6 +29,7 @@ _HOMES = {
     "fill": "crgen.pipeline.fill",
     "load_model": "crgen.model.weights",
     "open_stack": "crgen.pipeline.source.local.read",
+    "past": "crgen.pipeline.past",
     "pull": "crgen.pipeline.pull",
     "write_stack": "crgen.pipeline.source.local.write",
 }

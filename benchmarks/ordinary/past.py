@@ -13,7 +13,7 @@ from torch import Tensor
 from benchmarks.made import Array, Made
 from crgen.model import past
 from crgen.model.generator import SIZE_MULTIPLE, Generator, Prediction
-from crgen.pipeline.source.past import Asked, choose_looks, parse_past
+from crgen.pipeline.source.past import USUAL, choose_looks
 from crgen.pipeline.source.past import Look as Seen
 from crgen.training.data.channels import arranged
 from crgen.training.data.series import BANDS, POLS
@@ -21,7 +21,6 @@ from crgen.training.data.worldcereal import Date
 
 AT_LEAST = 8
 """Days before t2 of any look that counts as the past."""
-PAST = "1y"
 
 Maker = Callable[[past.Look, past.Look, Tensor | None], Prediction]
 
@@ -35,7 +34,7 @@ def taken(dates: list[Date], a: int, b: int) -> list[Date]:
     """Return the earlier looks that ``--past 1y`` takes for a map of ``dates[b]`` from ``dates[a]``."""
     t1, t2 = (date.fromordinal(day_of(dates[at])) for at in (a, b))
     found = [Seen(date.fromordinal(day_of(one)), float(one.clear.mean())) for one in dates[:a]]
-    days = {day.toordinal() for day in choose_looks(found, t1, t2, Asked(parse_past(PAST)))}
+    days = {day.toordinal() for day in choose_looks(found, t1, t2, USUAL)}
     return [one for one in dates[:a] if day_of(one) in days and day_of(dates[b]) - day_of(one) >= AT_LEAST]
 
 

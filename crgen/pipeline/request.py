@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_h
 from crgen.errors import RequestError
 from crgen.gee.choose.rules import CLEAR_FROM, Rules
 from crgen.model.config import PrecisionName
-from crgen.pipeline.source.past import NONE, parse_past
 
 if TYPE_CHECKING:
     from crgen.gee.connection.session import Settings
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 
 ALL = ("all",)
 """Asks for every band that the weights make."""
+NONE, YEAR = "none", "1y"
+"""Ask for no past, and for the usual one."""
 
 
 def option(default: Any, help: str, flag: str | None = None) -> Any:
@@ -181,6 +182,19 @@ def parse_date(value: datetime.date | str | None, name: str) -> datetime.date | 
         return datetime.date.fromisoformat(value)
     except ValueError:
         raise RequestError(f"{name} '{value}' is not a day: write it as YYYY-MM-DD, e.g. 2021-07-22") from None
+
+
+def parse_past(text: str) -> int:
+    """Return the days that a person wrote as ``1y``, ``6m`` or ``90d``; 0 for ``none``.
+
+    Raises:
+        RequestError: if it is no such time.
+    """
+    found = re.fullmatch(r"(\d+)\s*([dmy])", text.strip().lower())
+    days = int(found[1]) * {"d": 1, "m": 30, "y": 365}[found[2]] if found else 0
+    if text.strip().lower() != NONE and not 0 < days <= 3660:
+        raise RequestError(f"--past is '{text}'; give a time such as 1y, 6m or 90d, up to 10y, or none")
+    return days
 
 
 def parse_bands(value: Sequence[str] | None) -> tuple[str, ...] | None:

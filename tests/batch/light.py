@@ -15,7 +15,7 @@ from crgen.files import partial_name, publish
 PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==")
 
 
-def picture(scene, paths, panels, tally, error, card) -> Path:
+def picture(scene, paths, panels, tally, error, card, learned) -> Path:
     if paths.folder.name == os.environ.get("POISONED"):
         os.kill(os.getpid(), signal.SIGKILL)
     hidden = partial_name(paths.quicklook)

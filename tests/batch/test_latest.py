@@ -1,6 +1,7 @@
 """An area that is watched: nothing new, nothing runs; a new acquisition, one new product."""
 
 import datetime
+import json
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,17 @@ def test_before_the_event_nothing_of_it_is_seen(write, acquired_until, environme
     scenes = run["manifest"]["scenes"]
     assert all(scene["time"] < "2021-07-20" for scene in scenes["s1_t1"] + scenes["s2_t1"])
     assert all(scene["time"] > "2021-07-20" for scene in scenes["s1_t2"])
+
+
+def test_a_watched_area_learns_from_its_past_and_a_later_look_makes_no_map_due_again(
+    write, acquired_until, environment, service, tmp_path
+):
+    path = write(WATCHED, source="gee", aoi=AREA)
+    today = acquired_until("2021-07-22")
+    assert in_process(path, **environment, **today).counts == {"done": 1}
+    (item,) = tmp_path.glob("products/zhengzhou/*.json")
+    properties = json.loads(item.read_text())["properties"]
+    assert len([name for name in properties["crgen:manifest"]["past"] if name.startswith("s2_")]) >= 7
+    assert properties["crgen:past"]["pairs"] > 0
+    alone = write(WATCHED + '\npast = "none"\n', source="gee", aoi=AREA)
+    assert in_process(alone, **environment, **today).counts == {"nothing": 1}

@@ -16,7 +16,8 @@ from crgen.pipeline.request import FillRequest
 from crgen.pipeline.run.fingerprint import earlier_identities, identity_of
 from crgen.pipeline.run.plan import Plan, channels_of, lay_out
 from crgen.pipeline.source.area import with_layer
-from crgen.pipeline.source.earthengine import newest_acquisition, scenes_for, wanted_of
+from crgen.pipeline.source.earthengine import newest_acquisition, scenes_for, wanted_of, with_past_of
+from crgen.pipeline.source.past import USUAL, asked_for
 
 LOOK_BACK = 45
 """Days within which the latest acquisition is looked for."""
@@ -65,6 +66,26 @@ def find(job: Job, today: datetime.date, scratch: Path, *, processes: int = 1) -
     scene = work.scene
     product = Path(job.out) / job.name / f"{job.name}_{scene.t1}_{scene.t2}_{identity[:8]}.tif"
     return Found(identity, scene.t1, scene.t2, str(product), manifest, earlier), replace(request, out=product), work
+
+
+def taught(job: Job, found: Found, scratch: Path, processes: int = 1) -> tuple[Found, FillRequest]:
+    """Return a product that is due with the other looks at its place that it learns from, and what to ask for it.
+
+    Args:
+        job: what is asked.
+        found: the product.
+        scratch: a folder for the manifest.
+        processes: how many processes share the quota of Earth Engine.
+
+    Raises:
+        CrgenError: of the kind that fits what is wrong.
+    """
+    if found.manifest is not None:
+        channels, options = channels_of(job.weights, job.bands), job.earth_engine(processes)
+        asked = asked_for(job.past, job.after) or USUAL
+        found = replace(found, manifest=with_past_of(options, channels, found.manifest, asked))
+    days = found.t1, found.t2
+    return found, frozen(job, found.manifest, days, Path(found.product), scratch, processes=processes)
 
 
 def frozen(

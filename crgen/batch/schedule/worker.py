@@ -21,7 +21,7 @@ from types import FrameType
 import torch
 
 from crgen.batch.products.deliver import deliver
-from crgen.batch.schedule.due import NothingYet, find, frozen
+from crgen.batch.schedule.due import NothingYet, find, frozen, taught
 from crgen.batch.schedule.failures import failure_of
 from crgen.batch.schedule.messages import Done, Failed, Found, Nothing, Order, Outcome, Stopped, Waiting
 from crgen.errors import OutputError
@@ -71,9 +71,10 @@ def _do(order: Order, tell: Callable[[Found], None]) -> Outcome:
             identity, product = row["identity"], Path(row["product"])
             request = frozen(job, row["manifest"], days, product, scratch, processes=order.processes)
         else:
-            found, request, _ = find(job, order.today, scratch, processes=order.processes)
+            found, _, _ = find(job, order.today, scratch, processes=order.processes)
             if (held := found.among(order.finished)) is not None:
                 return Nothing(held)
+            found, request = taught(job, found, scratch, processes=order.processes)
             tell(found)
             identity, product = found.identity, Path(found.product)
         windows = 0 if _whole(Paths(product)) else _fill(request)

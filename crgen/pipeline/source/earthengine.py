@@ -122,7 +122,7 @@ class Lessons:
         past = {name for name in arrays if name.removeprefix("s2_").removeprefix("clear_") in map(str, days)}
         now = {name: array for name, array in arrays.items() if name not in past}
         found |= {name: arrays[name] for name in past}
-        missing = da.full((pols, *whole.shape), np.nan, np.float32, chunks=(pols, 1024, 1024))  # type: ignore[no-untyped-call]
+        missing = da.full((pols, *whole.shape), np.nan, dtype=np.float32, chunks=(pols, 1024, 1024))  # type: ignore[no-untyped-call]
         for name in ("s1", "s2", "clear"):
             planes = [found.get(f"{name}_{day}", missing) for day in days]
             now[f"{name}_past"] = da.stack(planes)  # type: ignore[no-untyped-call]
@@ -228,6 +228,15 @@ def past_for(options: EarthEngine, channels: Channels, manifest: Manifest, asked
         rules=options.rules,
         margin=channels.margin * channels.resolution,
     )
+
+
+def with_past_of(options: EarthEngine, channels: Channels, held: dict[str, Any], asked: Asked) -> dict[str, Any]:
+    """Return a manifest as :func:`past_for` does, both as JSON can hold it.
+
+    Raises:
+        CrgenError: of the kind that fits what is wrong.
+    """
+    return past_for(options, channels, Manifest.parse(held, "the manifest"), asked).model_dump(mode="json")
 
 
 def _looked(asked: Asked) -> dict[str, int | float]:

@@ -26,7 +26,7 @@ from crgen.pipeline.source.earthengine import Channels, area_of, open_earth_engi
 from crgen.pipeline.source.ground import crs_name, ground_pixel
 from crgen.pipeline.source.imagery import Scene, check_dates
 from crgen.pipeline.source.local.read import open_stack
-from crgen.pipeline.source.past import NO_PAST, USUAL, YEAR, Asked, kept_of, parse_past
+from crgen.pipeline.source.past import NO_PAST, USUAL, asked_for, kept_of
 from crgen.pipeline.source.stack import FEATHER, is_calibrated, manifest_of, require_channels, stack_geobox
 
 BANDS = ("B2", "B3", "B4", "B8", "B11", "B12")
@@ -71,7 +71,7 @@ def open_scene(
     Raises:
         CrgenError: of the kind that fits what is wrong.
     """
-    asked = None if past is None and not after else Asked(parse_past(past or YEAR), after)
+    asked = asked_for(past, after)
     if source == "gee":
         held = None if earth_engine.manifest is None else Manifest.read(earth_engine.manifest).bands
         made = bands_made(bands, card.config, held)

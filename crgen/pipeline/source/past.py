@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import datetime
-import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import xarray as xr
 
-from crgen.errors import RequestError
 from crgen.pipeline.box import Box
+from crgen.pipeline.request import YEAR, parse_past
 from crgen.pipeline.source.stack import past_days, without_past
 
-NONE, YEAR = "none", "1y"
-"""Ask for no past, and for the usual one."""
 CLEAR = 0.5
 """Share of the area that must be clear on an earlier date."""
 RECENT = 120
@@ -54,21 +51,20 @@ class Asked(NamedTuple):
 NO_PAST = Asked(0)
 
 
-def parse_past(text: str) -> int:
-    """Return the days that a person wrote as ``1y``, ``6m`` or ``90d``; 0 for ``none``.
+def asked_for(past: str | None, after: int = 0) -> Asked | None:
+    """Return how far to look, of what a person wrote; None where nothing was said.
 
     Raises:
         RequestError: if it is no such time.
     """
-    found = re.fullmatch(r"(\d+)\s*([dmy])", text.strip().lower())
-    days = int(found[1]) * {"d": 1, "m": 30, "y": 365}[found[2]] if found else 0
-    if text.strip().lower() != NONE and not 0 < days <= 3660:
-        raise RequestError(f"--past is '{text}'; give a time such as 1y, 6m or 90d, up to 10y, or none")
-    return days + SEASON if found and found[2] == "y" else days
+    if past is None and not after:
+        return None
+    days = parse_past(past or YEAR)
+    return Asked(days + SEASON if days >= 365 else days, after)
 
 
-USUAL = Asked(parse_past(YEAR))
-"""What Earth Engine is asked for where nothing is said."""
+USUAL = Asked(365 + SEASON)
+"""What Earth Engine is asked for where nothing is said: ``1y``."""
 
 
 def kept_of(

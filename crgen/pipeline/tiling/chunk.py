@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 
+from crgen.model.past import Believed
 from crgen.model.usual import unlike, window_means
 from crgen.pipeline.box import Box
 from crgen.pipeline.source.area import clip_mask
@@ -222,7 +223,8 @@ class Run:
     def prepare_check(self, group: list[Origin]) -> tuple[Staged, list[Seen]]:
         """Stage cells with their t2 hidden, side by side, and keep what was seen in the middle of each."""
         side = self.grid.lattice.window
-        inputs, seen = [], []
+        believed: Believed | None = None
+        windows, seen = [], []
         for cell in group:
             box = Box(cell[0], cell[0] + side, cell[1], cell[1] + side)
             margin = box.grow(FEATHER)
@@ -232,15 +234,17 @@ class Run:
             known = (share == 1) & self._inside(margin)
             told = told_by_image(data["s2_t2"], known, self.reader.bands)
             share[at][hidden_part(cell, side)] = 0
-            inputs.append(self._inputs(box, at, data, share, np.ones_like(known)))
+            inputs = self._inputs(box, at, data, share, np.ones_like(known))
+            inputs, believed = self._with_looks(inputs, "clear_t1" in data)
+            windows.append(inputs)
             inner = middle(side, FEATHER)
             t2, t1 = (data[name][self.made][..., *inner] for name in ("s2_t2", "s2_t1"))
             seen.append(Seen(t2, t1, known[inner], told[inner]))
-        row = WindowInputs(
-            Box(0, side, 0, side * len(group)),
-            *(np.concatenate([window[i] for window in inputs], -1) for i in range(1, len(WindowInputs._fields))),
-        )
-        staged = self.predictor.stage(row, [(0, i * side) for i in range(len(group))])
+        joined: list[Any] = [
+            None if planes[0] is None else np.concatenate(planes, -1) for planes in [*zip(*windows, strict=True)][1:]
+        ]
+        row = WindowInputs(Box(0, side, 0, side * len(group)), *joined)
+        staged = self.predictor.stage(row, [(0, i * side) for i in range(len(group))], past=believed)
         lent = self.lent()
         return staged._replace(lent=None if lent is None else torch.from_numpy(lent.at(group))), seen
 
@@ -272,6 +276,21 @@ class Run:
             clear_t1=data["clear_t1"][at] if "clear_t1" in data else np.full(footprint.shape, np.nan, np.float32),
             wanted=wanted[at],
         )
+
+    def _with_looks(self, inputs: WindowInputs, scored: bool) -> tuple[WindowInputs, Believed | None]:
+        """Return what the generator sees with the earlier looks that are mixed in, and what is believed of them.
+
+        Args:
+            inputs: without them.
+            scored: whether t1 has a clear-sky score.
+        """
+        learned = self.learned() if self.past is not None else None
+        if self.past is None or learned is None:
+            return inputs, None
+        if learned.believed.mixture.copies and inputs.wanted.any():
+            looks = self.past.looks(inputs.box, inputs.s2_t1, inputs.clear_t1 if scored else None)
+            inputs = inputs._replace(looks=looks)
+        return inputs, learned.believed
 
     def fill(
         self,
@@ -335,12 +354,7 @@ class Run:
         water = self._water(data, share) if self.predictor.predicts_water else None
         wanted = radar_t2 & inside & (share < 1 if water is None else leaves_open(*water))
         inputs = self._inputs(footprint, footprint.slices(margin), data, observed_part, wanted)
-        believed = None
-        if self.past is not None and (learned := self.learned()) is not None:
-            believed = learned.believed
-            if believed.mixture.copies and wanted[footprint.slices(margin)].any():
-                score = inputs.clear_t1 if "clear_t1" in data else None
-                inputs = inputs._replace(looks=self.past.looks(footprint, inputs.s2_t1, score))
+        inputs, believed = self._with_looks(inputs, "clear_t1" in data)
         staged = self.predictor.stage(inputs, chunk.windows, self.lent() if self.lends else None, believed)
         own = chunk.box.slices(margin)
         tally = Tally(windows=len(staged.places), inside=int(inside[own].sum()), bands=len(self.made))

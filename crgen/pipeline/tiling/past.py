@@ -133,11 +133,11 @@ class PastOf:
             inside[common.slices(block)] = True
         first = self._look(self.t1, now.get("s1_t1"), now["s2_t1"], now.get("clear_t1"), block, origins, inside)
         looks, notes = [first], []
+        seen_now = self._clear(now.get("clear_t1", np.full(block.shape, np.nan, np.float32))) & inside
         for at, day in enumerate(self.days):
             radar = then["s1_past"][at] if "s1_past" in then else None
-            score = then["clear_past"][at] if "clear_past" in then else None
-            seen = inside & (np.nan_to_num(score, nan=0.0) >= self.clear_threshold) if score is not None else inside
-            if off := _offset(now["s2_t1"], then["s2_past"][at], seen):
+            score = then["clear_past"][at]
+            if off := _offset(now["s2_t1"], then["s2_past"][at], self._clear(score) & seen_now):
                 notes.append(
                     f"the look of {day} is {'brighter' if off > 0 else 'darker'} than t1 by {abs(off):.2f} in every "
                     "band, as haze or another processing baseline makes it: it is left out of the past"
@@ -174,21 +174,17 @@ class PastOf:
         days += [Day(day.toordinal(), at) for at, day in enumerate(self.days)]
         shown = past.shown_by(days, self.t1.toordinal(), self.t2.toordinal())
         times = [one.at for one in shown if one.at >= 0]
-        names = [name for name in ("s2_past", "clear_past") if name in self.reader]
-        read = self.reader.read(box, names, times) if times else {}
+        read = self.reader.read(box, ("s2_past", "clear_past"), times) if times else {}
         images = np.stack([s2_t1 if one.at < 0 else read["s2_past"][times.index(one.at)] for one in shown])
         nothing = np.full(box.shape, np.nan, np.float32)
-        scores = [
-            (nothing if clear_t1 is None else clear_t1)
-            if one.at < 0
-            else read["clear_past"][times.index(one.at)]
-            if "clear_past" in read
-            else nothing
-            for one in shown
-        ]
-        clear = np.nan_to_num(np.stack(scores), nan=0.0) >= self.clear_threshold
+        now = nothing if clear_t1 is None else clear_t1
+        scores = [now if one.at < 0 else read["clear_past"][times.index(one.at)] for one in shown]
+        clear = self._clear(np.stack(scores))
         ages = [self.t2.toordinal() - one.day for one in shown]
         return np.asarray(past.looked_at(torch.from_numpy(images), torch.from_numpy(clear), ages).numpy())
+
+    def _clear(self, score: Array) -> NDArray[np.bool_]:
+        return np.asarray(np.nan_to_num(score, nan=0.0) >= self.clear_threshold)
 
     def _look(
         self,
@@ -211,7 +207,7 @@ class PastOf:
             score = nothing
         if s1 is None:
             s1 = nothing[None]
-        clear = (np.nan_to_num(score, nan=0.0) >= self.clear_threshold) & inside
+        clear = self._clear(score) & inside
         return Look(
             day.toordinal(),
             cut(self.predictor.all_pols(s1)),

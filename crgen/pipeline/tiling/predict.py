@@ -212,7 +212,7 @@ class Predictor:
     def windows(self, staged: Staged) -> Iterator[Planes]:
         """Yield what is predicted of each of :attr:`Staged.places` by itself; nobody is told of these windows."""
         with self._turn:
-            for some, made in self._all(staged, self._digital_numbers):
+            for some, made in self._all(staged, partial(self._digital_numbers, past=staged.past)):
                 for _, dn in zip(some, made.cpu().numpy(), strict=False):
                     yield self.planes_of(dn / REFLECTANCE_SCALE)
 
@@ -316,15 +316,14 @@ class Predictor:
         **more: torch.Tensor,
     ) -> torch.Tensor:
         """Return a batch of windows as integers, ``(batch, plane, y, x)``."""
-        seen = torch.isfinite(inputs[3][:, self.model.generator.core]).all(1).flatten(1).sum(1)
-        if lent is not None:
-            seen = seen + lent[:, 0]
+        told = 0 if lent is None else lent[:, 0]
         if past is not None and past.taught:
-            evidence = past.evidence.to(inputs[0].device).expand(len(seen), -1)
+            evidence = past.evidence.to(inputs[0].device).expand(self.batch, -1)
             lent = evidence if lent is None else lent + evidence
         made: Prediction = self.model.generator(*inputs, lent=lent, **more)
         reflectance = made.reflectance[:, self._opened].float()
         if past is not None and looks is not None:
+            seen = torch.isfinite(inputs[3][:, self.model.generator.core]).all(1).flatten(1).sum(1) + told
             weights = torch.from_numpy(past.mixture.weights).float()[:, self._opened]
             changed = radar_changed(inputs[0], inputs[2])
             reflectance = mix(made._replace(reflectance=reflectance), looks, changed, seen, weights)

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
 from crgen.errors import RequestError
+from crgen.pipeline.request import parse_past
 from crgen.pipeline.source.demo import open_demo
-from crgen.pipeline.source.past import CLEAR, MOST, RECENT, SEASON, Asked, Look, choose_looks, parse_past
+from crgen.pipeline.source.past import CLEAR, MOST, RECENT, SEASON, USUAL, Asked, Look, asked_for, choose_looks
 
 T1, T2 = date(2021, 7, 10), date(2021, 7, 22)
-YEAR = Asked(365 + SEASON)
+YEAR = USUAL
 
 looks = st.lists(
     st.builds(Look, st.dates(T2 - timedelta(800), T2 + timedelta(60)), st.floats(0, 1)), unique_by=lambda look: look.day
@@ -42,7 +43,7 @@ def test_up_to_eight_clear_days_before_t1_recent_or_of_the_same_season(found: li
 
 @given(looks)
 def test_without_a_past_nothing_is_taken(found: list[Look]) -> None:
-    assert choose_looks(found, T1, T2, Asked(parse_past("none"))) == []
+    assert choose_looks(found, T1, T2, asked_for("none")) == []
 
 
 def test_where_both_kinds_abound_the_nearest_of_each_are_taken() -> None:
@@ -51,9 +52,13 @@ def test_where_both_kinds_abound_the_nearest_of_each_are_taken() -> None:
     assert apart == [366, 365, 364, 17, 16, 15, 14, 13]
 
 
-@pytest.mark.parametrize(("text", "days"), [("1y", 365 + SEASON), ("6m", 180), ("90d", 90), ("None", 0)])
+@pytest.mark.parametrize(("text", "days"), [("1y", 365), ("6m", 180), ("90d", 90), ("None", 0)])
 def test_how_far_to_look_is_written_as_a_time(text: str, days: int) -> None:
     assert parse_past(text) == days
+    asked = asked_for(text)
+    assert asked is not None
+    assert asked.before == (days + SEASON if text == "1y" else days)
+    assert asked_for(None) is None
 
 
 @pytest.mark.parametrize("text", ["", "1", "0d", "-1y", "year", "99y"])

@@ -1,0 +1,126 @@
+"""Score what is believed of ordinary places with their past beside copying and the generator alone.
+
+    python -m benchmarks.ordinary.believing DATA OUT [--weights base] [--series NAME,NAME]
+
+The same targets as `python -m benchmarks.ordinary`, each with what `--past 1y` takes of the dates at least 8 days
+before it. OUT takes `believing.md`. "Shipped" goes by `crgen/model/past_learned.py` as it is; "other grounds" by a
+prior of the other grounds alone, so that nothing of the place but its own past is known.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from benchmarks.ordinary.__main__ import last_three, rmse
+from benchmarks.ordinary.learn import Judged, Target, held, judge, priors_of, set_to
+from benchmarks.ordinary.pairs import nearest_pairs
+from benchmarks.ordinary.past import Maker, look, maker, taken
+from crgen.model import past
+from crgen.model.generator import Prediction
+from crgen.model.past_learned import LEARNED
+from crgen.model.weights import load_model
+from crgen.training.data.series import BANDS, GROUND, series
+
+COLUMNS = ("copy", "mean of three", "alone", "shipped", "other grounds")
+HEAD = (
+    *("series", "targets", "copy, RMSE", "÷ copy: mean of three", "÷ copy: alone", "÷ copy: shipped"),
+    *("÷ copy: other grounds", "÷ better of copy and mean: shipped", "other grounds"),
+    *("worse than copy by > 5 %: shipped", "other grounds"),
+)
+
+
+def remembered(make: Maker) -> Maker:
+    """Return the same function of two looks of one place, which makes no pair twice without evidence."""
+    known: dict[tuple[int, int], Prediction] = {}
+
+    def once(a: past.Look, b: past.Look, lent: Tensor | None) -> Prediction:
+        if lent is not None:
+            return make(a, b, lent)
+        if (a.day, b.day) not in known:
+            known[a.day, b.day] = make(a, b, None)
+        return known[a.day, b.day]
+
+    return once
+
+
+def mixture_of(one: Judged) -> past.Mixture:
+    """Return what a target's lessons say is to be believed."""
+    target = one.target
+    lessons = past.lessons_for(target.looks, target.first.day, target.then.day)
+    weighed = [(lesson.weight, errors) for lesson, errors in zip(lessons, one.lessons, strict=True)]
+    return past.believe(weighed, one.own.first.shape[1])
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--weights", default="base")
+    parser.add_argument("--series", default=",".join(GROUND))
+    given = parser.parse_args()
+    generator = load_model(given.weights).generator
+    plain = maker(generator)
+    judged: dict[str, list[Judged]] = {}
+    scores: dict[str, list[list[float]]] = {}
+    for place in given.series.split(","):
+        dates = series(place, given.data)
+        judged[place], scores[place] = [], []
+        make = remembered(plain)
+        for a, b in nearest_pairs(dates):
+            first, then = look(dates[a], generator), look(dates[b], generator)
+            target = Target(place, first, then, [first, *(look(one, generator) for one in taken(dates, a, b))])
+            one = judge(target, generator, make, taught=True)
+            bands = [BANDS[at] for at in range(len(BANDS)) if BANDS[at] in generator.config.bands]
+            own = [BANDS.index(band) for band in bands if held(target)[generator.config.bands.index(band)]]
+            where = dates[a].clear & dates[b].clear & np.isfinite(dates[b].s2[own]).all(0)
+            scores[place].append(
+                [
+                    rmse(image[own], dates[b].s2[own], where & np.isfinite(image[own]).all(0))
+                    for image in (dates[a].s2, last_three(dates, a))
+                ]
+            )
+            judged[place].append(one)
+    everything = [one for found in judged.values() for one in found]
+    priors = priors_of(everything)
+    for place, found in judged.items():
+        for one, line in zip(found, scores[place], strict=True):
+            own = one.own
+            line.append(float(np.sqrt(np.nansum(own.second[:, :, past.ALONE, past.ALONE], 0).mean() / own.count.sum())))
+            for prior in (LEARNED.prior, priors[GROUND[place]]):
+                set_to(prior=prior)
+                line.append(float(np.sqrt(mixture_of(one).score(own)[0].mean())))
+    text = table(scores)
+    print(text)
+    given.out.mkdir(parents=True, exist_ok=True)
+    (given.out / "believing.md").write_text(text + "\n")
+
+
+def table(scores: dict[str, list[list[float]]]) -> str:
+    """Return the table of the targets' errors by :data:`COLUMNS`."""
+    rows, cells = [], []
+    for place, found in scores.items():
+        values = np.array(found)
+        mean = values.mean(0)
+        worse = [(values[:, at] > 1.05 * values[:, 0]).mean() for at in (3, 4)]
+        best = mean[:2].min()
+        numbers = [*(mean[1:] / mean[0]), *(mean[3:] / best)]
+        cells.append([mean[0], *numbers, *worse])
+        rows.append(
+            [place, str(len(found)), f"{mean[0]:.4f}", *(f"{v:.3f}" for v in numbers), *(f"{w:.0%}" for w in worse)]
+        )
+    average = np.mean(cells, 0)
+    pooled = np.concatenate([np.array(found) for found in scores.values()])
+    worse = [f"{(pooled[:, at] > 1.05 * pooled[:, 0]).mean():.0%}" for at in (3, 4)]
+    rows.append(
+        ["mean of the series", str(len(pooled)), f"{average[0]:.4f}", *(f"{v:.3f}" for v in average[1:-2]), *worse]
+    )
+    return "\n".join(f"| {' | '.join(row)} |" for row in (HEAD, ["---"] * len(HEAD), *rows))
+
+
+if __name__ == "__main__":
+    main()
