@@ -28,6 +28,8 @@ class Made(NamedTuple):
     """Image of t2, ``(band, y, x)``, NaN in bands that are not made; None for what makes no image."""
     water: Array | None = None
     """Probability of water at t1 and at t2, ``(2, y, x)``; None for what has none."""
+    deviation: Array | None = None
+    """Standard deviation of the image, of its shape; alike."""
 
 
 class Channels(NamedTuple):
@@ -65,7 +67,11 @@ def generate(
     reflectance = prediction.reflectance[0].float().cpu().numpy()[:, :height, :width].clip(0, 1)
     water: Tensor | None = getattr(prediction, "water", None)
     made = _as(reflectance, config.bands, channels.bands)
-    return Made(made, None if water is None else water[0].float().cpu().numpy()[:, :height, :width])
+    deviation = None
+    if prediction.variance is not None:
+        stated = prediction.variance[0].float().sqrt().cpu().numpy()[:, :height, :width]
+        deviation = _as(stated, config.bands, channels.bands)
+    return Made(made, None if water is None else water[0].float().cpu().numpy()[:, :height, :width], deviation)
 
 
 def _as(image: Array, have: Sequence[str], want: Sequence[str]) -> Array:

@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from crgen.cli import batch, doctor, fill, models, pull, scenes, show, train, verify
+from crgen.cli import audit, batch, doctor, fill, models, pull, scenes, show, train, verify
 from crgen.cli.console import console
 from crgen.errors import CrgenError
 
@@ -36,6 +36,7 @@ app = typer.Typer(
 )
 app.command("fill")(fill.fill)
 app.command("show")(show.show)
+app.command("audit")(audit.audit)
 app.command("verify")(verify.verify)
 app.command("scenes")(scenes.scenes)
 app.command("pull")(pull.pull)

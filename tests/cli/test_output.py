@@ -114,10 +114,10 @@ def test_a_full_disk(refused, fill):
 
 
 def test_a_disk_that_is_full_at_the_end_costs_no_chunk(crgen, fill, here):
-    with small_disk(60_000):
+    with small_disk(90_000):
         outcome = crgen(*fill, "--out", "new/map.tif")
     assert outcome.code == 6
-    assert "error: cannot write new/map.png" in outcome.err
+    assert "error: cannot write new/map_flood.gpkg" in outcome.err
     assert "free some space" in outcome.err
     assert "1 finished chunk kept in new/.map.tif.scratch: run the same command again to go on" in outcome.err
     assert [p.name for p in (here / "new").iterdir()] == [".map.tif.scratch"]

@@ -10,6 +10,7 @@ import pyogrio
 import pystac
 import pytest
 import rasterio
+import xarray as xr
 from PIL import Image
 from rio_cogeo.cogeo import cog_validate
 
@@ -28,9 +29,10 @@ from crgen.pipeline.source.area import read_area
 from crgen.pipeline.source.demo import open_demo
 from crgen.pipeline.tiling.hidden import FEWEST
 from crgen.pipeline.tiling.quality import Quality
+from crgen.pipeline.tiling.water import told_by_image
 from tests.products import files_of
 
-AOI = "113.545,34.705,113.565,34.720"
+AOI = "113.53,34.71,113.55,34.725"
 BANDS = ("B2", "B3", "B4", "B8", "B11", "B12")
 DAYS = {"t1": "2021-07-10", "t2": "2021-07-22"}
 
@@ -185,7 +187,9 @@ def test_a_product_that_is_replaced_by_one_without_water_leaves_none(tiny_weight
     request = {"aoi": AOI, **DAYS, "source": "demo", "out": tmp_path / "a.tif", "weights": str(weights)}
     result = crgen.fill(**request, overwrite=True)
     assert result.water is None
-    assert {path.name for path in tmp_path.glob("a*")} == {"a.tif", "a_quality.tif", "a.png", "a.json"}
+    lacking = ("_water.tif", "_error.tif", "_flood.gpkg", "_false_colour.qml", "_water.qml", "_error.qml")
+    made = {path.name for path in tmp_path.glob("a*")}
+    assert made == set(files_of("a")) - {f"a{ending}" for ending in lacking}
 
 
 def test_the_picture_shows_every_panel(product: Result) -> None:
@@ -254,6 +258,23 @@ def test_an_image_of_t2_without_a_clear_score_is_not_taken_as_observed(tiny_weig
     assert set(np.unique(result.quality)) == {Quality.GENERATED}
     assert any("clear_t2" in note for note in result.notes)
     assert result.check == {"checked": False, "reason": "nothing of t2 was seen"}
+
+
+def test_a_scene_that_was_seen_all_over_has_no_error_and_its_own_water(tiny_weights: Path, tmp_path: Path) -> None:
+    days = (datetime.date(2021, 7, 10), datetime.date(2021, 7, 22))
+    grid = read_area("113.53,34.71,113.538,34.716").geobox
+    stack = open_demo(grid, *days, pols=("VV",), bands=("B11", "B8", "B3")).compute()
+    seen = stack.assign(s2_t2=stack["truth_t2"], clear_t2=xr.ones_like(stack["clear_t2"])).drop_vars("truth_t2")
+    crgen.write_stack(seen, tmp_path / "seen.zarr")
+    result = crgen.fill(source=str(tmp_path / "seen.zarr"), out=tmp_path / "a.tif", weights=str(tiny_weights))
+    assert set(np.unique(result.quality)) == {Quality.OBSERVED}
+    assert np.isnan(result.half_width.values).all()
+    told = told_by_image(stack["truth_t2"].values, np.ones(grid.shape, bool), ("B11", "B8", "B3"))
+    water = result.water.sel(band="water").values
+    assert (water[told != 255] == told[told != 255]).all()
+    assert json.loads(result.paths.item.read_text())["properties"]["crgen:generated_share"] == 0
+    assert result.check["checked"], "it can be, though nothing hangs on it"
+    assert result.paths.page.exists()
 
 
 def test_a_plan_counts_without_writing(tiny_weights: Path, tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def _card(href: str, product: Product) -> dict[str, Any]:
     counts: Mapping[str, int] = properties["crgen:counts"]
     return {
         "name": product.item["id"],
-        "job": posixpath.dirname(unquote(href)) or product.item["id"],
+        "job": posixpath.dirname(posixpath.normpath(unquote(href))) or product.item["id"],
         "page": _beside(href, assets["page"]["href"]) if "page" in assets else None,
         "flooded": properties["crgen:water"]["flooded_km2"] if "crgen:water" in properties else None,
         "flooded_90": properties.get("crgen:water", {}).get("flooded_90_km2"),

@@ -356,7 +356,7 @@ def stored(reflectance: NDArray[np.float64], profile: RasterProfile) -> NDArray[
     return np.where(np.isnan(dn), profile.nodata, dn).astype(np.uint16)
 
 
-def stored_error(error: NDArray[np.float64], profile: RasterProfile) -> NDArray[np.uint16]:
+def stored_error(error: NDArray[np.float32], profile: RasterProfile) -> NDArray[np.uint16]:
     """Return half the width of intervals as the product stores it."""
     dn = np.round(error * REFLECTANCE_SCALE).clip(0, profile.nodata - 1)
     return np.where(np.isnan(dn), profile.nodata, dn).astype(np.uint16)

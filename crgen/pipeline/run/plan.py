@@ -77,7 +77,7 @@ class Plan:
         pols, opened = (len(names) for names in (self.channels.pols, self.channels.bands))
         side = min(self.grid.chunk, max(self.grid.output.shape)) + 2 * self.model.card.window
         inputs = 4 * (2 * pols + 4 * opened + 2)
-        sums = 8 * 3 * self.predictor.planes
+        sums = 4 * 3 * self.predictor.planes + 8 * 2 * len(self.scene.made)
         down, across = self.grid.shape
         return (min(max(self.workers, 2), down * across) + 1) * side * side * (2 * inputs + sums)
 

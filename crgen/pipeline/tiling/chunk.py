@@ -408,9 +408,9 @@ class Run:
         for spill in spills:
             if spill is not None:
                 sums[:, : spill.shape[1], : spill.shape[2]] += spill
-        generated = self.predictor.planes_of(sums / (self.predictor.lattice.total * REFLECTANCE_SCALE))
+        generated, whole = self.predictor.planes_of(sums), self.predictor.lattice.total * REFLECTANCE_SCALE
         result = compose(
-            generated.reflectance,
+            generated.reflectance / whole,
             own.observed,
             own.share,
             radar_t2=own.radar_t2,
@@ -419,11 +419,12 @@ class Run:
         )
         if generated.deviation is not None:
             made = np.isin(result.quality, (*GENERATED_CLASSES, Quality.BLENDED))
-            width = generated.deviation * self.widths()[:, None, None] * (1 - own.share)
-            result = result._replace(error=np.where(made, width, np.nan))
+            width = generated.deviation.astype(np.float32) * (1 - own.share)
+            width *= (self.widths() / whole).astype(np.float32)[:, None, None]
+            result = result._replace(error=np.where(made, width, np.float32(np.nan)))
         if own.water is not None and generated.water is not None:
             valid = result.quality != Quality.NODATA
-            water = join_water(own.water, generated.water, own.computed, valid)
+            water = join_water(own.water, generated.water / whole, own.computed, valid)
             result = result._replace(water=in_per_cent(water))
             own.tally.water = expected_pixels(water)
         tally = own.tally

@@ -43,7 +43,7 @@ class Composite(NamedTuple):
     quality: NDArray[np.uint8]
     water: NDArray[np.uint8] | None = None
     """Probability of water at t1 and t2 in per cent, ``(2, y, x)``, 255 where not known; None without a prediction."""
-    error: NDArray[np.float64] | None = None
+    error: Array | None = None
     """Half the width of the 90 % interval of reflectance, of its shape, NaN where nothing was generated; alike."""
 
 

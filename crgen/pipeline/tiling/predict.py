@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -84,11 +84,11 @@ class Staged(NamedTuple):
 class Planes(NamedTuple):
     """What is predicted of a rectangle."""
 
-    reflectance: NDArray[np.float64]
+    reflectance: NDArray[Any]
     """``(band, y, x)``."""
-    water: NDArray[np.float64] | None
+    water: NDArray[Any] | None
     """Probability of water at t1 and at t2, ``(2, y, x)``."""
-    deviation: NDArray[np.float64] | None
+    deviation: NDArray[Any] | None
     """Standard deviation of the reflectance, of its shape."""
 
 
@@ -143,7 +143,7 @@ class Predictor:
         """Integers summed at each pixel, as :class:`Planes` has them."""
         return len(self._made) * (1 + self.predicts_variance) + 2 * self.predicts_water
 
-    def planes_of(self, stacked: NDArray[np.float64]) -> Planes:
+    def planes_of(self, stacked: NDArray[Any]) -> Planes:
         """Return what stands in ``(plane, y, x)``."""
         bands, water = len(self._made), 2 * self.predicts_water
         return Planes(

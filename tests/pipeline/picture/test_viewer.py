@@ -126,7 +126,7 @@ def test_another_image_can_be_chosen_and_layers_laid_over(opened) -> None:
     opened.get_by_label("Probability of water").check()
     assert not near(at(opened, 0.75, 0.9), 120)
     assert opened.locator("#outlines").is_visible()
-    opened.get_by_label("Outlines of water").uncheck()
+    opened.get_by_role("checkbox", name="Outlines of water").uncheck()
     assert not opened.locator("#outlines").is_visible()
 
 

@@ -20,6 +20,7 @@ from pyproj import Geod
 from pystac.extensions.classification import ClassificationExtension
 from pystac.extensions.file import FileExtension
 from pystac.extensions.projection import ProjectionExtension
+from pystac.extensions.render import Render, RenderExtension
 from pystac.stac_object import STACObjectType
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
 from shapely.geometry import MultiPolygon, Polygon, box
@@ -182,6 +183,13 @@ def test_pystac_reads_back_what_was_written(tmp_path):
     assert (classes["generated"].count, classes["generated"].percentage) == (3000, 62.5)
     assert classes["observed"].color_hint == "2C7BB6"
     assert classes["nodata"].nodata
+
+
+def test_renders_are_declared_and_kept(tmp_path):
+    renders = {"water": Render.create(assets=["quality"], rescale=[[0, 100]])}
+    item = read_back(item_of(product(tmp_path), renders=renders), tmp_path)
+    assert "https://stac-extensions.github.io/render/v2.0.0/schema.json" in item["stac_extensions"]
+    assert RenderExtension.ext(pystac.Item.from_dict(item)).renders["water"].rescale == [[0, 100]]
 
 
 def test_bands_carry_what_turns_stored_values_into_reflectance(tmp_path):

@@ -21,7 +21,7 @@ def test_each_pixel_is_what_its_class_says(seen, radar, optical, inside) -> None
     result = compose(
         np.where(radar, generated, 0), observed, observed_share(seen), radar_t2=radar, optical_t1=optical, inside=inside
     )
-    made, quality, _ = result
+    made, quality = result.reflectance, result.quality
     assert (np.isnan(made).all(0) == (quality == Quality.NODATA)).all()
     assert ((quality == Quality.NODATA) == (~inside | ~(radar | seen))).all()
     watched = quality == Quality.OBSERVED
