@@ -137,3 +137,36 @@ def test_a_definition_changes_with_the_files_it_names(tmp_path):
 def test_durations():
     seconds = [parse_duration(text).total_seconds() for text in ("90s", "15m", "1.5h", "12 d")]
     assert seconds == [90, 900, 5400, 12 * 86400]
+
+
+def test_a_byte_order_mark_is_read(tmp_path):
+    path = jobs_file(tmp_path, GOOD)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert [job.name for job in read_jobs(path).job] == ["flood", "watch"]
+    path.write_bytes(path.read_bytes().replace(b'"36h"', b'"soon"'))
+    with pytest.raises(RequestError, match=r"jobs\.toml:21: job 'watch': deadline"):
+        read_jobs(path)
+
+
+def test_a_moment_in_quotes_is_told_to_stand_without(tmp_path):
+    path = jobs_file(tmp_path, GOOD.replace('"36h"', '"2027-03-28T02:30:00+01:00"'))
+    with pytest.raises(RequestError, match=r'without quotes: write 2027-03-28T02:30:00\+01:00, not "'):
+        read_jobs(path)
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    (home / "weights").mkdir(parents=True)
+    (home / "area.geojson").touch()
+    (home / "weights" / "mine.safetensors").touch()
+    monkeypatch.setenv("HOME", str(home))
+    paths = (
+        'out = "~/maps"\nweights = "~/weights/mine.safetensors"\naoi = "~/area.geojson"\ncredentials = "~/key.json"\n'
+    )
+    text = f'[log]\nfile = "~/log.json"\n[deliver]\nto = "~/there"\n[[job]]\nname = "a"\nsource = "~/stack"\n{paths}'
+    file = read_jobs(jobs_file(tmp_path, text))
+    [job] = file.job
+    assert (job.out, job.source, job.credentials) == (str(home / "maps"), str(home / "stack"), str(home / "key.json"))
+    assert (job.aoi, job.weights) == (str(home / "area.geojson"), str(home / "weights" / "mine.safetensors"))
+    assert file.log.file == str(home / "log.json")
+    assert file.deliver.to == str(home / "there")

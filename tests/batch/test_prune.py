@@ -43,6 +43,8 @@ def standing(folder: Path) -> set[str]:
 
 def test_products_over_the_age_go_with_all_their_files(archive):
     folder, made = archive
+    for beside in ("m30.tif.aux.xml", "m30.tif.ovr", "m30_quality.tif.aux.xml"):
+        (made[30].folder / beside).write_text("what a viewer keeps")
     gone = prune(folder, older_than=15 * DAY)
 
     assert [pruned.paths for pruned in gone] == [made[30], made[20]]

@@ -25,16 +25,19 @@ from shapely.geometry.base import BaseGeometry
 
 from crgen.errors import AreaError, RequestError
 from crgen.files import told_after
-from crgen.pipeline.source.area_file import as_polygons, read_shapes, unwrapped
+from crgen.pipeline.source.area_file import (
+    MANY_CORNERS,
+    METRES_PER_DEGREE,
+    as_polygons,
+    read_shapes,
+    unwrapped,
+)
 from crgen.pipeline.source.ground import crs_name
 
 MAX_PIXELS = 4_000_000_000
 LONLAT = CRS.from_epsg(4326)
 LAYER = "|layername="
 """Between a file and the layer of it that is meant, as QGIS writes it."""
-METRES_PER_DEGREE = 111_320.0
-MANY_CORNERS = 2000
-"""Corners of an outline beyond which it is simplified, to a tenth of a pixel."""
 EQUAL_AREA = CRS.from_epsg(6933)
 MAX_LATITUDE = 84.0
 # Three uint16 bands and the uint8 quality, with a third more for overviews, before compression.
@@ -120,7 +123,7 @@ def read_outline(
 def _read_outline(spec: str, crs: CRS | str | None, resolution: float, max_pixels: int) -> Outline:
     place, layer = split_layer(spec)
     if is_file_of_area(spec):
-        polygon, source, notes = _read_file(Path(place), layer)
+        polygon, source, notes = _read_file(Path(place), layer, resolution / 20)
         name = _name(Path(place).stem, layer)
     else:
         polygon, source, notes = _read_bbox(spec), LONLAT, []
@@ -137,7 +140,7 @@ def _read_outline(spec: str, crs: CRS | str | None, resolution: float, max_pixel
         raise AreaError(f"'{spec}' reaches beyond what {crs_name(target)} can map; name another --crs")
     unit = target.axis_info[0].unit_conversion_factor if target.is_projected else METRES_PER_DEGREE
     if shapely.get_num_coordinates(projected) > MANY_CORNERS:
-        projected = shapely.simplify(projected, resolution / 10 / unit)
+        projected = shapely.simplify(projected, resolution / 20 / unit)
     outline = as_polygons(projected if projected.is_valid else shapely.make_valid(projected))
     west, south, east, north = outline.bounds
     if lonlat.bounds[2] > 180 and (east - west) * (north - south) * (unit / resolution) ** 2 > 10 * (rough + 1):
@@ -227,9 +230,9 @@ def _read_bbox(spec: str) -> Polygon:
     return shapely.segmentize(box(west, south, east, north), 1.0)
 
 
-def _read_file(path: Path, layer: str | None) -> tuple[Polygon | MultiPolygon, CRS, list[str]]:
+def _read_file(path: Path, layer: str | None, precision: float) -> tuple[Polygon | MultiPolygon, CRS, list[str]]:
     """Return all polygons of a file as one valid geometry, their CRS, and notes."""
-    polygons, stated, notes = read_shapes(path, layer)
+    polygons, stated, notes = read_shapes(path, layer, precision)
     crs = CRS.from_user_input(stated) if stated else None
     if crs is None or not (crs.is_geographic or crs.is_projected):
         crs = LONLAT

@@ -21,6 +21,9 @@ from crgen.errors import AreaError
 SUFFIXES = (".shp", ".gpkg", ".geojson", ".json", ".kml", ".gml", ".fgb", ".tab", ".sqlite", ".geojsonl")
 MOST_UNPACKED = 2**30
 """Bytes that a zip may unpack to; an outline needs no more, and a small zip can hold terabytes."""
+MANY_CORNERS = 2000
+"""Corners of an outline beyond which it is simplified."""
+METRES_PER_DEGREE = 111_320.0
 _ELSEWHERE = re.compile(rb"<OGR(VRT|WFS|GMLAS)?DataSource|<WMS_|<OGRWFS|/vsi(curl|s3|gs|az|oss|swift|webhdfs)")
 
 pyogrio.set_gdal_config_options({"GML_DOWNLOAD_SCHEMA": "NO"})  # type: ignore[no-untyped-call]
@@ -36,12 +39,13 @@ class Shapes(NamedTuple):
     notes: list[str]
 
 
-def read_shapes(path: Path, layer: str | None) -> Shapes:
+def read_shapes(path: Path, layer: str | None, precision: float) -> Shapes:
     """Read the polygons of a vector file, or a zip of one.
 
     Args:
         path: the file.
         layer: which of several layers (or files in a zip) that hold polygons; None where there is one.
+        precision: metres by which outlines of many corners may be moved, so that they are checked and mapped in time.
 
     Raises:
         AreaError: if it cannot be read, or it is not clear which polygons are meant.
@@ -81,7 +85,7 @@ def read_shapes(path: Path, layer: str | None) -> Shapes:
     shapes, crs = held[name]
     if len(held) + len(others) > 1:
         notes.append(f"read layer '{name}' of {len(held) + len(others)}")
-    polygons = _valid(shapes, path, notes)
+    polygons = _valid([_simplified(shape, crs, precision, notes) for shape in shapes], path, notes)
     if crs is None and (lacking := _lacking(path)):
         notes.append(f"{' and '.join(lacking)} are not beside the shapefile")
     return Shapes(polygons, crs, list(dict.fromkeys(notes)))
@@ -164,6 +168,22 @@ def _geometries(place: str, layer: str, path: Path, notes: list[str]) -> tuple[l
     if not all(np.isfinite(shapely.get_coordinates(shape)).all() for shape in shapes):
         raise AreaError(f"'{path}' holds a coordinate that is not a finite number")
     return shapes, meta["crs"]
+
+
+def _simplified(shape: BaseGeometry, crs: Any, precision: float, notes: list[str]) -> BaseGeometry:
+    """Return polygons of many corners with fewer: whether an outline crosses itself takes long to find out."""
+    corners = shapely.get_num_coordinates(shape)
+    if corners <= MANY_CORNERS or not parts_of(shape):
+        return shape
+    known = CRS.from_user_input(crs) if crs else None
+    unit = known.axis_info[0].unit_conversion_factor if known and known.is_projected else METRES_PER_DEGREE
+    simple = shapely.make_valid(
+        shapely.simplify(MultiPolygon(parts_of(shape)), precision / unit, preserve_topology=False)
+    )
+    if not parts_of(simple):
+        return shape
+    notes.append(f"the outline has {corners:,} corners; it was simplified to a tenth of a pixel")
+    return simple
 
 
 def _valid(shapes: list[BaseGeometry], path: Path, notes: list[str]) -> list[Polygon]:

@@ -36,7 +36,7 @@ def grid_of(variable: xr.DataArray, attributes: Mapping[str, Any], label: str) -
     axes = [_axis(variable, dim, label) for dim in ("x", "y")]
     placed = next((transform for _, transform in stated), None)
     if placed is not None and (placed.b or placed.d):
-        raise StackError(f"'{label}' is rotated (transform {tuple(placed)[:6]}); warp it north-up first")
+        raise StackError(f"'{label}' is rotated, not north-up (transform {tuple(placed)[:6]}); warp it first")
     (x, width), (y, height) = (
         axis if axis is not None else _stated_axis(placed, dim, label)
         for dim, axis in zip(("x", "y"), axes, strict=True)
@@ -72,7 +72,9 @@ def axis_aligned(geobox: GeoBox, label: str) -> GeoBox:
     """
     a = geobox.affine
     if a.b or a.d:
-        raise StackError(f"'{label}' is rotated (transform {tuple(a)[:6]}); warp it north-up first, e.g. with gdalwarp")
+        raise StackError(
+            f"'{label}' is rotated, not north-up (transform {tuple(a)[:6]}); warp it first, e.g. with gdalwarp"
+        )
     return geobox
 
 
