@@ -61,7 +61,7 @@ def preview(source: Manifest | Product | str | Path, *, settings: Settings | Non
     make: Callable[..., Any] = Map
 
     def layer(name: str, label: str) -> Any:
-        fetcher = session.call(f"a map of {name}", lambda: _map_id(name, manifest))["tile_fetcher"]
+        fetcher = session.call(f"a map of {name}", lambda: _map_id(name, manifest), writes=True)["tile_fetcher"]
         return ipyleaflet.TileLayer(url=fetcher.url_format, name=label, attribution="Google Earth Engine", max_zoom=24)
 
     area = Geometry(manifest.area.polygon, manifest.area.crs).to_crs("EPSG:4326", resolution=1000).geom

@@ -218,7 +218,8 @@ class Fetcher:
                         f"Earth Engine cannot compute even {job} ({error}); try fewer scenes with a smaller "
                         "--search-days, or 'crgen pull --export drive'"
                     ) from None
-                self.cache.mark_split(job.key)
+                if not error.suspected:
+                    self.cache.mark_split(job.key)
         whole = np.empty((job.tile.height, job.tile.width), job.layer.dtype)
         parts = [Job(job.layer, job.geobox, tile) for tile in job.tile.halves()]
         for part in parts:
@@ -242,7 +243,7 @@ class Fetcher:
             asked = {"expression": image, "fileFormat": "NPY", "grid": job.grid}
             return read_tile(ee.data.computePixels(asked), job.layer, job.tile)
 
-        tile = session.call(str(job), ask, stopped=self._stopped)
+        tile = session.call(str(job), ask, stopped=self._stopped, divisible=not job.tile.smallest)
         with self._lock:
             self.asked += 1
         return tile
