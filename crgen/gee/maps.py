@@ -134,7 +134,8 @@ def _shown(bands: Sequence[str]) -> list[str]:
 def _map_id(name: str, manifest: Manifest) -> Any:
     scenes = manifest.scenes[name]
     if name.startswith("s1"):
-        image, bands, (low, high) = radar_image(scenes, manifest.pols), [manifest.pols[0]], RADAR
+        others = [held for other, held in manifest.scenes.items() if other.startswith("s1") and other != name]
+        image, bands, (low, high) = radar_image(scenes, manifest.pols, others), [manifest.pols[0]], RADAR
     else:
         image, bands, (low, high) = optical_image(scenes, manifest.bands), _shown(manifest.bands), OPTICAL
     return image.updateMask(image.select([VALID])).getMapId({"bands": bands, "min": low, "max": high})
