@@ -224,6 +224,16 @@ def test_the_run_stops_with_the_fix_and_goes_on_where_it_was(
     assert not service.served_twice()
 
 
+def test_what_is_on_the_line_when_a_run_fails_is_kept(service: EarthEngineServer, tmp_path: Path) -> None:
+    service.change(latency=1.5)
+    service.add(faults.error(403, faults.NOT_REGISTERED, nth=4))
+    with pytest.raises(SourceError):
+        pull()
+    served = sum(tile.status == 200 for tile in service.tiles)
+    assert served >= 3
+    assert len(list((tmp_path / "cache").rglob("*.tile"))) == served
+
+
 def test_what_may_be_too_large_is_not_taken_for_it_by_the_next_run(
     service: EarthEngineServer, right: Callable[[xr.Dataset], None], tmp_path: Path
 ) -> None:
