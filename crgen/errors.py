@@ -21,6 +21,10 @@ class CrgenError(Exception):
         self.transient = transient
 
 
+class CrgenWarning(Warning):
+    """What a person should know while a run goes on, once."""
+
+
 class AreaError(CrgenError):
     """The area of interest cannot be read, or cannot be mapped as asked."""
 

@@ -13,13 +13,13 @@ import traceback
 import warnings
 from importlib.metadata import version
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from crgen.cli import audit, batch, doctor, fill, models, pull, scenes, show, train, verify
-from crgen.cli.console import console
-from crgen.errors import CrgenError
+from crgen.cli.console import console, note
+from crgen.errors import CrgenError, CrgenWarning
 
 EXIT_CODES = """
 Exit codes: 0 done · 1 unexpected error · 2 bad request or option · 3 area · 4 imagery · 5 weights · 6 output ·
@@ -68,7 +68,18 @@ def options(
         logging.basicConfig(handlers=[logging.NullHandler()])
         os.environ.setdefault("CPL_LOG", os.devnull)
         warnings.filterwarnings("ignore", category=UserWarning)
+        warnings.showwarning = _show_warning
 
+
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+    """Print a warning of crgen's as a note, any other as Python does."""
+    if issubclass(category, CrgenWarning):
+        note(str(message))
+    else:
+        _show_warning_as_python_does(message, category, *where, **more)
+
+
+_show_warning_as_python_does = warnings.showwarning
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 PATIENCE = 10.0

@@ -61,7 +61,7 @@ def preview(source: Manifest | Product | str | Path, *, settings: Settings | Non
     make: Callable[..., Any] = Map
 
     def layer(name: str, label: str) -> Any:
-        fetcher = session.call(f"a map of {name}", lambda: _map_id(name, manifest))["tile_fetcher"]
+        fetcher = session.call(f"a map of {name}", lambda: _map_id(name, manifest), writes=True)["tile_fetcher"]
         return ipyleaflet.TileLayer(url=fetcher.url_format, name=label, attribution="Google Earth Engine", max_zoom=24)
 
     area = Geometry(manifest.area.polygon, manifest.area.crs).to_crs("EPSG:4326", resolution=1000).geom
@@ -134,7 +134,8 @@ def _shown(bands: Sequence[str]) -> list[str]:
 def _map_id(name: str, manifest: Manifest) -> Any:
     scenes = manifest.scenes[name]
     if name.startswith("s1"):
-        image, bands, (low, high) = radar_image(scenes, manifest.pols), [manifest.pols[0]], RADAR
+        others = [held for other, held in manifest.scenes.items() if other.startswith("s1") and other != name]
+        image, bands, (low, high) = radar_image(scenes, manifest.pols, others), [manifest.pols[0]], RADAR
     else:
         image, bands, (low, high) = optical_image(scenes, manifest.bands), _shown(manifest.bands), OPTICAL
     return image.updateMask(image.select([VALID])).getMapId({"bands": bands, "min": low, "max": high})

@@ -12,10 +12,17 @@ COMPUTE = "image:computePixels"
 
 TOO_MANY = "Too Many Requests: Request was rejected because the request rate or concurrency limit was exceeded."
 QUOTA = "Quota exceeded for quota metric 'Number of concurrent requests' and limit 'Concurrent requests per project'."
-MONTHLY = (
-    "Quota exceeded: the project has used its monthly noncommercial compute quota of EECU-hours. See "
-    "https://developers.google.com/earth-engine/guides/noncommercial_tiers#restricted_mode"
+RESTRICTED = (
+    "Too Many Requests: the project has used its monthly noncommercial compute quota of EECU-hours and is in "
+    "restricted mode. See https://developers.google.com/earth-engine/guides/noncommercial_tiers#restricted_mode"
 )
+DAILY = (
+    "Quota exceeded for quota metric 'Earth Engine compute time (EECU-seconds)' and limit 'EECU-seconds per day per "
+    "project' of service 'earthengine.googleapis.com'."
+)
+NOT_ELIGIBLE = "Project '{project}' is not eligible for noncommercial use of Earth Engine."
+RATE = "Rate Limit Exceeded: rateLimitExceeded"
+ELEMENTS = "Collection query aborted after accumulating over {limit} elements."
 MEMORY = "User memory limit exceeded."
 CAPACITY = "Earth Engine memory capacity exceeded."
 TIMED_OUT = "Computation timed out."

@@ -114,7 +114,8 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(max(0.0, begun + late - time.monotonic()))
         kind = "application/octet-stream" if endpoint == faults.COMPUTE else "application/json"
         changed = damaged(action, answer)
-        return Reply(200, changed, kind, damaged=changed != answer, written=0.5 if action == "cut" else 1.0)
+        headers = {"x-earth-engine-quota-status": "parallelism_restricted=true"} if engine.restricted else {}
+        return Reply(200, changed, kind, headers, damaged=changed != answer, written=0.5 if action == "cut" else 1.0)
 
     def _get(self, engine: "EarthEngineServer", endpoint: str, path: str) -> bytes:
         if endpoint == "discovery":

@@ -18,9 +18,10 @@ from typing import Any, Self
 from tests.earthengine import faults, pixels, rest
 from tests.earthengine.faults import Fault
 from tests.earthengine.handler import Handler, Http
+from tests.earthengine.images import EarthEngineError
 from tests.earthengine.interpreter import evaluate
 from tests.earthengine.oauth import Tokens
-from tests.earthengine.objects import encode
+from tests.earthengine.objects import Collection, encode
 from tests.earthengine.requests import Asked, RefusedError, key_of
 
 
@@ -29,8 +30,8 @@ class EarthEngineServer:
 
     ``latency``: seconds every computePixels takes at least. ``concurrency``: requests at a time on one endpoint beyond
     which 429 is sent, with ``Retry-After: retry_after``. ``per_minute``: requests in 60 s beyond which 429 is sent.
-    ``flat``: fill every tile with its middle pixel, for benchmarks. ``require_token``: refuse requests without an
-    access token from ``service_account``.
+    ``elements``: of a collection or list beyond which a query is aborted. ``flat``: fill every tile with its middle
+    pixel, for benchmarks. ``require_token``: refuse requests without an access token from ``service_account``.
     """
 
     def __init__(
@@ -42,10 +43,13 @@ class EarthEngineServer:
         per_minute: int | None = None,
         retry_after: float | str | None = 1,
         flat: bool = False,
+        elements: int = 5000,
         require_token: bool = False,
     ) -> None:
         self._settings = {
+            "elements": elements,
             "flat": flat,
+            "restricted": False,
             "latency": latency,
             "concurrency": concurrency,
             "per_minute": per_minute,
@@ -100,7 +104,7 @@ class EarthEngineServer:
             self.tokens = Tokens(self.url, self._require_token)
 
     def change(self, **settings: Any) -> None:
-        """Changes ``latency``, ``concurrency``, ``per_minute``, ``retry_after`` or ``flat``."""
+        """Changes the settings it was made with, or ``restricted``: whether a project's month is used up."""
         unknown = settings.keys() - self._settings.keys()
         if unknown:
             raise ValueError(f"there is no setting {sorted(unknown)[0]}")
@@ -148,7 +152,11 @@ class EarthEngineServer:
         if endpoint == faults.COMPUTE:
             return pixels.compute(body, self.flat)
         if endpoint == "value:compute":
-            return json.dumps({"result": encode(evaluate(body["expression"]))}).encode()
+            value = evaluate(body["expression"])
+            held = value.elements if isinstance(value, Collection) else value
+            if isinstance(held, list | tuple) and len(held) > self.elements:
+                raise EarthEngineError(faults.ELEMENTS.format(limit=self.elements))
+            return json.dumps({"result": encode(value)}).encode()
         if endpoint == "image:export":
             return json.dumps(self.exports.start(project, body)).encode()
         if endpoint == "maps":

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from crgen.errors import SourceError
+from crgen.errors import CrgenWarning, SourceError, StackError
 from crgen.gee.connection.session import connect, disconnect
 from crgen.gee.fetch.tile import read_tile
 from crgen.pipeline.source.earthengine import Acquired, Channels, EarthEngine, acquire
@@ -80,6 +80,12 @@ PASSING = {
     "429 with a date": faults.storm(2, format_datetime(datetime.datetime.now(datetime.UTC), usegmt=True)),
     "429 of concurrency": faults.storm(5, message=faults.AGGREGATIONS),
     "429 of the concurrency quota": faults.storm(5, SOON, message=faults.QUOTA),
+    "429 in restricted mode": faults.storm(4, SOON, message=faults.RESTRICTED),
+    "403 of the rate": faults.error(403, faults.RATE, first=3),
+    "400 of aggregations": faults.error(400, faults.AGGREGATIONS, first=3),
+    "please try again": faults.error(400, "Internal error. Please try again.", first=2),
+    "500 of what is too large": faults.error(500, "An internal error has occurred", above_pixels=64 * 64),
+    "503 of what is too large": faults.error(503, faults.CAPACITY, above_pixels=64 * 128),
     "every third 500": faults.error(500, "An internal error has occurred", every=3),
     "503 at the start": faults.error(503, "The service is currently unavailable.", first=6),
     "memory capacity": faults.error(503, faults.CAPACITY, first=3),
@@ -162,7 +168,26 @@ def test_a_token_that_expires_in_the_middle_is_renewed(
 
 
 STOPPING = {
-    "monthly quota": (faults.error(429, faults.MONTHLY), "compute quota of project test-project is used up"),
+    "daily limit": (
+        faults.error(429, faults.DAILY),
+        "the daily limit of compute that is set for project test-project is reached",
+    ),
+    "not eligible": (
+        faults.error(403, faults.NOT_ELIGIBLE.format(project="test-project")),
+        "may not use Earth Engine as it is registered",
+    ),
+    "a scene that was withdrawn": (
+        faults.error(
+            400,
+            "Image.load: Image asset 'COPERNICUS/S1_GRD_FLOAT/S1A_x' not found (does not exist or caller does not "
+            "have access).",
+        ),
+        "Earth Engine has no COPERNICUS/S1_GRD_FLOAT/S1A_x (any more)",
+    ),
+    "a scene that was withdrawn, as 404": (
+        faults.error(404, "Asset 'COPERNICUS/S2_SR_HARMONIZED/x' not found."),
+        "choose scenes anew, without --manifest",
+    ),
     "not registered": (faults.error(403, faults.NOT_REGISTERED), "is not registered for Earth Engine: register it at"),
     "project not registered": (
         faults.error(403, faults.PROJECT_NOT_REGISTERED.format(project="test-project")),
@@ -197,6 +222,65 @@ def test_the_run_stops_with_the_fix_and_goes_on_where_it_was(
     disconnect()
     right(pull())
     assert not service.served_twice()
+
+
+def test_what_is_on_the_line_when_a_run_fails_is_kept(service: EarthEngineServer, tmp_path: Path) -> None:
+    service.change(latency=1.5)
+    service.add(faults.error(403, faults.NOT_REGISTERED, nth=4))
+    with pytest.raises(SourceError):
+        pull()
+    served = sum(tile.status == 200 for tile in service.tiles)
+    assert served >= 3
+    assert len(list((tmp_path / "cache").rglob("*.tile"))) == served
+
+
+def test_what_may_be_too_large_is_not_taken_for_it_by_the_next_run(
+    service: EarthEngineServer, right: Callable[[xr.Dataset], None], tmp_path: Path
+) -> None:
+    """500 says nothing: after three the tile is asked for in parts, but it is not remembered as too large."""
+    service.add(fault := faults.error(500, "An internal error has occurred", above_pixels=64 * 64, first=3 * 16))
+    right(pull())
+    assert fault.struck >= 3
+    assert not list((tmp_path / "cache").rglob("*.split"))
+
+
+def test_a_month_that_is_used_up_is_slower_told_once_and_right(
+    service: EarthEngineServer, right: Callable[[xr.Dataset], None]
+) -> None:
+    service.change(restricted=True)
+    with pytest.warns(CrgenWarning, match="test-project has used up its compute of this month.*slower") as told:
+        right(pull())
+    assert sum(issubclass(warned.category, CrgenWarning) for warned in told) == 1
+    session = connect(EarthEngine().settings)
+    assert session.transport.restricted
+    assert session.gate.most == 2
+
+
+def test_a_proxys_page_says_its_own_status(service: EarthEngineServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRGEN_EE_PATIENCE", "0.2")
+    service.add(Fault("html", status=502))
+    with pytest.raises(SourceError, match="HTTP 502, Bad Gateway") as stopped:
+        pull()
+    assert "Ok" not in str(stopped.value)
+
+
+def test_more_scenes_than_one_answer_holds_are_asked_for_by_slices_of_days(service: EarthEngineServer) -> None:
+    whole = open_area().manifest
+    asked = len(service.requests)
+    service.change(elements=9)
+    assert open_area().manifest == whole
+    assert len(service.requests) > 2 * asked, "in halves, and halves of them"
+    service.change(elements=0)
+    with pytest.raises(
+        SourceError, match=r"cannot list what was acquired on 2021-07-\d\d alone .*make the area smaller"
+    ):
+        open_area()
+
+
+def test_alternatives_of_a_refusal_are_asked_for_by_slices_too(service: EarthEngineServer) -> None:
+    service.change(elements=9)
+    with pytest.raises(StackError, match="Nearest: 2021-08-01"):
+        acquire(EarthEngine(), CHANNELS, aoi=AREA, t1=T1, t2=datetime.date(2021, 8, 20), crs=None)
 
 
 def test_nothing_more_is_asked_after_the_run_has_failed(service: EarthEngineServer) -> None:

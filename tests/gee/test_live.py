@@ -74,7 +74,7 @@ def test_the_clear_share_is_that_of_the_pixels(acquired: Acquired) -> None:
 
 
 def test_a_tile_and_its_parts_hold_the_same_pixels(acquired: Acquired) -> None:
-    job = acquired.pull.job(0)
+    job = next(acquired.pull.jobs(range(len(acquired.pull))))
     whole = acquired.pull.fetcher.get(job)
     for part in job.tile.halves():
         pixels = acquired.pull.fetcher.get(replace(job, tile=part))
@@ -87,7 +87,7 @@ def test_ten_metre_bands_of_the_same_zone_are_passed_on_untouched(acquired: Acqu
     import ee
 
     (layer,) = (layer for layer in acquired.pull.layers if layer.name == "s2_t1")
-    job = next(acquired.pull.job(n) for n in range(len(acquired.pull)) if acquired.pull.job(n).layer is layer)
+    job = next(job for job in acquired.pull.jobs(range(len(acquired.pull))) if job.layer.name == layer.name)
     scene = acquired.manifest.scenes["s2_t1"][0]
     if scene.tile is None or not scene.tile.startswith("49"):
         pytest.skip("the nearest scene is of another UTM zone")

@@ -233,12 +233,34 @@ def test_exports_start_once_are_looked_at_and_failed_ones_start_again(
     Path("stack.zarr.exports.json").unlink()
     assert crgen(*words).code == 0
     assert len(service.exports.requests) == 4, "not even if the state file is lost"
+    looked = sum(request.endpoint == "operations:get" for request in service.requests)
+    state = ExportState.read(Path("stack.zarr.exports.json"))
+    for export in state.exports[:3]:
+        export.state = "SUCCEEDED"
+    state.write(Path("stack.zarr.exports.json"))
+    assert crgen(*words).code == 0
+    again = sum(request.endpoint == "operations:get" for request in service.requests)
+    assert again == looked + 1, "what is done is not looked at again"
+    Path("stack.zarr.exports.json").unlink()
+    assert crgen(*words).code == 0
     service.exports.held, service.exports.failure = False, "out of quota"
     for _ in range(3):
         outcome = crgen(*words)
     assert len(service.exports.requests) > 4
     assert crgen("pull", "--aoi", AREA, "--t1", "2021-07-11", "--t2", "2021-07-22", *words[-6:]).code == 2
     assert crgen(*words[:-1], "elsewhere").code == 7
+
+
+def test_a_service_account_is_not_left_to_export_to_a_drive_nobody_sees(
+    service: EarthEngineServer,
+    crgen,  # noqa: F811
+    here: Path,  # noqa: F811
+) -> None:
+    service.tokens.service_account(here / "key.json")
+    outcome = crgen("pull", *ASKED, "--out", "s.zarr", "--export", "drive", "--credentials", "key.json")
+    assert outcome.code == 7
+    assert "--export gcs --to BUCKET" in outcome.err
+    assert not service.exports.requests
 
 
 def test_downloaded_exports_become_the_same_stack(

@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import shapely
@@ -16,8 +17,11 @@ from shapely.geometry import MultiPolygon, Polygon, mapping
 from shapely.geometry.base import BaseGeometry
 
 from crgen.errors import SourceError
+from crgen.gee.connection.retry import TooMuch
 from crgen.gee.connection.session import Session
 from crgen.gee.manifest import CLOUD_SCORE, S1, S2
+
+T = TypeVar("T")
 
 RELATIVE_ORBITS = 175
 """Of Sentinel-1, after which numbers begin again."""
@@ -100,7 +104,7 @@ def search(
     radar: bool = True,
     optical: bool = True,
 ) -> Catalogue:
-    """Ask for the metadata of all acquisitions, in one request per collection.
+    """Ask for the metadata of all acquisitions, in one request per collection, or a few if that is too much.
 
     Args:
         session: the connection.
@@ -114,17 +118,15 @@ def search(
     """
     import ee
 
-    def collection(name: str) -> Any:
+    def collection(name: str, stretches: Sequence[tuple[date, date]]) -> Any:
         west, south, east, north = bounds
         within = ee.Geometry.Rectangle([west, south, east, north], "EPSG:4326", False)
-        days = [
-            ee.Filter.date(first.isoformat(), (last + timedelta(days=1)).isoformat())
-            for first, last in merged(stretches)
-        ]
+        days = [ee.Filter.date(first.isoformat(), (last + timedelta(days=1)).isoformat()) for first, last in stretches]
         return ee.ImageCollection(name).filterBounds(within).filter(days[0] if len(days) == 1 else ee.Filter.Or(*days))
 
-    def describe(name: str) -> list[dict[str, Any]]:
-        answer = session.call(f"the acquisitions of {name}", lambda: ee.data.computeValue(collection(name)))
+    def describe(name: str, stretches: Sequence[tuple[date, date]]) -> list[dict[str, Any]]:
+        asked = collection(name, stretches)
+        answer = session.call(f"the acquisitions of {name}", lambda: ee.data.computeValue(asked))
         try:
             return list(answer["features"])
         except (TypeError, KeyError):
@@ -132,14 +134,38 @@ def search(
                 f"Earth Engine described {name} in a way crgen does not understand; update crgen"
             ) from None
 
+    def scores(stretches: Sequence[tuple[date, date]]) -> list[str]:
+        names = collection(CLOUD_SCORE, stretches).aggregate_array("system:index")
+        return list(session.call(f"the names of {CLOUD_SCORE}", lambda: ee.data.computeValue(names)))
+
+    days = merged(stretches)
     centre = (bounds[0] + bounds[2]) / 2
-    s1, left_out = understood(describe(S1), read_radar, centre) if radar else ([], [])
-    s2, more = understood(describe(S2), read_optical, centre) if optical else ([], [])
-    scored: frozenset[str] = frozenset()
-    if s2:
-        names = collection(CLOUD_SCORE).aggregate_array("system:index")
-        scored = frozenset(session.call(f"the names of {CLOUD_SCORE}", lambda: ee.data.computeValue(names)))
+    s1, left_out = understood(in_slices(partial(describe, S1), days), read_radar, centre) if radar else ([], [])
+    s2, more = understood(in_slices(partial(describe, S2), days), read_optical, centre) if optical else ([], [])
+    scored = frozenset(in_slices(scores, days) if s2 else ())
     return Catalogue(tuple(s1), tuple(without_duplicates(s2, scored)), scored, (*left_out, *more))
+
+
+def in_slices(ask: Callable[[Sequence[tuple[date, date]]], list[T]], days: Sequence[tuple[date, date]]) -> list[T]:
+    """Return what is there in some stretches of days, asked for in halves where it is too much for one answer.
+
+    Raises:
+        SourceError: if one day is too much, or Earth Engine refuses.
+    """
+    try:
+        return ask(days)
+    except TooMuch as error:
+        (first, last), *_ = days
+        if len(days) > 1:
+            halves = [days[: len(days) // 2], days[len(days) // 2 :]]
+        elif first < last:
+            middle = first + (last - first) // 2
+            halves = [[(first, middle)], [(middle + timedelta(1), last)]]
+        else:
+            raise SourceError(
+                f"Earth Engine cannot list what was acquired on {first} alone ({error}); make the area smaller"
+            ) from None
+    return [found for half in halves for found in in_slices(ask, half)]
 
 
 def understood(

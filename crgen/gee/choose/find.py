@@ -48,7 +48,7 @@ def find_scenes(
         SourceError: if Earth Engine cannot be asked.
         StackError: if there are no acquisitions, or they cover too little; names the nearest alternatives.
     """
-    session = connect(settings)
+    session = connect(settings.standard)  # aggregations are not for the high-volume endpoint
     bounds = lonlat_bounds(area, margin)
     catalogue = search(session, bounds, stretches(wanted, max(rules.search_days, rules.observed_days)))
     near = could_serve(catalogue, area, wanted, bands, rules)
@@ -98,7 +98,7 @@ def newest_pass(
         SourceError: if Earth Engine cannot be asked.
     """
     stretch = (until - timedelta(within_days), until)
-    found = search(connect(settings), lonlat_bounds(area), [stretch], optical=False)
+    found = search(connect(settings.standard), lonlat_bounds(area), [stretch], optical=False)
     for channels in filter(None, (pols, needed_pols)):
         passes = [p for p in passes_over(found.radar, area.polygon, area.crs, channels) if not p.first.unfit]
         if day := _newest_day(passes, area, rules):
@@ -131,7 +131,9 @@ def refuse_shortfall(settings: Settings, choice: Choice, rules: Rules) -> None:
         optical = any(variable.startswith("s2") for variable in short)
         around = stretches([w for w in choice.wanted if any(v.endswith(f"_{w.name}") for v in short)], NEARBY_DAYS)
         bounds = lonlat_bounds(choice.manifest.area)
-        require_coverage(choice, rules, search(connect(settings), bounds, around, radar=radar, optical=optical))
+        require_coverage(
+            choice, rules, search(connect(settings.standard), bounds, around, radar=radar, optical=optical)
+        )
 
 
 def lonlat_bounds(area: Grid, margin: float = 0.0) -> tuple[float, float, float, float]:

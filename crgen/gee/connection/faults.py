@@ -39,16 +39,26 @@ class Fault:
     """HTTP status, if there was an answer."""
     retry_after: float | None = None
     """Seconds the service asked to wait."""
+    suspect: bool = False
+    """Whether a request that is too large is often answered so too."""
 
 
 BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
+BUSY_WORDS = re.compile(r"too many concurrent aggregations|please try again|rate ?limit ?exceeded", re.IGNORECASE)
+"""Of a service that is busy, whatever the status: 400 and 403 among them."""
 TOO_MUCH = re.compile(
     r"user memory limit exceeded|memory limit|computation timed out|total request size|"
-    r"pixel grid dimensions|output of image computation is too large|too many pixels",
+    r"pixel grid dimensions|output of image computation is too large|too many pixels|accumulating over \d+ elements",
     re.IGNORECASE,
 )
-USED_UP = re.compile(r"\beecu\b|monthly|noncommercial|non-commercial|restricted mode|daily limit", re.IGNORECASE)
+DAILY_CAP = re.compile(r"(daily|per day).*\beecu|\beecu.*(daily|per day)", re.IGNORECASE)
+"""A limit on compute that an administrator set: the one quota that ends a run. A month that is used up makes Earth
+Engine slower (restricted mode) and refuses nothing."""
+NOT_ELIGIBLE = re.compile(r"noncommercial|non-commercial|eligib", re.IGNORECASE)
+GONE = re.compile(r"asset '(?P<id>[^']+)' (?:was )?not found|asset not found: '?(?P<other>[\w/]+)", re.IGNORECASE)
 REGISTER = "https://code.earthengine.google.com/register"
+
+CAPACITY = re.compile(r"memory capacity exceeded", re.IGNORECASE)
 
 SECRETS = re.compile(
     r"-----BEGIN[\s\S]*?(-----END[^-]*-----|$)|ya29\.[\w.\-]+|1//[\w\-]{10,}|\beyJ[\w\-]+\.[\w\-]+\.?[\w\-]*|"
@@ -84,10 +94,16 @@ def understand(error: BaseException) -> Fault:
     if response is None:
         return Fault(Remedy.SPLIT if TOO_MUCH.search(message) else Remedy.STOP, message)
     status = int(response.status)
-    if USED_UP.search(message) and status in (403, 429):
+    if DAILY_CAP.search(message) and status in (403, 429):
         return Fault(Remedy.STOP, message, status)
-    if status in BUSY and not (status >= 500 and TOO_MUCH.search(message)):
-        return Fault(Remedy.WAIT, message, status, retry_seconds(response.get("retry-after")))
+    wait = retry_seconds(response.get("retry-after"))
+    if BUSY_WORDS.search(message):
+        return Fault(Remedy.WAIT, message, status, wait)
+    if status in BUSY:
+        if status == 503 and CAPACITY.search(message):
+            return Fault(Remedy.WAIT, message, status, wait, suspect=True)
+        if status < 500 or not TOO_MUCH.search(message):
+            return Fault(Remedy.WAIT, message, status, wait, suspect=status == 500)
     if TOO_MUCH.search(message):
         return Fault(Remedy.SPLIT, message, status)
     return Fault(Remedy.STOP, message, status)
@@ -110,14 +126,28 @@ def retry_seconds(header: str | None, now: datetime | None = None) -> float | No
     return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
 
 
-def explain(fault: Fault, project: str | None, account: str) -> SourceError:
-    """Return the error for people: what is wrong, with which project and credentials, and the fix."""
+def explain(fault: Fault, project: str | None, account: str, *, writes: bool = False) -> SourceError:
+    """Return the error for people: what is wrong, with which project and credentials, and the fix.
+
+    Args:
+        fault: what was refused.
+        project: the Cloud project.
+        account: where the credentials come from.
+        writes: whether something is made on the service, an export or a map, which takes another role.
+    """
     message, shown = fault.reason, project or "none"
     who = f"(project {shown}, credentials: {account})"
-    if USED_UP.search(message):
+    capped = bool(DAILY_CAP.search(message)) and fault.status in (403, 429)
+    if capped:
         text = (
-            f"the compute quota of project {shown} is used up ({message}); wait for the next month, or see the "
-            f"project's tier at {REGISTER}; what was fetched is kept, so the same command goes on later"
+            f"the daily limit of compute that is set for project {shown} is reached ({message}); go on tomorrow with "
+            "the same command, what was fetched is kept, or have it raised at https://console.cloud.google.com/apis/api/"
+            f"earthengine.googleapis.com/quotas?project={shown}"
+        )
+    elif gone := GONE.search(message):
+        text = (
+            f"Earth Engine has no {gone['id'] or gone['other']} (any more), or these credentials may not read it: "
+            f"choose scenes anew, without --manifest, or with --restart if a run was stopped {who}"
         )
     elif "has not been used in project" in message or "is disabled" in message:
         text = (
@@ -128,16 +158,23 @@ def explain(fault: Fault, project: str | None, account: str) -> SourceError:
         text = f"project {shown} is not registered for Earth Engine: register it at {REGISTER}?project={shown} {who}"
     elif fault.status == 401 or "credentials were refused" in message:
         text = f"{message}; run 'earthengine authenticate', or pass --credentials KEY.json again {who}"
+    elif fault.status == 403 and NOT_ELIGIBLE.search(message):
+        text = (
+            f"project {shown} may not use Earth Engine as it is registered: {message}; see whether its use counts as "
+            f"noncommercial, or register it for commercial use, at https://console.cloud.google.com/earth-engine/"
+            f"configuration?project={shown} {who}"
+        )
     elif fault.status == 403:
+        role = "Writer' (exports and maps need it)" if writes else "Viewer'"
         text = (
             f"no permission to use Earth Engine in project {shown}: {message}; give the account the roles "
-            f"'Earth Engine Resource Viewer' and 'Service Usage Consumer' there, or name another --project {who}"
+            f"'Earth Engine Resource {role} and 'Service Usage Consumer' there, or name another --project {who}"
         )
     elif fault.status == 404:
         text = f"Earth Engine does not know what was asked for: {message}; is --project {shown} spelt right? {who}"
     else:
         text = f"Earth Engine refused the request: {message} {who}"
-    return SourceError(redact(text), transient=bool(USED_UP.search(message)))
+    return SourceError(redact(text), transient=capped)
 
 
 def _first_line(error: BaseException) -> str:

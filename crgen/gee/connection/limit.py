@@ -100,6 +100,12 @@ class Gate:
             self._answer = answer
             self._changed.notify_all()
 
+    def restrict(self) -> None:
+        """Halve the limit for good: the service gives less to this project."""
+        with self._changed:
+            self.most = max(1, self.most // 2)
+            self._limit = min(self._limit, float(self.most))
+
     def refused(self, ticket: int, pause: float = 0.0) -> None:
         """Count a refusal, and let nobody pass for ``pause`` seconds if the service asked for that."""
         with self._changed:

@@ -19,10 +19,16 @@ LONGEST_WAIT = 60.0
 INTERRUPTED = threading.Event()
 """Set when a signal ends the process: whoever waits for Earth Engine then stops within ``LOOK_UP`` seconds."""
 LOOK_UP = 0.25
+SUSPECT = 3
+"""Failures without another explanation after which a request may be too large."""
 
 
 class TooMuch(Exception):  # noqa: N818
-    """Earth Engine cannot compute this much in one request."""
+    """Earth Engine cannot compute this much in one request, or is suspected not to."""
+
+    def __init__(self, reason: str, *, suspected: bool = False) -> None:
+        super().__init__(reason)
+        self.suspected = suspected
 
 
 class Stopped(Exception):  # noqa: N818
@@ -54,6 +60,7 @@ def persist(
     stopped: threading.Event,
     advice: str = "what was fetched is kept: run the same command again later",
     on_retry: Callable[[Fault], None] = lambda fault: None,
+    divisible: bool = False,
 ) -> T:
     """Do ``action`` until it succeeds, waiting between attempts.
 
@@ -66,13 +73,15 @@ def persist(
         stopped: set to end the waiting.
         advice: what to do when patience ends, for the message.
         on_retry: told of each failure that is asked again.
+        divisible: whether the request can be split, on suspicion too: after ``SUSPECT`` failures of the kind that too
+            large ones have as well.
 
     Raises:
         TooMuch: if the request must be split.
         SourceError: if it cannot succeed, or did not in time.
         Stopped: if the run ended meanwhile.
     """
-    spent, attempt = 0.0, 0
+    spent, attempt, suspect = 0.0, 0, 0
     while True:
         if stopped.is_set() or INTERRUPTED.is_set():
             raise Stopped
@@ -88,6 +97,9 @@ def persist(
             raise TooMuch(fault.reason)
         if fault.remedy is Remedy.STOP:
             raise refuse(fault) from None
+        suspect += fault.suspect
+        if divisible and suspect >= SUSPECT:
+            raise TooMuch(fault.reason, suspected=True)
         attempt += 1
         wait = wait_before(attempt, fault.retry_after, random.uniform)
         spent += wait

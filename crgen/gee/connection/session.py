@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import threading
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,8 +17,8 @@ from importlib.metadata import version
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from crgen.errors import CrgenError, RequestError, SourceError
-from crgen.gee.connection.credentials import find_account, find_project
+from crgen.errors import CrgenWarning, RequestError, SourceError
+from crgen.gee.connection.credentials import find_account, find_project, renewed_once
 from crgen.gee.connection.faults import Fault, explain
 from crgen.gee.connection.limit import Gate
 from crgen.gee.connection.retry import persist
@@ -95,15 +96,16 @@ class Session:
         self.settings = settings
         account = find_account(settings.credentials, google=settings.is_google)
         self.origin = account.origin
+        self.as_service = account.as_service
         self.project = find_project(settings.project, account)
         self.gate = Gate(settings.concurrency)
-        self.transport = Transport(self.gate, settings.connect_timeout, settings.read_timeout)
+        self.transport = Transport(self.gate, settings.connect_timeout, settings.read_timeout, self._tell_restricted)
         self.retries: Counter[str] = Counter()
         """Failures that were asked again, by HTTP status (``"429"``) or ``"connection"``."""
         self._retry_lock = threading.Lock()
         self.call(
             "its list of functions",
-            lambda: self._initialise(account.credentials),
+            lambda: self._initialise(renewed_once(account.credentials)),
             patience=FIRST_PATIENCE,
             advice=f"can {urlsplit(settings.url).netloc} be reached from here? 'crgen doctor' checks what is needed",
         )
@@ -116,6 +118,8 @@ class Session:
         patience: float | None = None,
         advice: str = "what was fetched is kept: run the same command again later",
         stopped: threading.Event | None = None,
+        divisible: bool = False,
+        writes: bool = False,
     ) -> T:
         """Do one request with crgen's patience; the ``ee`` client's own retries are off.
 
@@ -125,6 +129,8 @@ class Session:
             patience: seconds of fruitless asking after which to give up; by default the settings'.
             advice: what to do then, for the message.
             stopped: set to end the waiting.
+            divisible: whether the request can be split, on suspicion that it is too large too.
+            writes: whether it makes something on the service, an export or a map.
 
         Raises:
             TooMuch: if the request must be split.
@@ -135,20 +141,25 @@ class Session:
             what=what,
             gate=self.gate,
             patience=min(self.settings.patience, patience or math.inf),
-            refuse=self.refuse,
+            refuse=lambda fault: explain(fault, self.project, self.origin, writes=writes),
             stopped=stopped or threading.Event(),
             advice=advice,
             on_retry=self._count_retry,
+            divisible=divisible,
         )
-
-    def refuse(self, fault: Fault) -> CrgenError:
-        """Return the error for people that a fault stands for in this session."""
-        return explain(fault, self.project, self.origin)
 
     @property
     def in_charge(self) -> bool:
         """Whether the client still sends through this session: another library may have initialised it anew."""
         return client_transport() is self.transport
+
+    def _tell_restricted(self) -> None:
+        warnings.warn(
+            f"project {self.project} has used up its compute of this month: Earth Engine goes on, but slower "
+            "(restricted mode), so crgen asks for half as much at once",
+            CrgenWarning,
+            stacklevel=2,
+        )
 
     def _count_retry(self, fault: Fault) -> None:
         with self._retry_lock:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,6 +23,8 @@ from requests.adapters import HTTPAdapter
 from crgen.gee.connection.faults import Remedy, understand
 from crgen.gee.connection.limit import Gate, TurnedAway
 
+QUOTA_STATUS, RESTRICTED = "x-earth-engine-quota-status", "parallelism_restricted=true"
+"""Header of successful answers, and what it says of a project whose compute of the month is used up."""
 BLOCK = 1 << 20
 """Bytes read from a connection at a time."""
 
@@ -34,10 +36,20 @@ class Transport:
         gate: lets requests pass; as many connections are kept open as it does at most.
         connect_timeout: seconds to wait for a connection.
         read_timeout: seconds to wait for the answer to begin or go on, and for all of it once it has begun.
+        on_restricted: called once, when the service says that the project is in restricted mode.
     """
 
-    def __init__(self, gate: Gate, connect_timeout: float, read_timeout: float) -> None:
+    def __init__(
+        self,
+        gate: Gate,
+        connect_timeout: float,
+        read_timeout: float,
+        on_restricted: Callable[[], None] = lambda: None,
+    ) -> None:
         self._gate = gate
+        self._on_restricted = on_restricted
+        self.restricted = False
+        """Whether the service said that it gives less to this project."""
         self._session = requests.Session()
         adapter = HTTPAdapter(pool_connections=4, pool_maxsize=gate.most, max_retries=0, pool_block=False)
         self._session.mount("https://", adapter)
@@ -86,7 +98,7 @@ class Transport:
                 method, uri, data=body, headers=dict(headers or {}), timeout=self._timeout, stream=True
             ) as response:
                 content = self._read(response)
-                status = response.status_code
+                status, reason = response.status_code, response.reason
                 fields = {**response.headers, "status": str(status)}
         except requests.exceptions.Timeout as error:
             self._count(timeouts=1)
@@ -98,7 +110,19 @@ class Transport:
         # httplib2 would take these for the body it is given, which is decoded already.
         for field in ("content-encoding", "Content-Encoding", "transfer-encoding", "Transfer-Encoding"):
             fields.pop(field, None)
-        return httplib2.Response(fields), content
+        self._look_at(fields.pop(QUOTA_STATUS, "") or fields.pop(QUOTA_STATUS.title(), ""))
+        answer = httplib2.Response(fields)
+        answer.reason = reason  # it would read "Ok" whatever the status
+        return answer, content
+
+    def _look_at(self, quota: str) -> None:
+        """Ask less at once, and tell of it, if the project is in restricted mode; the client would tell each time."""
+        with self._lock:
+            first = RESTRICTED in quota and not self.restricted
+            self.restricted |= first
+        if first:
+            self._gate.restrict()
+            self._on_restricted()
 
     def close(self) -> None:
         """Close the idle connections."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
@@ -20,7 +20,8 @@ from odc.geo.geobox import GeoBox
 
 from crgen.gee.connection.session import Settings, connect
 from crgen.gee.fetch.fetcher import HOME, Fetcher, Job, fetcher
-from crgen.gee.fetch.images import Layer, layers, past_layer, past_together
+from crgen.gee.fetch.images import Layer, layers, past_together
+from crgen.gee.fetch.per_tile import layers_over
 from crgen.gee.fetch.tile import LARGEST, Tile, edges, tile_side
 from crgen.gee.manifest import Manifest
 
@@ -38,10 +39,15 @@ class Pull:
     """
 
     layers: tuple[Layer, ...]
+    """Of each variable, with all its scenes."""
     geobox: GeoBox
     side: int
     settings: Settings
     folder: Path
+    parts: tuple[Layer, ...]
+    """Layers with the scenes that meet some tile."""
+    part_of: tuple[int | None, ...]
+    """For each tile the number of its part; None where no scene meets it."""
     home: str = HOME
     opened: float = field(default_factory=time.monotonic, compare=False)
     """When it was laid out, by the monotonic clock of the process ``home``."""
@@ -56,13 +62,16 @@ class Pull:
         rows, cols = self.shape
         return rows * cols * len(self.layers)
 
-    def job(self, number: int) -> Job:
-        """Return a tile by its number."""
-        place, layer = divmod(number, len(self.layers))
-        row, col = (n * self.side for n in divmod(place, self.shape[1]))
-        height, width = self.geobox.shape
-        tile = Tile(row, col, min(self.side, height - row), min(self.side, width - col))
-        return Job(self.layers[layer], self.geobox, tile)
+    def job(self, number: int) -> Job | None:
+        """Return a tile by its number; None if there is nothing to ask for."""
+        part = self.part_of[number]
+        if part is None:
+            return None
+        return Job(self.parts[part], self.geobox, tile_at(self.geobox, self.side, number // len(self.layers)))
+
+    def jobs(self, numbers: Iterable[int]) -> Iterator[Job]:
+        """Yield tiles by their numbers, those that there is anything to ask for."""
+        return filter(None, map(self.job, numbers))
 
     def read(self, layer: int, row: int, col: int) -> NDArray[np.float32]:
         """Return a tile in the Stack's units, ``(channel, y, x)``; its neighbours are fetched meanwhile.
@@ -78,14 +87,18 @@ class Pull:
         if window is not None:
             first, last = max(0, number - window), min(len(self) - 1, number + window)
         pairs = zip_longest(range(number + 1, last + 1), range(number - 1, first - 1, -1))
-        ahead = [self.job(n) for pair in pairs for n in pair if n is not None]
+        ahead = list(self.jobs(n for pair in pairs for n in pair if n is not None))
         job = self.job(number)
+        if job is None:
+            self.fetcher.begin(ahead, self.opened if here else time.monotonic())
+            tile, whole = tile_at(self.geobox, self.side, number // len(self.layers)), self.layers[layer]
+            return whole.decode(np.zeros((tile.height, tile.width), whole.dtype))
         return job.layer.decode(self.fetcher.get(job, ahead, self.opened if here else None))
 
     def begin(self) -> None:
         """Start to fetch the first tiles, while their reader is still being set up."""
         some = min(len(self), AHEAD * self.settings.concurrency)
-        self.fetcher.begin((self.job(n) for n in range(some)), self.opened)
+        self.fetcher.begin(self.jobs(range(some)), self.opened)
 
     @property
     def fetcher(self) -> Fetcher:
@@ -98,9 +111,9 @@ class Pull:
         return int(np.prod(self.geobox.shape)) * sum(layer.dtype.itemsize for layer in self.layers)
 
     def kept(self) -> int:
-        """Return how many tiles are on disk already."""
+        """Return how many tiles are on disk already, or need not be."""
         cache = self.fetcher.cache
-        return sum(self.job(n).key in cache for n in range(len(self)))
+        return sum((job := self.job(n)) is None or job.key in cache for n in range(len(self)))
 
     def arrays(self) -> dict[str, da.Array]:
         """Return the Stack's variables: ``s1_…``, ``s2_…`` ``(channel, y, x)`` and ``clear_…`` ``(y, x)``, float32.
@@ -123,6 +136,13 @@ class Pull:
             else:
                 made[layer.name] = pixels
         return made
+
+
+def tile_at(geobox: GeoBox, side: int, place: int) -> Tile:
+    """Return a tile of a grid; places are counted row by row."""
+    height, width = geobox.shape
+    row, col = (n * side for n in divmod(place, len(edges(width, side))))
+    return Tile(row, col, min(side, height - row), min(side, width - col))
 
 
 def open_pull(
@@ -152,13 +172,18 @@ def open_pull(
         SourceError: if Earth Engine cannot be used.
     """
     connect(settings)
-    made = (*layers(manifest), *(past_layer(manifest, day) for day in copied))
+    whole = {f"s2_{day}": manifest.past[f"s2_{day}"] for day in copied}
+    shown = manifest.model_copy(update={"scenes": manifest.scenes | whole})
+    made = tuple(layers(shown))
     digests = {layer.name: layer.digest for layer in made}
-    changed = [name for name, digest in manifest.expressions.items() if digests.get(name) != digest]
+    changed = [name for name, digest in manifest.expressions.items() if digests.get(name, digest) != digest]
     notes = manifest.notes
     if changed:
         notes += (f"{', '.join(changed)} is computed in another way than when the manifest was made",)
-    pull = Pull(made, geobox, tile_side(made, largest), settings, folder)
+    side = tile_side(made, largest)
+    places = len(edges(geobox.shape[0], side)) * len(edges(geobox.shape[1], side))
+    parts, part_of = layers_over(shown, geobox, (tile_at(geobox, side, place) for place in range(places)))
+    pull = Pull(made, geobox, side, settings, folder, parts, part_of)
     return pull, manifest.model_copy(update={"expressions": digests, "notes": notes})
 
 
@@ -196,4 +221,6 @@ def open_past(
     """
     connect(settings)
     made = tuple(past_together(manifest, days))
-    return Pull(made, geobox, tile_side(made), settings, folder)
+    side = tile_side(made)
+    places = len(edges(geobox.shape[0], side)) * len(edges(geobox.shape[1], side))
+    return Pull(made, geobox, side, settings, folder, made, tuple(range(len(made))) * places)

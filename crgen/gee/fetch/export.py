@@ -24,6 +24,7 @@ from crgen.gee.fetch.images import Layer
 from crgen.gee.manifest import Manifest
 
 MAX_PIXELS = 10**13
+DONE = "SUCCEEDED"
 AGAIN = ("FAILED", "CANCELLED", "GONE")
 """States from which an export is started anew."""
 
@@ -106,6 +107,11 @@ def run_exports(pull: Pull, manifest: Manifest, destination: Destination, path: 
         OutputError: if the state cannot be kept; what it does not remember is not started twice all the same.
     """
     session = connect(pull.settings.standard)
+    if destination.kind == "drive" and session.as_service:
+        raise SourceError(
+            f"a service account has no Google Drive that a person could open (credentials: {session.origin}): export "
+            "to Cloud Storage with --export gcs --to BUCKET, or sign in with 'earthengine authenticate'"
+        )
     if path.exists():
         state = ExportState.read(path)
         if state.destination != destination:
@@ -118,7 +124,7 @@ def run_exports(pull: Pull, manifest: Manifest, destination: Destination, path: 
         state = ExportState(destination=destination, manifest=manifest, exports=exports)
     layers = {layer.name: layer for layer in pull.layers}
     for export in state.exports:
-        if export.operation is not None:
+        if export.operation is not None and export.state != DONE:
             _look(session, export)
         if export.operation is None or export.state in AGAIN:
             if export.operation is not None:
@@ -169,7 +175,9 @@ def _start(session: Session, export: Export, layer: Layer, pull: Pull, destinati
     # The service starts a request of the same name once, also if its answer, or this process, was lost.
     asked = json.dumps([layer.digest, common, export.attempt], sort_keys=True)
     name = hashlib.sha256(asked.encode()).hexdigest()[:24].upper()
-    operation = session.call(f"the export of {export.variable}", lambda: ee.data.exportImage(name, request))
+    operation = session.call(
+        f"the export of {export.variable}", lambda: ee.data.exportImage(name, request), writes=True
+    )
     export.operation = operation["name"]
     export.state = operation.get("metadata", {}).get("state", "PENDING")
     export.message = ""

@@ -35,6 +35,8 @@ from crgen.gee.fetch.tile import Tile, grid_of, read_tile, tile_key
 SPARE = 0.5
 """Threads beyond the requests that may be under way, as a share of them: they prepare the next requests, read and keep
 the answers, while as many as may be are on the line."""
+SETTLE = 15.0
+"""Seconds that a run which fails waits for the answers under way."""
 HOME = uuid.uuid4().hex
 """Names this process. Far ahead is fetched only where the stack was opened: dask workers would repeat each other."""
 
@@ -120,6 +122,7 @@ class Fetcher:
                     _await(needed)
                 except CrgenError:
                     self._told = time.monotonic()
+                    self._settle()
                     raise
             tile = self.cache.load(job.key)
             if tile is not None:
@@ -139,6 +142,14 @@ class Fetcher:
             self._stopped.set()
             for _ in self._threads:
                 self._queue.put((-1, next(self._order), None, None))  # type: ignore[arg-type]
+
+    def _settle(self) -> None:
+        """Let what is on the line arrive and be kept: the process may end with the error that is about to be told."""
+        with self._lock:
+            running = [future for future in self._under_way.values() if future.running()]
+        until = time.monotonic() + SETTLE
+        while wait(running, timeout=LOOK_UP).not_done and time.monotonic() < until and not INTERRUPTED.is_set():
+            pass
 
     def _ask(self, job: Job, since: float, *, urgent: bool) -> Delivery | None:
         """Have a tile fetched unless it is kept; None if it is."""
@@ -218,7 +229,8 @@ class Fetcher:
                         f"Earth Engine cannot compute even {job} ({error}); try fewer scenes with a smaller "
                         "--search-days, or 'crgen pull --export drive'"
                     ) from None
-                self.cache.mark_split(job.key)
+                if not error.suspected:
+                    self.cache.mark_split(job.key)
         whole = np.empty((job.tile.height, job.tile.width), job.layer.dtype)
         parts = [Job(job.layer, job.geobox, tile) for tile in job.tile.halves()]
         for part in parts:
@@ -242,7 +254,7 @@ class Fetcher:
             asked = {"expression": image, "fileFormat": "NPY", "grid": job.grid}
             return read_tile(ee.data.computePixels(asked), job.layer, job.tile)
 
-        tile = session.call(str(job), ask, stopped=self._stopped)
+        tile = session.call(str(job), ask, stopped=self._stopped, divisible=not job.tile.smallest)
         with self._lock:
             self.asked += 1
         return tile

@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 
 from crgen.gee.manifest import S1, SCORE_BAND, Manifest, Scene
 
@@ -41,6 +42,8 @@ BORDER = 5000.0
 """Metres from the footprint's edge within which border noise is looked for: 500 pixels, as ESA's SNAP does."""
 NO_SIGNAL = -99.0
 """Stands for a polarisation that is missing where another is there, in dB: far below ``FLOOR``, so never measured."""
+TEN_METRES = frozenset({"B2", "B3", "B4", "B8"})
+"""Bands that Sentinel-2 tiles, and Cloud Score+, have on the 10 m lattice of their UTM zone."""
 VALID, CLEAR = "valid", "clear"
 NO_SCORE = -1.0
 WHOLE = 0.99
@@ -96,23 +99,21 @@ class Layer:
 
 
 def layers(manifest: Manifest) -> list[Layer]:
-    """Return the layer of every variable that has scenes; the client must be connected."""
-    made = []
-    for name, scenes in manifest.scenes.items():
-        radar = name.startswith("s1")
-        if radar:
-            others = [held for other, held in manifest.scenes.items() if other.startswith("s1") and other != name]
-            image = radar_image(scenes, manifest.pols, others)
-        else:
-            image = optical_image(scenes, manifest.bands)
-        made.append(Layer(name, image.serialize(for_cloud_api=True), bands_of(name, manifest)))
-    return made
+    """Return the layer of every variable that has scenes, with all of them; the client must be connected."""
+    radar = {name: scenes for name, scenes in manifest.scenes.items() if name.startswith("s1")}
+    return [
+        layer_of(manifest, name, scenes, [held for other, held in radar.items() if other != name])
+        for name, scenes in manifest.scenes.items()
+    ]
 
 
-def past_layer(manifest: Manifest, day: date) -> Layer:
-    """Return the layer of Sentinel-2 on one of the past's days, ``s2_2021-06-20``."""
-    image = optical_image(manifest.past[f"s2_{day}"], manifest.bands)
-    return Layer(f"s2_{day}", image.serialize(for_cloud_api=True), bands_of("s2", manifest))
+def layer_of(manifest: Manifest, name: str, scenes: Sequence[Scene], others: Sequence[Sequence[Scene]] = ()) -> Layer:
+    """Return a variable's layer of some scenes; of radar, ``others`` are those of each other date."""
+    if name.startswith("s1"):
+        image = radar_image(scenes, manifest.pols, others)
+    else:
+        image = optical_image(scenes, manifest.bands, manifest.area.geobox)
+    return Layer(name, image.serialize(for_cloud_api=True), bands_of(name, manifest))
 
 
 def past_together(manifest: Manifest, days: Mapping[str, Sequence[date]]) -> list[Layer]:
@@ -137,7 +138,7 @@ def past_together(manifest: Manifest, days: Mapping[str, Sequence[date]]) -> lis
                 image = _shown(image, manifest.pols, NO_SIGNAL)
                 names = list(manifest.pols)
             else:
-                image = optical_image(manifest.past[f"s2_{day}"], manifest.bands)
+                image = optical_image(manifest.past[f"s2_{day}"], manifest.bands, manifest.area.geobox)
                 image = image.select(list(manifest.bands)).addBands(_shown(image, [CLEAR], NO_SCORE))
                 names = [*manifest.bands, CLEAR]
             images.append(image.rename([f"{band}_{at}" for band in names]))
@@ -243,20 +244,30 @@ def _away_from_edge(scene: Scene) -> Any:
     return ee.Image.constant(1).clip(ee.Geometry(shapely.geometry.mapping(inner), None, False)).unmask(0, False)
 
 
-def optical_image(scenes: Sequence[Scene], bands: Sequence[str]) -> Any:
+def optical_image(scenes: Sequence[Scene], bands: Sequence[str], grid: GeoBox | None = None) -> Any:
     """Return digital numbers, Cloud Score+'s ``cs_cdf`` as ``clear``, and ``valid``: clouds stay, the first on top.
 
-    Each scene is resampled before the mosaic, whose own projection means nothing. Without a score, ``clear`` is −1.
+    Each scene is resampled before the mosaic, whose own projection means nothing, but for what lies on ``grid``
+    already, where that would change nothing. Without a score, ``clear`` is −1.
     """
     import ee
 
     def one(scene: Scene) -> Any:
-        reflectance = _whole(ee.Image(scene.id).select(list(bands)).resample("bilinear"))
+        as_it_is = grid is not None and lies_on(scene, grid)
+        stored = ee.Image(scene.id).select(list(bands))
+        coarse = [band for band in bands if not (as_it_is and band in TEN_METRES)]
+        if not coarse:
+            reflectance = _whole(stored)
+        elif len(coarse) == len(bands):
+            reflectance = _whole(stored.resample("bilinear"))
+        else:
+            fine = stored.select([band for band in bands if band not in coarse])
+            reflectance = _whole(fine.addBands(stored.select(coarse).resample("bilinear")).select(list(bands)))
         if scene.score is None:
             score = ee.Image.constant(NO_SCORE).rename([CLEAR])
         else:
-            score = ee.Image(scene.score).select([SCORE_BAND], [CLEAR]).resample("bilinear")
-            score = _whole(score).unmask(NO_SCORE, False)
+            score = ee.Image(scene.score).select([SCORE_BAND], [CLEAR])
+            score = _whole(score if as_it_is else score.resample("bilinear")).unmask(NO_SCORE, False)
         return _flagged(reflectance.addBands(score.toFloat()))
 
     image = _mosaic([one(scene) for scene in scenes])
@@ -267,6 +278,15 @@ def optical_image(scenes: Sequence[Scene], bands: Sequence[str]) -> Any:
         .addBands(image.select([CLEAR]).toFloat())
         .addBands(image.select([VALID]).toByte())
     )
+
+
+def lies_on(scene: Scene, grid: GeoBox) -> bool:
+    """Return whether the 10 m pixels of a Sentinel-2 scene are those of a grid: of its UTM zone, on its lattice."""
+    if scene.tile is None:
+        return False
+    zone = f"EPSG:{326 if scene.tile[2] >= 'N' else 327}{scene.tile[:2]}"
+    a = grid.affine
+    return grid.crs == zone and (a.a, a.e) == (10, -10) and a.c % 10 == 0 and a.f % 10 == 0
 
 
 def _whole(image: Any) -> Any:

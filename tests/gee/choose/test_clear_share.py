@@ -175,7 +175,7 @@ def test_a_busy_service_is_asked_again(service: EarthEngineServer) -> None:
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
-        (faults.error(429, faults.MONTHLY, **FOURTH), "compute quota of project test-project is used up"),
+        (faults.error(429, faults.DAILY, **FOURTH), "daily limit of compute that is set for project test-project"),
         (faults.error(403, faults.NOT_REGISTERED, **FOURTH), "is not registered for Earth Engine"),
     ],
     ids=["quota", "permission"],

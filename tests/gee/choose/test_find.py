@@ -9,7 +9,7 @@ from crgen.errors import StackError
 from crgen.gee.choose.catalogue import Asset, Catalogue
 from crgen.gee.choose.choice import Choice, Rules
 from crgen.gee.choose.find import find_scenes, newest_pass
-from crgen.gee.connection.session import Settings
+from crgen.gee.connection.session import STANDARD, Settings
 from crgen.gee.fetch.arrays import open_pull
 from crgen.gee.fetch.cache import default_folder
 from crgen.pipeline.source.earthengine import Channels, EarthEngine, scenes_for, wanted_of
@@ -51,6 +51,17 @@ def test_vv_alone_is_taken_where_both_cover_too_little_and_a_note_says_so(held: 
     assert choice.manifest.pols == ("VV",)
     assert ALONE[0].id in taken(choice, "s1_t1")
     assert "radar with VV and VH covers too little of the area, so VV alone is used" in choice.manifest.notes
+
+
+def test_scenes_are_asked_for_at_the_endpoint_for_aggregations(
+    held: list[Asset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("crgen.gee.choose.find.connect", lambda settings: asked.append(settings.url))
+    held += BOTH
+    found()
+    newest_pass(Settings(), AREA, pols=("VV",), rules=Rules(), until=T2, within_days=45)
+    assert set(asked) == {STANDARD}
 
 
 def test_weights_that_need_both_are_refused(held: list[Asset]) -> None:

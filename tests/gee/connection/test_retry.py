@@ -46,7 +46,12 @@ def refusal(status: int, message: str = "no", headers: dict[str, str] | None = N
         (refusal(500, "User memory limit exceeded."), Remedy.SPLIT),
         (refusal(400, "Image.select: Pattern 'B99' did not match any bands."), Remedy.STOP),
         (refusal(403, "Permission denied"), Remedy.STOP),
-        (refusal(429, "Monthly noncommercial EECU quota exceeded"), Remedy.STOP),
+        (refusal(429, "the monthly noncommercial compute quota is used up: restricted mode"), Remedy.WAIT),
+        (refusal(429, "Quota exceeded for limit 'EECU-seconds per day per project'"), Remedy.STOP),
+        (refusal(403, "not eligible for noncommercial use"), Remedy.STOP),
+        (refusal(403, "Rate Limit Exceeded"), Remedy.WAIT),
+        (refusal(400, "Too many concurrent aggregations."), Remedy.WAIT),
+        (refusal(400, "Collection query aborted after accumulating over 5000 elements."), Remedy.SPLIT),
         (RefreshError("invalid_grant: Token has been expired or revoked."), Remedy.STOP),
         (RefreshError("internal_failure", retryable=True), Remedy.WAIT),
         (TransportError("no route"), Remedy.WAIT),
@@ -89,7 +94,7 @@ def failing(error: Exception):
     return action
 
 
-def asking(action, patience: float = 5.0, stopped: threading.Event | None = None, gate: Gate | None = None):
+def asking(action, patience: float = 5.0, stopped=None, gate: Gate | None = None, divisible: bool = False):
     return persist(
         action,
         what="a tile",
@@ -97,6 +102,7 @@ def asking(action, patience: float = 5.0, stopped: threading.Event | None = None
         patience=patience,
         refuse=lambda fault: explain(fault, "p", "a test"),
         stopped=stopped or threading.Event(),
+        divisible=divisible,
     )
 
 
@@ -139,6 +145,30 @@ def test_too_much_is_for_the_caller_to_split() -> None:
         asking(failing(refusal(400, "User memory limit exceeded.")))
 
 
+@pytest.mark.parametrize(("status", "message"), [(500, "Internal error"), (503, "memory capacity exceeded")])
+def test_what_can_be_split_is_on_suspicion_after_three_failures(
+    monkeypatch: pytest.MonkeyPatch, status: int, message: str
+) -> None:
+    monkeypatch.setattr("crgen.gee.connection.retry.FIRST_WAIT", 0.001)
+    asked = []
+
+    def action() -> None:
+        asked.append(1)
+        raise refusal(status, message)
+
+    with pytest.raises(TooMuch) as split:
+        asking(action, divisible=True)
+    assert (len(asked), split.value.suspected) == (3, True)
+    with pytest.raises(SourceError):
+        asking(action, patience=0.05)
+
+
+def test_exports_and_maps_need_another_role() -> None:
+    fault = understand(refusal(403, "Permission denied"))
+    assert "Earth Engine Resource Writer' (exports and maps need it)" in str(explain(fault, "p", "q", writes=True))
+    assert "Earth Engine Resource Viewer'" in str(explain(fault, "p", "q"))
+
+
 def test_the_end_of_a_run_ends_the_waiting_at_once() -> None:
     stopped = threading.Event()
     threading.Timer(0.1, stopped.set).start()
@@ -168,6 +198,15 @@ def test_requests_refused_together_halve_the_limit_once_and_answers_raise_it_slo
     assert gate.limit == 8
     gate.answered()
     assert gate.limit == 9
+
+
+def test_a_restricted_project_asks_for_half_as_much_for_good() -> None:
+    gate = Gate(8)
+    gate.restrict()
+    assert gate.limit == 4
+    for _ in range(100):
+        gate.answered()
+    assert gate.limit == 4
 
 
 def test_a_final_refusal_holds_for_what_was_wanted_before_it_and_for_nothing_later() -> None:
@@ -222,7 +261,9 @@ def test_a_pause_asked_for_holds_everybody() -> None:
         (403, "Earth Engine API has not been used in project 12 before or it is disabled.", "enable it at https"),
         (403, "Caller does not have required permission to use project demo", "Service Usage Consumer"),
         (403, "Not signed up for Earth Engine or project is not registered.", "register it at https"),
-        (429, "noncommercial EECU-hours used up", "next month"),
+        (429, "limit 'EECU-seconds per day per project'", "tomorrow"),
+        (403, "not eligible for noncommercial use", "register it for commercial use"),
+        (400, "Image.load: Image asset 'a/b' not found", "choose scenes anew"),
         (401, "Request had invalid authentication credentials.", "earthengine authenticate"),
         (404, "Project not found", "--project demo spelt right"),
     ],

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,64 @@ def test_the_project_is_named_set_or_of_the_credentials(home: Path, monkeypatch)
     monkeypatch.setenv("EE_PROJECT_ID", "of-environment")
     assert find_project(None, account) == "of-environment"
     assert find_project("named", account) == "named"
+    monkeypatch.delenv("EE_PROJECT_ID")
+    assert find_project(None, account) == "of-file", "what 'earthengine set_project' stored comes before the cloud's"
+
+
+def test_the_stored_project_counts_with_any_credentials(home: Path, monkeypatch, earth_engine) -> None:
+    monkeypatch.delenv("EE_PROJECT_ID")
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "of-cloud")
+    key = home / "key.json"
+    earth_engine.tokens.service_account(key)
+    assert find_project(None, find_account(str(key))) == "of-cloud"
+    stored(home, {"project": "set"})
+    assert find_project(None, find_account(str(key))) == "set"
+
+
+def test_a_user_asks_only_for_the_scopes_the_token_has(home: Path) -> None:
+    scopes = ["https://www.googleapis.com/auth/earthengine"]
+    for held in ({}, {"scopes": scopes}):
+        path = home / "user.json"
+        path.write_text(json.dumps({"type": "authorized_user", **USER, **held}))
+        assert find_account(str(path)).credentials.scopes == (scopes if held else None)
+
+
+@pytest.mark.parametrize("kind", ["external_account", "impersonated_service_account"])
+def test_external_and_impersonated_accounts_are_taken(home: Path, kind: str) -> None:
+    user = {"type": "authorized_user", "client_secret": "s", **USER}
+    content = {
+        "external_account": {
+            "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/q",
+            "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+            "token_url": "https://sts.googleapis.com/v1/token",
+            "credential_source": {"file": str(home / "token")},
+        },
+        "impersonated_service_account": {
+            "service_account_impersonation_url": "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/"
+            "a@b.iam.gserviceaccount.com:generateAccessToken",
+            "source_credentials": user,
+        },
+    }[kind]
+    path = home / "account.json"
+    path.write_text(json.dumps({"type": kind, **content}))
+    account = find_account(str(path))
+    assert account.as_service
+    assert account.origin == f"--credentials {path}, {kind.replace('_', ' ')}"
+
+
+def test_threads_that_find_their_token_expired_renew_it_once(service: EarthEngineServer, tmp_path: Path) -> None:
+    import ee
+
+    key = tmp_path / "key.json"
+    service.tokens.service_account(key)
+    service.tokens.required = True
+    session = connect(Settings.from_environment(credentials=str(key)))
+    granted = service.tokens.granted
+    service.tokens.expire()
+    with ThreadPoolExecutor(16) as pool:
+        ask = [pool.submit(session.call, "n", lambda: ee.data.computeValue(ee.Number(1).add(1))) for _ in range(16)]
+        assert {answer.result() for answer in ask} == {2}
+    assert service.tokens.granted == granted + 1
 
 
 def test_no_project_is_explained(home: Path) -> None:
@@ -81,7 +140,8 @@ def test_no_project_is_explained(home: Path) -> None:
     [
         ("not json", "not a JSON file"),
         ("[1]", "not a JSON file"),
-        (json.dumps({"type": "external_account"}), "of type 'external_account'"),
+        (json.dumps({"type": "external_account"}), "are damaged"),
+        (json.dumps({"type": "gdch_service_account"}), "of type 'gdch_service_account'"),
         (json.dumps({"type": "service_account", "private_key": "SECRETSECRET", "project_id": "p"}), "are damaged"),
         (
             json.dumps(
