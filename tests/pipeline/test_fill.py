@@ -76,6 +76,17 @@ def test_the_result_opens_as_xarray_and_observed_pixels_are_the_satellites(produ
     assert product.error is not None
 
 
+def test_a_place_unlike_the_training_is_said_so_before_all_else(tiny_weights: Path, tmp_path: Path) -> None:
+    model = load_model(str(tiny_weights))
+    usual = {"VV": (-60.0, -50.0), "B8": (0.0, 1.0)}
+    weights = tmp_path / "elsewhere.safetensors"
+    save_weights(weights, model.generator, model.card.model_copy(update={"usual": usual}))
+    result = crgen.fill(aoi=AOI, **DAYS, source="demo", out=tmp_path / "map.tif", weights=str(weights))
+    assert result.notes[0].startswith("this place is unlike the training: VV at t2 is above -60 to -50 dB at 100 % ")
+    unlike = json.loads(result.paths.item.read_text())["properties"]["crgen:unlike_training"]
+    assert unlike == {"VV above": 1.0}
+
+
 def test_observed_pixels_are_the_satellites_in_every_band_and_no_band_depends_on_which_are_made_beside_it(
     product: Result, tiny_weights: Path, tmp_path: Path
 ) -> None:

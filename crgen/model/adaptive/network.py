@@ -1,7 +1,9 @@
 """The default generator (preset ``base``): the paper's order of work, water of its own, and a regression of the scene.
 
 As the paper does, it fuses radar and optical of t1 first (stems, DownUp), then aligns with the radar of t2 by attention
-(FusionAttention) on the way into a Swin tower, and decodes with skips. It departs where users need more:
+(FusionAttention) on the way into a tower, and decodes with skips. All of them are convolutions with batch norm, from
+full resolution to a thirty-second: with a Swin tower and no norms it knew less of unseen floods after 4,250 steps than
+so after 500. It departs where users need more:
 
 - **Water has an output of its own.** The image is ``(1 - p) · land + p · water``, with p the probability of water at
   t2, told by the window's own images alone: what the scene's regression, other windows or the past know moves ``land``.
@@ -11,7 +13,8 @@ As the paper does, it fuses radar and optical of t1 first (stems, DownUp), then 
   does not show.
 - **The scene's light is regressed.** Pixels of t2 seen clear are regressed on the inputs and their local means, in
   closed form (:mod:`crgen.model.adaptive.ridge`); the network chooses, pixel by pixel, between S2 at t1 under the
-  light of t2, this estimate, and what it makes itself.
+  light of t2, this estimate, and what it makes itself. What the seen pixels of the window still tell of that choice is
+  regressed on a few features of the network, for land and for the colour of water apart.
 - **Three bands carry it, the others follow** (:mod:`crgen.model.adaptive.spectrum`).
 """
 
