@@ -40,6 +40,8 @@ LOOKS = (COPY, MEAN, SEASON)
 YEAR = 365.25
 SIDE = 7
 """Side in pixels over which the change of the radar is averaged: 49 pixels leave little of the speckle."""
+OUTLIER = 3 * 1.4826
+"""Median deviations from which a value is an outlier: three standard deviations of a normal distribution."""
 ENOUGH = 30
 """Pixels of a lesson below which a class is not judged by it."""
 
@@ -53,7 +55,7 @@ class Errors(NamedTuple):
     """Sums of products of two candidates' errors, ``(class, band, candidate, candidate)``."""
     first: Numbers
     """Sums of errors, ``(class, band, candidate)``."""
-    count: Numbers
+    pixels: Numbers
     """Pixels of each class: radar unchanged, changed."""
 
     def __add__(self, other: tuple[object, ...]) -> Errors:
@@ -147,7 +149,7 @@ class Mixture(NamedTuple):
         weights = _within(self.weights, ~np.isnan(errors.first))
         second, first = np.nan_to_num(errors.second), np.nan_to_num(errors.first)
         squared = np.einsum("zbc,zbcd,zbd->b", weights, second, weights)
-        return squared / errors.count.sum(), np.einsum("zbc,zbc->b", weights, first) / errors.count.sum()
+        return squared / errors.pixels.sum(), np.einsum("zbc,zbc->b", weights, first) / errors.pixels.sum()
 
 
 def believe(lessons: Sequence[tuple[float, Errors]], bands: int) -> Mixture:
@@ -173,9 +175,9 @@ def believe(lessons: Sequence[tuple[float, Errors]], bands: int) -> Mixture:
 
 def _comparable(errors: Errors) -> Numbers:
     """Return mean products of errors in units of the copy's mean square; what a lesson lacks is as on the series."""
-    copied = np.nansum(errors.second[:, :, COPY, COPY], 0).mean() / max(errors.count.sum(), 1)
-    mean = errors.second / np.maximum(errors.count, 1)[:, None, None, None] / max(copied, 1e-12)
-    mean[errors.count < ENOUGH] = np.nan
+    copied = np.nansum(errors.second[:, :, COPY, COPY], 0).mean() / max(errors.pixels.sum(), 1)
+    mean = errors.second / np.maximum(errors.pixels, 1)[:, None, None, None] / max(copied, 1e-12)
+    mean[errors.pixels < ENOUGH] = np.nan
     return np.where(np.isnan(mean), LEARNED.prior[:, None], mean)
 
 
@@ -184,7 +186,8 @@ def _best(moments: Numbers) -> Numbers:
     size = len(moments)
     values, vectors = np.linalg.eigh((moments + moments.T) / 2)
     moments = (vectors * values.clip(1e-6 * values.max())) @ vectors.T  # parts of several lessons may contradict
-    best, least = np.eye(size)[0], np.inf
+    best: Numbers = np.eye(size)[0]
+    least = np.inf
     for count in range(1, size + 1):
         for some in combinations(range(size), count):
             part = np.linalg.solve(moments[np.ix_(some, some)], np.ones(count))
@@ -240,6 +243,24 @@ def looked_at(images: Tensor, clear: Tensor, ages: Sequence[float]) -> Tensor:
     return torch.stack([nearest([*recent, *before]), mean, season])
 
 
+def as_they_are_now(looks: Tensor) -> Tensor:
+    """Return what was seen, with the nearest clear look where older ones show what is not there any more.
+
+    A pixel changed for good (a quarry, a reservoir, a harvest) stands out from how all of a window changed since: its
+    difference from the nearest look is off the median by more than three scaled median deviations, the usual limit of
+    an outlier (Hampel, 1974).
+
+    Args:
+        looks: the candidates that were seen, ``(batch, candidate, band, y, x)``, NaN where there is none.
+    """
+    nearest = looks[:, COPY : COPY + 1]
+    since = (looks - nearest).flatten(3)
+    off = (since - since.nanmedian(3, keepdim=True).values).abs()
+    limit = OUTLIER * off.nanmedian(3, keepdim=True).values
+    changed = (off > limit).any(2, keepdim=True).view(*looks.shape[:2], 1, *looks.shape[3:])
+    return torch.where(changed, nearest, looks)
+
+
 def radar_changed(s1_a: Tensor, s1_b: Tensor) -> Tensor:
     """Return where the radar of a window changed, ``(batch, 1, y, x)`` bool.
 
@@ -272,7 +293,7 @@ def mix(made: Prediction, looks: Tensor, changed: Tensor, seen: Tensor, weights:
             knows more than it did in the lessons, where nothing of the later look was shown.
         weights: :attr:`Mixture.weights` of the bands of ``looks``, ``(class, band, candidate)``.
     """
-    weights = weights.to(made.reflectance)
+    weights, looks = weights.to(made.reflectance), as_they_are_now(looks)
     of_looks = weights[..., : len(LOOKS)]
     share = torch.where(changed[..., None], of_looks[1, :, None, None], of_looks[0, :, None, None]).movedim(-1, 1)
     there = torch.isfinite(looks)
@@ -359,7 +380,7 @@ def learn(
             continue  # nothing to compare the generator with
         others = _lent([one for i, one in enumerate(shared) if i != at])
         errors, of_copy = _judge(lesson, looks, held, generate, others)
-        if errors.count.sum() >= ENOUGH:
+        if errors.pixels.sum() >= ENOUGH:
             days.append(lesson.b.day)
             judged.append((lesson.weight, errors))
             copied.append(of_copy)
@@ -392,7 +413,7 @@ def _judge(
 ) -> tuple[Errors, Errors]:
     """Return the errors of the candidates on a lesson, and of the copy alone."""
     a, b = lesson.a, lesson.b
-    seen = candidates_of(shown_by(looks, a.day, b.day), b.day)
+    seen = as_they_are_now(candidates_of(shown_by(looks, a.day, b.day), b.day))
     alone = generate(a, b, None)
     land = dry(alone)[:, None]
     guarded = land * seen + (1 - land) * alone.reflectance[:, None]
@@ -439,7 +460,7 @@ def _proof(days: Sequence[int], judged: Sequence[tuple[float, Errors]], copied: 
         others = [one for i, one in enumerate(judged) if i != at] or [(1e-9, errors)]
         mixed = believe(others, errors.first.shape[1]).score(errors)
         plain = copy.second[..., COPY, COPY].sum(0), copy.first[..., COPY].sum(0)
-        scores.append((*mixed, *(moment / copy.count.sum() for moment in plain)))
+        scores.append((*mixed, *(moment / copy.pixels.sum() for moment in plain)))
     if not scores:
         return None
     squared, bias, copy_squared, copy_bias = zip(*scores, strict=True)

@@ -114,7 +114,7 @@ class Lessons:
         for at, day in enumerate(self.days["s2_past"]):
             planes = held["s2_past"][at * (bands + 1) : (at + 1) * (bands + 1)]
             optical, score = planes[:-1], planes[-1]
-            optical = da.where(da.isnan(score), np.float32(np.nan), optical)  # type: ignore[no-untyped-call]
+            optical = da.where(da.isnan(score), np.float32(np.nan), optical)
             found[f"s2_{day}"] = _placed(optical, self.pull.geobox, whole)
             found[f"clear_{day}"] = _placed(score[None], self.pull.geobox, whole)[0]
         days = self.manifest.past_days
@@ -132,7 +132,7 @@ def _placed(array: da.Array, part: GeoBox, whole: GeoBox) -> da.Array:
     """Return an array ``(channel, y, x)`` of part of a grid on the whole of it, NaN elsewhere."""
     inner, outer = lattice_box(part), lattice_box(whole)
     margins = ((0, 0), (inner.r0 - outer.r0, outer.r1 - inner.r1), (inner.c0 - outer.c0, outer.c1 - inner.c1))
-    placed: da.Array = da.pad(array, margins, constant_values=np.float32(np.nan))  # type: ignore[no-untyped-call]
+    placed: da.Array = da.pad(array, margins, constant_values=np.float32(np.nan))
     return placed
 
 
