@@ -36,6 +36,7 @@ OF_LESSONS = {
     "lessons": (0.3, 1.0, 3.0, 6.0, 12.0),
 }
 """Settings that change no candidate."""
+MARGINS = (0.95, 0.9, 0.8, 0.0, 1.0)
 OF_LOOKS = {"half_life": (15.0, 30.0, 60.0, 240.0), "changed": (1.0, 1.5, 2.0, 3.0)}
 SEEN = (30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0)
 SHARES = (0.01, 0.05, 0.3)
@@ -254,9 +255,10 @@ def main() -> None:
             losses[value] = loss(again, priors_of(again))
         set_to(**{name: min(losses, key=lambda value: losses[value])})
         print(name, {value: round(lost, 4) for value, lost in losses.items()}, flush=True)
+    set_to(margin=1.0)
     judged = judge_all(taught=True)
-    for name in ("lessons", "season"):
-        try_out(name, OF_LESSONS[name], judged)
+    try_out("margin", MARGINS, judged)
+    try_out("lessons", OF_LESSONS["lessons"], judged)
     learn_seen(judged, generator)
     print("loss", loss(judged, priors_of(judged)))
     set_to(prior=prior(judged))

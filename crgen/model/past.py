@@ -170,7 +170,8 @@ def believe(lessons: Sequence[tuple[float, Errors]], bands: int) -> Mixture:
         for at in np.ndindex(total.shape[:2]):
             weights[at][some] = _best(total[at][np.ix_(some, some)])
         found.append((float(np.einsum("zbc,zbcd,zbd->", weights, total, weights)), weights))
-    return Mixture(min(found, key=lambda pair: pair[0])[1])
+    (plain, alone), *others = found
+    return Mixture(next((weights for value, weights in others if value < LEARNED.margin * plain), alone))
 
 
 def _comparable(errors: Errors) -> Numbers:
@@ -372,7 +373,7 @@ def learn(
         evidence: returns the sum of the evidence of all windows of a pair, ``(evidence_size,)``.
     """
     lessons = lessons_for(looks, t1, t2)
-    shared = [_shared(lesson, evidence) for lesson in lessons]
+    shared = [_shared(lesson, evidence) for lesson in lessons] if LEARNED.margin else []
     held = torch.stack([torch.isfinite(look.s2).any(3).any(2).any(0) for look in looks]).all(0)
     days, judged, copied = [], [], []
     for at, lesson in enumerate(lessons):
@@ -418,7 +419,7 @@ def _judge(
     land = dry(alone)[:, None]
     guarded = land * seen + (1 - land) * alone.reflectance[:, None]
     taught = torch.full_like(alone.reflectance, torch.nan)
-    if evidence.numel():
+    if evidence.numel() and LEARNED.margin:
         taught = generate(a, b, evidence).reflectance
     every = torch.cat([guarded, alone.reflectance[:, None], taught[:, None]], 1)
     changed = radar_changed(a.s1, b.s1)

@@ -62,7 +62,7 @@ def test_the_candidate_that_was_right_on_many_lessons_is_believed() -> None:
     for right in (COPY, SEASON, ALONE, TAUGHT):
         deviations = [0.1] * C
         deviations[right] = 0.004
-        lessons = [(1.0, errors_of(deviations, seed)) for seed in range(40)]
+        lessons = [(10.0, errors_of(deviations, seed)) for seed in range(40)]
         assert past.believe(lessons, BANDS).weights[..., right].min() > 0.8, CANDIDATES[right]
 
 

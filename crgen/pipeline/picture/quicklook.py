@@ -48,6 +48,7 @@ def draw_quicklook(
     geobox: GeoBox,
     stretch_like: Sequence[NDArray[np.float32]],
     counts: Mapping[Quality, int],
+    proof: str = "",
 ) -> Path:
     """Draw the panels under the hidden name of ``path``.
 
@@ -62,6 +63,7 @@ def draw_quicklook(
         stretch_like: by composite, the optical image whose 2nd to 98th percentiles, by channel, set the stretch: the
             result, not a cloudy input.
         counts: pixels by quality class, for the legend.
+        proof: a line below it: what was scored on the place's own past.
 
     Returns:
         The hidden file, for :func:`~crgen.files.publish`.
@@ -78,7 +80,8 @@ def draw_quicklook(
     sheet = Sheet(width)
     legend = sheet.wrapped(_legend(counts, any(_is_missing(panel).any() for panel in panels)))
     row = CAPTION + panel_height + GAP
-    sheet.set_height(MARGIN + TITLE + -(-len(panels) // columns) * row + len(legend) * LINE + MARGIN / 2)
+    lines = len(legend) + bool(proof)
+    sheet.set_height(MARGIN + TITLE + -(-len(panels) // columns) * row + lines * LINE + MARGIN / 2)
 
     room = sheet.draw_scale(MARGIN, metres_across(geobox) / panel_width, panel_width) - 2 * MARGIN
     sheet.write(MARGIN, MARGIN, title, room, fontsize=13, fontweight="bold")
@@ -91,7 +94,9 @@ def draw_quicklook(
         interpolation = "nearest" if panel.kind == "quality" else "auto"
         axes.imshow(_colours(panel, *stretches), aspect="auto", interpolation=interpolation)
     for number, entries in enumerate(legend):
-        sheet.draw_legend(entries, sheet.height - MARGIN / 2 - (len(legend) - number) * LINE)
+        sheet.draw_legend(entries, sheet.height - MARGIN / 2 - (lines - number) * LINE)
+    if proof:
+        sheet.write(MARGIN, sheet.height - MARGIN / 2 - LINE, proof, width - 2 * MARGIN, fontsize=9)
     return write_partial(path, sheet.png())
 
 

@@ -197,8 +197,6 @@ def picture(
     if error is not None:
         made, copied = (error[row]["RMSE"] for row in ("generated", "copy of t1"))
         title += f" · RMSE of generated pixels {made:.3f}, of copying t1 there {copied:.3f}"
-    if learned is not None and learned.line:
-        title += f"\n{learned.line}"
     return draw_quicklook(
         paths.quicklook,
         panels=panels,
@@ -206,4 +204,5 @@ def picture(
         geobox=scene.area.geobox,
         stretch_like=images,
         counts={quality: tally.pixels[quality] for quality in Quality},
+        proof=learned.line if learned is not None else "",
     )
