@@ -90,7 +90,9 @@ def main() -> None:
     for place, found in judged.items():
         for one, line in zip(found, scores[place], strict=True):
             own = one.own
-            line.append(float(np.sqrt(np.nansum(own.second[:, :, past.ALONE, past.ALONE], 0).mean() / own.count.sum())))
+            line.append(
+                float(np.sqrt(np.nansum(own.second[:, :, past.ALONE, past.ALONE], 0).mean() / own.pixels.sum()))
+            )
             for prior in (LEARNED.prior, priors[GROUND[place]]):
                 set_to(prior=prior)
                 line.append(float(np.sqrt(mixture_of(one).score(own)[0].mean())))

@@ -36,6 +36,7 @@ OF_LESSONS = {
     "lessons": (0.3, 1.0, 3.0, 6.0, 12.0),
 }
 """Settings that change no candidate."""
+MARGINS = (0.95, 0.9, 0.8, 0.0, 1.0)
 OF_LOOKS = {"half_life": (15.0, 30.0, 60.0, 240.0), "changed": (1.0, 1.5, 2.0, 3.0)}
 SEEN = (30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0)
 SHARES = (0.01, 0.05, 0.3)
@@ -103,19 +104,24 @@ def evidence(generator: Generator, a: past.Look, b: past.Look) -> Tensor:
 
 
 def prior(judged: list[Judged]) -> past.Numbers:
-    """Return the mean products of errors, each series and each of its targets alike; what none has as the copy's."""
+    """Return the mean products of errors, each series that has them and each of its targets alike.
+
+    A candidate that none has is as bad as copying, and errs alike: it is not believed beside the copy.
+    """
     places = defaultdict(list)
     for one in judged:
-        copied = np.nansum(one.own.second[:, :, past.COPY, past.COPY], 0).mean() / one.own.count.sum()
-        mean = one.own.second / np.maximum(one.own.count, 1)[:, None, None, None] / copied
-        mean[one.own.count < past.ENOUGH] = np.nan
+        copied = np.nansum(one.own.second[:, :, past.COPY, past.COPY], 0).mean() / one.own.pixels.sum()
+        mean = one.own.second / np.maximum(one.own.pixels, 1)[:, None, None, None] / copied
+        mean[one.own.pixels < past.ENOUGH] = np.nan
         places[one.target.place].append(mean)
-    return _mean(np.stack([_mean(np.stack(found), (0, 2)) for found in places.values()]), 0)
+    mean = _mean(np.stack([_mean(np.stack(found), (0, 2)) for found in places.values()]), 0)
+    return np.where(np.isfinite(mean), mean, mean[:, past.COPY, past.COPY][:, None, None])
 
 
 def _mean(values: past.Numbers, axis: int | tuple[int, int]) -> past.Numbers:
     there = np.isfinite(values)
-    return np.asarray(np.where(there, values, 0).sum(axis) / np.maximum(there.sum(axis), 1))
+    count = there.sum(axis)
+    return np.asarray(np.where(count > 0, np.where(there, values, 0).sum(axis) / np.maximum(count, 1), np.nan))
 
 
 def loss(judged: list[Judged], priors: dict[str, past.Numbers]) -> float:
@@ -127,7 +133,7 @@ def loss(judged: list[Judged], priors: dict[str, past.Numbers]) -> float:
         lessons = past.lessons_for(target.looks, target.first.day, target.then.day)
         weighed = [(lesson.weight, errors) for lesson, errors in zip(lessons, one.lessons, strict=True)]
         mixture = past.believe(weighed, one.own.first.shape[1])
-        copy = one.own.second[:, :, past.COPY, past.COPY].sum() / one.own.count.sum() / one.own.first.shape[1]
+        copy = one.own.second[:, :, past.COPY, past.COPY].sum() / one.own.pixels.sum() / one.own.first.shape[1]
         scores[target.place].append((np.sqrt(mixture.score(one.own)[0].mean()), np.sqrt(copy)))
     return float(np.mean([np.divide(*np.mean(pairs, 0)) for pairs in scores.values()]))
 
@@ -181,7 +187,7 @@ def learn_seen(judged: list[Judged], generator: Generator) -> None:
                 made = generator(target.first.s1, target.first.s2, target.then.s1, visible, calibrated=torch.ones(1))
             made = made._replace(reflectance=made.reflectance.float().clamp(0, 1)[:, bands])
             changed = past.radar_changed(target.first.s1, target.then.s1)
-            copied = float(np.sqrt(one.own.second[:, :, past.COPY, past.COPY].sum() / one.own.count.sum()))
+            copied = float(np.sqrt(one.own.second[:, :, past.COPY, past.COPY].sum() / one.own.pixels.sum()))
             for value in SEEN:
                 set_to(seen=value)
                 image = past.mix(
@@ -249,9 +255,10 @@ def main() -> None:
             losses[value] = loss(again, priors_of(again))
         set_to(**{name: min(losses, key=lambda value: losses[value])})
         print(name, {value: round(lost, 4) for value, lost in losses.items()}, flush=True)
+    set_to(margin=1.0)
     judged = judge_all(taught=True)
-    for name in ("lessons", "season"):
-        try_out(name, OF_LESSONS[name], judged)
+    try_out("margin", MARGINS, judged)
+    try_out("lessons", OF_LESSONS["lessons"], judged)
     learn_seen(judged, generator)
     print("loss", loss(judged, priors_of(judged)))
     set_to(prior=prior(judged))

@@ -40,6 +40,8 @@ LOOKS = (COPY, MEAN, SEASON)
 YEAR = 365.25
 SIDE = 7
 """Side in pixels over which the change of the radar is averaged: 49 pixels leave little of the speckle."""
+OUTLIER = 3 * 1.4826
+"""Median deviations from which a value is an outlier: three standard deviations of a normal distribution."""
 ENOUGH = 30
 """Pixels of a lesson below which a class is not judged by it."""
 
@@ -54,7 +56,7 @@ class Errors(NamedTuple):
     first: Numbers
     """Sums of errors, ``(class, band, candidate)``."""
     pixels: Numbers
-    """How many there are of each class: radar unchanged, changed."""
+    """Pixels of each class: radar unchanged, changed."""
 
     def __add__(self, other: tuple[object, ...]) -> Errors:
         """Return the moments over the pixels of both."""
@@ -168,7 +170,8 @@ def believe(lessons: Sequence[tuple[float, Errors]], bands: int) -> Mixture:
         for at in np.ndindex(total.shape[:2]):
             weights[at][some] = _best(total[at][np.ix_(some, some)])
         found.append((float(np.einsum("zbc,zbcd,zbd->", weights, total, weights)), weights))
-    return Mixture(min(found, key=lambda pair: pair[0])[1])
+    (plain, alone), *others = found
+    return Mixture(next((weights for value, weights in others if value < LEARNED.margin * plain), alone))
 
 
 def _comparable(errors: Errors) -> Numbers:
@@ -241,6 +244,24 @@ def looked_at(images: Tensor, clear: Tensor, ages: Sequence[float]) -> Tensor:
     return torch.stack([nearest([*recent, *before]), mean, season])
 
 
+def as_they_are_now(looks: Tensor) -> Tensor:
+    """Return what was seen, with the nearest clear look where older ones show what is not there any more.
+
+    A pixel changed for good (a quarry, a reservoir, a harvest) stands out from how all of a window changed since: its
+    difference from the nearest look is off the median by more than three scaled median deviations, the usual limit of
+    an outlier (Hampel, 1974).
+
+    Args:
+        looks: the candidates that were seen, ``(batch, candidate, band, y, x)``, NaN where there is none.
+    """
+    nearest = looks[:, COPY : COPY + 1]
+    since = (looks - nearest).flatten(3)
+    off = (since - since.nanmedian(3, keepdim=True).values).abs()
+    limit = OUTLIER * off.nanmedian(3, keepdim=True).values
+    changed = (off > limit).any(2, keepdim=True).view(*looks.shape[:2], 1, *looks.shape[3:])
+    return torch.where(changed, nearest, looks)
+
+
 def radar_changed(s1_a: Tensor, s1_b: Tensor) -> Tensor:
     """Return where the radar of a window changed, ``(batch, 1, y, x)`` bool.
 
@@ -273,7 +294,7 @@ def mix(made: Prediction, looks: Tensor, changed: Tensor, seen: Tensor, weights:
             knows more than it did in the lessons, where nothing of the later look was shown.
         weights: :attr:`Mixture.weights` of the bands of ``looks``, ``(class, band, candidate)``.
     """
-    weights = weights.to(made.reflectance)
+    weights, looks = weights.to(made.reflectance), as_they_are_now(looks)
     of_looks = weights[..., : len(LOOKS)]
     share = torch.where(changed[..., None], of_looks[1, :, None, None], of_looks[0, :, None, None]).movedim(-1, 1)
     there = torch.isfinite(looks)
@@ -352,7 +373,7 @@ def learn(
         evidence: returns the sum of the evidence of all windows of a pair, ``(evidence_size,)``.
     """
     lessons = lessons_for(looks, t1, t2)
-    shared = [_shared(lesson, evidence) for lesson in lessons]
+    shared = [_shared(lesson, evidence) for lesson in lessons] if LEARNED.margin else []
     held = torch.stack([torch.isfinite(look.s2).any(3).any(2).any(0) for look in looks]).all(0)
     days, judged, copied = [], [], []
     for at, lesson in enumerate(lessons):
@@ -393,12 +414,12 @@ def _judge(
 ) -> tuple[Errors, Errors]:
     """Return the errors of the candidates on a lesson, and of the copy alone."""
     a, b = lesson.a, lesson.b
-    seen = candidates_of(shown_by(looks, a.day, b.day), b.day)
+    seen = as_they_are_now(candidates_of(shown_by(looks, a.day, b.day), b.day))
     alone = generate(a, b, None)
     land = dry(alone)[:, None]
     guarded = land * seen + (1 - land) * alone.reflectance[:, None]
     taught = torch.full_like(alone.reflectance, torch.nan)
-    if evidence.numel():
+    if evidence.numel() and LEARNED.margin:
         taught = generate(a, b, evidence).reflectance
     every = torch.cat([guarded, alone.reflectance[:, None], taught[:, None]], 1)
     changed = radar_changed(a.s1, b.s1)

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from crgen.model import past
+from crgen.model.build import build_generator
+from crgen.model.config import preset
 from crgen.model.generator import Prediction
 from crgen.model.past import ALONE, CANDIDATES, COPY, LEARNED, MEAN, SEASON, TAUGHT, Errors, Look
 
@@ -60,7 +62,7 @@ def test_the_candidate_that_was_right_on_many_lessons_is_believed() -> None:
     for right in (COPY, SEASON, ALONE, TAUGHT):
         deviations = [0.1] * C
         deviations[right] = 0.004
-        lessons = [(1.0, errors_of(deviations, seed)) for seed in range(40)]
+        lessons = [(10.0, errors_of(deviations, seed)) for seed in range(40)]
         assert past.believe(lessons, BANDS).weights[..., right].min() > 0.8, CANDIDATES[right]
 
 
@@ -142,6 +144,35 @@ def test_each_pixel_is_copied_from_the_nearest_look_that_is_clear_there() -> Non
     share = 0.5 ** (8 / LEARNED.half_life)
     assert mean[0, 1, 0] == pytest.approx((1 + 2 * share) / (1 + share))
     assert mean[0, 0, 0].isnan()
+
+
+def test_a_quarry_that_was_dug_since_is_not_filled_again_and_the_season_may_change() -> None:
+    rng = np.random.default_rng(0)
+    ground = torch.from_numpy(rng.uniform(0.1, 0.3, (BANDS, SIDE, SIDE))).float()
+    noise = torch.from_numpy(rng.normal(0, 0.005, (3, BANDS, SIDE, SIDE))).float()
+    looks = (ground + noise)[None].clone()
+    looks[:, SEASON] += 0.05
+    looks[:, COPY, :, 10:20, 10:20] = 0.4
+    now = past.as_they_are_now(looks)
+    assert now[:, :, :, 10:20, 10:20].allclose(torch.tensor(0.4))
+    steady = (now[:, SEASON] == looks[:, SEASON]).float().mean()
+    assert steady > 0.85
+    missing = torch.full_like(looks, torch.nan)
+    assert past.as_they_are_now(missing).isnan().all()
+
+
+def test_what_is_lent_moves_no_water() -> None:
+    generator = build_generator(preset("tiny"), seed=0).eval()
+    rng = torch.Generator().manual_seed(0)
+    bands = len(generator.config.bands)
+    s1 = [torch.normal(-12.0, 2.0, (1, len(generator.config.pols), 64, 64), generator=rng) for _ in range(2)]
+    s2 = [0.1 + 0.2 * torch.rand(1, bands, 64, 64, generator=rng) for _ in range(2)]
+    with torch.inference_mode():
+        evidence = generator.evidence(s1[0], s2[0], s1[1], s2[1])
+        alone = generator(s1[0], s2[0], s1[1])
+        taught = generator(s1[0], s2[0], s1[1], lent=evidence)
+    assert not torch.equal(alone.reflectance, taught.reflectance)
+    assert torch.equal(alone.water, taught.water)
 
 
 def test_a_change_of_the_whole_radar_is_none_and_a_field_that_changed_is_one() -> None:

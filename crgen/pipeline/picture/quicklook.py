@@ -49,6 +49,7 @@ def draw_quicklook(
     stretch_like: Sequence[NDArray[np.float32]],
     counts: Mapping[Quality, int],
     xmp: str = "",
+    proof: str = "",
 ) -> Path:
     """Draw the panels under the hidden name of ``path``.
 
@@ -64,6 +65,7 @@ def draw_quicklook(
             result, not a cloudy input.
         counts: pixels by quality class, for the legend.
         xmp: an XMP packet to put into the file.
+        proof: a line below it: what was scored on the place's own past.
 
     Returns:
         The hidden file, for :func:`~crgen.files.publish`.
@@ -80,7 +82,8 @@ def draw_quicklook(
     sheet = Sheet(width)
     legend = sheet.wrapped(_legend(counts, any(_is_missing(panel).any() for panel in panels)))
     row = CAPTION + panel_height + GAP
-    sheet.set_height(MARGIN + TITLE + -(-len(panels) // columns) * row + len(legend) * LINE + MARGIN / 2)
+    lines = len(legend) + bool(proof)
+    sheet.set_height(MARGIN + TITLE + -(-len(panels) // columns) * row + lines * LINE + MARGIN / 2)
 
     room = sheet.draw_scale(MARGIN, metres_across(geobox) / panel_width, panel_width) - 2 * MARGIN
     sheet.write(MARGIN, MARGIN, title, room, fontsize=13, fontweight="bold")
@@ -93,7 +96,9 @@ def draw_quicklook(
         interpolation = "nearest" if panel.kind == "quality" else "auto"
         axes.imshow(colours_of(panel, *stretches), aspect="auto", interpolation=interpolation)
     for number, entries in enumerate(legend):
-        sheet.draw_legend(entries, sheet.height - MARGIN / 2 - (len(legend) - number) * LINE)
+        sheet.draw_legend(entries, sheet.height - MARGIN / 2 - (lines - number) * LINE)
+    if proof:
+        sheet.write(MARGIN, sheet.height - MARGIN / 2 - LINE, proof, width - 2 * MARGIN, fontsize=9)
     return write_partial(path, sheet.png(xmp))
 
 

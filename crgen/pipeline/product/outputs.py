@@ -324,8 +324,6 @@ def picture(
     if error is not None:
         made, copied = (error[row]["RMSE"] for row in ("generated", "copy of t1"))
         title += f" · RMSE of generated pixels {made:.3f}, of copying t1 there {copied:.3f}"
-    if learned is not None and learned.line:
-        title += f"\n{learned.line}"
     return draw_quicklook(
         paths.quicklook,
         panels=panels[0],
@@ -334,6 +332,7 @@ def picture(
         stretch_like=panels[1],
         counts={quality: tally.pixels[quality] for quality in Quality},
         xmp=xmp(card.name),
+        proof=learned.line if learned is not None else "",
     )
 
 

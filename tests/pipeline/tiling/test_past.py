@@ -159,3 +159,12 @@ def test_looks_after_t2_are_left_out_and_said_unless_they_are_asked_for(tmp_path
 def _new(folder: Path) -> Path:
     folder.mkdir()
     return folder
+
+
+def test_processes_learn_the_same(learned: tuple[Path, Result], tiny_weights: Path) -> None:
+    folder, result = learned
+    other = fill(place(), folder, tiny_weights, scheduler="processes", workers=1, chunk=128)
+    assert other.paths.reflectance.read_bytes() == result.paths.reflectance.read_bytes()
+    assert other.past is not None
+    assert result.past is not None
+    assert other.past.described() == result.past.described()
