@@ -55,12 +55,12 @@ def test_a_map_made_through_faults_has_the_same_bytes(service, crgen, here, word
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        (faults.error(429, faults.MONTHLY), "the compute quota of project test-project is used up"),
+        (faults.error(429, faults.DAILY), "the daily limit of compute that is set for project test-project"),
         (faults.error(403, faults.NO_PERMISSION.format(project="test-project")), "no permission to use Earth Engine"),
         (faults.error(403, faults.NOT_REGISTERED), "register it at"),
-        (faults.error(400, "Image.load: Image asset 'x' not found"), "Earth Engine refused the request"),
+        (faults.error(400, "Image.load: Image asset 'x' not found"), "Earth Engine has no x (any more)"),
     ],
-    ids=["monthly quota", "permission", "registration", "request"],
+    ids=["daily limit", "permission", "registration", "withdrawn"],
 )
 def test_a_refusal_in_the_middle_is_one_line_and_the_run_goes_on_later(
     service, refused, crgen, words, fault, message, monkeypatch

@@ -1,21 +1,34 @@
-"""Against the real Earth Engine, for whoever has an account: ``pytest -m live`` (a few requests, some seconds).
+"""Against the real Earth Engine, for whoever has an account: ``pytest -m live -rP`` (some small requests, a minute).
+
+Each prints what it found: please send the output, whether it passes or not.
 
 Needs credentials and a project as ``crgen doctor`` finds them. What these show, no local server can: the service's own
 serialisation, resampling, masks and metadata.
 """
 
 import datetime
+import io
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import ee
 import numpy as np
 import pytest
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from pyproj import Transformer
 
+from crgen.gee.choose.catalogue import Asset, Catalogue, as_geojson, search
 from crgen.gee.choose.clear_share import CLEAR_FROM
-from crgen.gee.connection.session import Settings, disconnect
+from crgen.gee.connection.session import Settings, connect, disconnect
 from crgen.gee.doctor import examine
-from crgen.gee.fetch.tile import grid_of
-from crgen.pipeline.source.earthengine import Acquired, Channels, EarthEngine, acquire
+from crgen.gee.fetch.images import radar_image
+from crgen.gee.fetch.tile import Tile, grid_of
+from crgen.gee.manifest import Scene
+from crgen.pipeline.source.earthengine import Acquired, Channels, EarthEngine, acquire, scenes_for, wanted_of
+from crgen.pipeline.source.registration import radar_shift
 
 pytestmark = pytest.mark.live
 
@@ -65,6 +78,133 @@ def test_pixels_come_in_the_units_of_the_stack(acquired: Acquired) -> None:
     assert 0 <= float(stack["clear_t1"].min()) <= float(stack["clear_t1"].max()) <= 1
 
 
+def catalogue(places: str, first: str, last: str, *, radar: bool = True, optical: bool = True) -> Catalogue:
+    west, south, east, north = map(float, places.split(","))
+    days = datetime.date.fromisoformat(first), datetime.date.fromisoformat(last)
+    session = connect(Settings.from_environment().standard)
+    return search(session, (west, south, east, north), [days], radar=radar, optical=optical)
+
+
+def asked(image: Any, geobox: GeoBox) -> np.ndarray:
+    """Pixels of an image on a small grid."""
+    grid = grid_of(geobox, Tile(0, 0, *geobox.shape))
+    session = connect(Settings.from_environment())
+    ask = {"expression": image, "fileFormat": "NPY", "grid": grid}
+    return session.call("pixels", lambda: np.load(io.BytesIO(ee.data.computePixels(ask))))
+
+
+def around(lon: float, lat: float, side: int = 128) -> GeoBox:
+    x, y = Transformer.from_crs("EPSG:4326", "EPSG:32649", always_xy=True).transform(lon, lat)
+    corner = Affine(10, 0, round(x, -1) - 5 * side, 0, -10, round(y, -1) + 5 * side)
+    return GeoBox((side, side), corner, "EPSG:32649")
+
+
+def test_power_and_decibel_are_the_same_scenes_and_power_is_there_sooner() -> None:
+    scene = catalogue(AREA, "2021-07-20", "2021-07-20", optical=False).radar[0]
+    there = around(113.61, 34.75)
+    names = ["VV", "VH"]
+    power = asked(ee.Image(scene.id).select(names).unmask(-1, False), there)
+    decibel = asked(ee.Image(f"COPERNICUS/S1_GRD/{scene.index}").select(names).unmask(99, False), there)
+    print("lowest power", [float(power[name].min()) for name in names], "not finite",
+          [int((~np.isfinite(power[name])).sum()) for name in names])  # fmt: skip
+    for name in names:
+        bright = power[name] > 1e-3
+        np.testing.assert_allclose(10 * np.log10(power[name][bright]), decibel[name][bright], atol=0.01)
+    for collection in ("COPERNICUS/S1_GRD_FLOAT", "COPERNICUS/S1_GRD"):
+        recent = ee.ImageCollection(collection).filterDate(ee.Date(time.time() * 1000).advance(-5, "day"), "2100-01-01")
+        newest = recent.aggregate_max("system:time_start").getInfo()
+        print(collection, "newest", newest and datetime.datetime.fromtimestamp(newest / 1000, datetime.UTC))
+
+
+def test_the_gap_between_slices_is_closed() -> None:
+    found = catalogue("113,33.5,114.5,35.5", "2021-07-20", "2021-07-20", optical=False).radar
+    passes = [[scene for scene in found if scene.orbit == orbit] for orbit in {scene.orbit for scene in found}]
+    slices = sorted(next(scenes for scenes in passes if len(scenes) > 1), key=lambda scene: scene.time)[:2]
+    seam = slices[0].footprint.buffer(0.02).intersection(slices[1].footprint.buffer(0.02)).centroid
+    there = around(seam.x, seam.y, 512)
+    frozen = [a_scene(scene) for scene in slices]
+    open_, closed = (
+        asked(ee.ImageCollection([ee.Image(s.id).select("VV") for s in frozen]).mosaic().unmask(-1, False), there)["VV"]
+        < 0,
+        asked(radar_image(frozen, ("VV",)), there)["valid"] == 0,
+    )
+    print("pixels open per column", np.bincount(open_.sum(0))[:8], "left", int(closed.sum()))
+    assert closed.sum() <= open_.sum()
+    assert not closed[:, open_.sum(0) <= 2].any()
+
+
+def test_where_the_lattices_of_scenes_lie_and_how_far_dates_lie_apart(acquired: Acquired) -> None:
+    for name in ("s1_t1", "s1_t2"):
+        print(name, [(scene.platform, scene.lattice) for scene in acquired.manifest.scenes[name]])
+        assert all(scene.lattice is not None for scene in acquired.manifest.scenes[name])
+    shift = radar_shift(acquired.stack)
+    print("shift", shift)
+    assert shift is None or shift.length < 0.5
+
+
+def test_a_pass_across_the_equator_has_one_track() -> None:
+    found = catalogue("37,-2,38,2", "2021-07-01", "2021-07-12", optical=False).radar
+    numbers: dict[str, set[tuple[int, str]]] = {}
+    for scene in found:
+        numbers.setdefault(f"{scene.platform} {scene.direction} {scene.day}", set()).add(scene.geometry)
+        print(scene.time, scene.direction, scene.relative_orbit, scene.track, scene.footprint.bounds[1::2])
+    assert all(len(tracks) == 1 for tracks in numbers.values())
+
+
+def test_how_often_a_tile_is_there_twice_at_one_time() -> None:
+    found = catalogue(AREA, "2021-01-01", "2021-12-31", radar=False)
+    print(len(found.optical), "images,", len(found.scored), "scores, ranks", {scene.rank for scene in found.optical})
+    assert all(scene.processed and scene.baseline for scene in found.optical), "metadata is as crgen expects it"
+
+
+def test_masks_at_the_edge_of_a_score(acquired: Acquired) -> None:
+    scene = acquired.manifest.scenes["s2_t1"][0]
+    image = ee.Image(scene.score).select("cs_cdf")
+    mask = asked(image.mask().toFloat(), around(113.61, 34.75))["cs_cdf"]
+    print("shares of the mask of cs_cdf", np.unique(mask)[:10])
+
+
+def test_border_noise_has_gone_from_later_scenes() -> None:
+    for day in ("2017-07-17", "2019-07-19"):
+        found = catalogue("112.5,34.2,114.5,35.2", day, str(datetime.date.fromisoformat(day) + datetime.timedelta(6)))
+        if not found.radar:
+            continue
+        scene = found.radar[0]
+        east = max(scene.footprint.exterior.coords)
+        vv = asked(ee.Image(scene.id).select("VV").unmask(-1, False), around(*east[:2], 512))["VV"]
+        dark = (vv >= 0) & (vv < 1e-3)
+        print(
+            scene.index, f"{100 * dark.mean():.2f} % under -30 dB beside its edge, {100 * (vv >= 0).mean():.0f} % there"
+        )
+
+
+def test_how_clear_a_wide_area_is_comes_in_one_request() -> None:
+    days = {"t1": datetime.date(2021, 7, 10), "t2": datetime.date(2021, 7, 22)}
+    area, wanted = wanted_of(CHANNELS, aoi="112,33,116,36.5", crs="EPSG:32649", **days)
+    begun = time.monotonic()
+    choice = scenes_for(EarthEngine(), CHANNELS, area, wanted, strict=False)
+    print(f"{time.monotonic() - begun:.0f} s", {name: len(held) for name, held in choice.manifest.scenes.items()})
+    print([note for note in choice.manifest.notes if "how clear" in note], choice.manifest.coverage)
+    session = connect(Settings.from_environment().standard)
+    print("restricted mode:", session.transport.restricted, "asked again:", dict(session.retries))
+
+
+def a_scene(asset: Asset) -> Scene:
+    return Scene(
+        id=asset.id,
+        href="",
+        platform=asset.platform,
+        time=asset.time,
+        days_apart=0,
+        relative_orbit=asset.relative_orbit,
+        track=asset.track,
+        orbit=asset.orbit,
+        direction=asset.direction,
+        coverage=1.0,
+        footprint=as_geojson(asset.footprint),
+    )
+
+
 def test_the_clear_share_is_that_of_the_pixels(acquired: Acquired) -> None:
     shares = [scene.clear_over_area for scene in acquired.manifest.scenes["s2_t1"]]
     if len(shares) > 1:
@@ -84,8 +224,6 @@ def test_a_tile_and_its_parts_hold_the_same_pixels(acquired: Acquired) -> None:
 
 def test_ten_metre_bands_of_the_same_zone_are_passed_on_untouched(acquired: Acquired) -> None:
     """The grid is the scene's own: reflectance must be the asset's digital numbers, whatever resampling does."""
-    import ee
-
     (layer,) = (layer for layer in acquired.pull.layers if layer.name == "s2_t1")
     job = next(job for job in acquired.pull.jobs(range(len(acquired.pull))) if job.layer.name == layer.name)
     scene = acquired.manifest.scenes["s2_t1"][0]
