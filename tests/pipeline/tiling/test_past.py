@@ -88,6 +88,13 @@ def test_what_was_seen_is_mixed_in_where_an_untrained_generator_fails(
     assert result.error["generated"]["RMSE"] < 0.8 * alone.error["generated"]["RMSE"]
 
 
+def test_hidden_blocks_are_predicted_as_the_map_is_made_with_the_past(tmp_path: Path, tiny_weights: Path) -> None:
+    seen = {"s2_t2": place().truth_t2.values, "clear_t2": np.ones(PLACE.shape, np.float32)}
+    checks = [fill(place(**seen), tmp_path, tiny_weights, **options).check for options in ({}, {"past": "none"})]
+    mixed, alone = (check["generated"]["RMSE"] for check in checks)
+    assert mixed < alone
+
+
 def test_the_proof_is_printed_and_stands_in_the_item(learned: tuple[Path, Result]) -> None:
     _, result = learned
     assert result.past is not None
