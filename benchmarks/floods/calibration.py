@@ -42,6 +42,8 @@ PIXEL = 10.0
 """Metres."""
 LAGS = 64
 """Pixels up to which the residuals' correlogram is fitted."""
+THIN = 16
+"""Of the pixels of a patch, every such one is fitted to: those beside it tell little more."""
 Array = NDArray[np.float32]
 
 
@@ -133,8 +135,8 @@ def fit_logit(patches: Sequence[Patch]) -> tuple[float, float]:
     for patch in patches:
         by_event[patch.event] += int(patch.known.sum())
     for patch in patches:
-        x.append(logit(patch.p[patch.known]))
-        y.append(patch.truth.t2[patch.known])
+        x.append(logit(patch.p[patch.known][::THIN]))
+        y.append(patch.truth.t2[patch.known][::THIN])
         weight.append(np.full(len(x[-1]), 1 / by_event[patch.event]))
     logits, labels, weights = (np.concatenate(parts) for parts in (x, y, weight))
 
@@ -229,7 +231,8 @@ def fit_widths(patches: Sequence[Patch], bands: Sequence[str]) -> ErrorWidths:
     pooled = {}
     for i, band in enumerate(bands):
         ratios = [
-            np.concatenate([p.ratio[i][np.isfinite(p.ratio[i])] for p in patches if p.event == e]) for e in by_event
+            np.concatenate([p.ratio[i][np.isfinite(p.ratio[i])][::THIN] for p in patches if p.event == e])
+            for e in by_event
         ]
         weights = np.concatenate([np.full(len(some), 1 / len(some)) for some in ratios])
         order = np.argsort(np.concatenate(ratios))

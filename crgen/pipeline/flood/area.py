@@ -78,17 +78,15 @@ def areas_of(water: Path, expected: Mapping[str, float], errors: WaterErrors | N
 
 
 def interval_of(expected: float, deviation: float, scene: float) -> tuple[float, float]:
-    """Return the ends of the interval that holds a count of pixels nine times in ten, by a log-normal distribution.
+    """Return the ends of the interval that holds a count of pixels nine times in ten; none is below 0.
 
     Args:
         expected: pixels.
         deviation: standard deviation of their number by the doubt of each.
         scene: relative deviation that all share.
     """
-    if not expected:
-        return 0.0, 0.0
-    spread = math.sqrt(math.log1p((deviation / expected) ** 2 + scene**2))
-    return expected * math.exp(-DEVIATIONS * spread), expected * math.exp(DEVIATIONS * spread)
+    half = DEVIATIONS * math.hypot(deviation, scene * expected)
+    return max(expected - half, 0.0), expected + half
 
 
 def deviation_of(blocks: NDArray[np.float64], variance: float, block: float, side: float, errors: WaterErrors) -> float:

@@ -147,7 +147,8 @@ def fill_on(
         _await(client, [client.submit(_learn, recipe, pure=False)], on_windows)
     _await(client, [client.submit(_look, recipe, chunk.at, pure=False) for chunk in ahead], on_windows)
     if len(done) < workshop.run.grid.count:
-        _await(client, [client.submit(_check, recipe, *group, pure=False) for group in workshop.choose()], on_windows)
+        checks = [client.submit(_check, recipe, *group, pure=False) for group in workshop.choose()]
+        _await(client, checks, lambda count: None)
     works, marks, finished = {}, {}, []
     for chunk in workshop.run.grid:
         if chunk.at in done:
@@ -238,10 +239,10 @@ def _look(recipe: Recipe, at: At) -> int:
 
 
 def _check(recipe: Recipe, group: int, cells: list[Origin]) -> int:
-    """Put what is found on a group of hidden cells to the disk; return 0, as no window of the map was made."""
+    """Put what is found on a group of hidden cells to the disk; return how many."""
     workshop = _open(recipe)
     workshop.keep_check(group, workshop.run.compute_check(*workshop.run.prepare_check(cells)))
-    return 0
+    return len(cells)
 
 
 def _work(recipe: Recipe, at: At) -> Computed | None:
