@@ -46,7 +46,7 @@ def identity_in_0_1_0(request: FillRequest, work: Plan) -> str:
     settings |= {"device": work.device, "precision": work.precision.name, "batch": 1, "window": work.model.card.window}
     for immaterial in ("aoi", "layer", "source", "weights", "crs", "device", "precision", "batch", "chunk"):
         del settings[immaterial]
-    for later in OPTIONS_SINCE:
+    for later in (*OPTIONS_SINCE, "past", "after"):
         del settings[later]
     manifest = manifest_of(work.scene.stack)
     inputs = [manifest, grid(stack_geobox(work.scene.stack)), stack_files(request.source)]
