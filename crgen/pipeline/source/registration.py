@@ -106,7 +106,7 @@ def shift_between(first: NDArray[np.floating], second: NDArray[np.floating]) -> 
     correlation = fft.irfft2(phase * np.exp(-2 * (np.pi * SMOOTH) ** 2 * (down**2 + right**2)), s=there.shape)
     row, column = np.unravel_index(correlation.argmax(), correlation.shape)
     # The highest of n values of noise lies about √(2 ln n) deviations above their mean.
-    if correlation[row, column] - correlation.mean() < 2 * math.sqrt(2 * math.log(there.size)) * correlation.std():
+    if correlation[row, column] - correlation.mean() <= 2 * math.sqrt(2 * math.log(there.size)) * correlation.std():
         return None
     return Shift(_peak(correlation[row], int(column)), _peak(correlation[:, column], int(row)))
 

@@ -88,3 +88,8 @@ def test_what_the_scenes_own_lattices_shift_is_not_counted(off: int) -> None:
 
 def test_where_ground_tells_too_little_nothing_is_told(service: EarthEngineServer) -> None:
     assert radar_shift(open_area(aoi="113.56,34.70,113.60,34.74").stack) is None
+
+
+def test_ground_without_any_contrast_tells_no_shift() -> None:
+    flat = np.full((64, 64), -12.0)
+    assert shift_between(flat, flat) is None
