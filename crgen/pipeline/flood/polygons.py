@@ -7,6 +7,7 @@ its probability is at least a half; whether it was there counts as known where t
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -205,9 +206,11 @@ def _append(
 
 @contextmanager
 def _written_on(day: str) -> Iterator[None]:
-    """Let GDAL write this day for the time of the last change."""
+    """Let GDAL write this day for the time of the last change, and not mind a hidden file's name."""
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": f"{day}T00:00:00.000Z"})  # type: ignore[no-untyped-call]
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*non conformant file extension", RuntimeWarning)
+            yield
     finally:
         pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})  # type: ignore[no-untyped-call]

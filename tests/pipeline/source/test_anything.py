@@ -177,7 +177,8 @@ def write_dataset(path: Path, case: dict[str, Any], grid: GeoBox, arrays: dict[s
             stack.attrs["crs"] = "EPSG:32601"
         case "complex":
             first = next(n for n in stack if str(n).startswith("s1_t1"))
-            stack[first] = stack[first].astype("complex64").assign_attrs(grid_mapping="spatial_ref")
+            stack[first] = stack[first].astype("complex64")
+            stack[first].attrs = {"grid_mapping": "spatial_ref"}  # netCDF takes no complex _FillValue
     if case["kind"] == "nc":
         stack.to_netcdf(path, engine="netcdf4", auto_complex=True)
     else:
