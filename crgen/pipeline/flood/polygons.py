@@ -205,12 +205,19 @@ def _append(
 
 
 @contextmanager
+def hidden_name() -> Iterator[None]:
+    """Let GDAL take a GeoPackage under the hidden name of an unfinished file without a warning."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*non conformant file extension", RuntimeWarning)
+        yield
+
+
+@contextmanager
 def _written_on(day: str) -> Iterator[None]:
-    """Let GDAL write this day for the time of the last change, and not mind a hidden file's name."""
+    """Let GDAL write this day for the time of the last change."""
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": f"{day}T00:00:00.000Z"})  # type: ignore[no-untyped-call]
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*non conformant file extension", RuntimeWarning)
+        with hidden_name():
             yield
     finally:
         pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})  # type: ignore[no-untyped-call]

@@ -19,7 +19,7 @@ from PIL import Image
 from pyproj import Transformer
 
 from crgen.files import write_partial
-from crgen.pipeline.flood.polygons import LAYERS
+from crgen.pipeline.flood.polygons import LAYERS, hidden_name
 
 LARGEST = 8_000_000
 """Bytes of a page at most."""
@@ -127,9 +127,10 @@ def _drawn(outlines: Path, geobox: GeoBox) -> list[dict[str, Any]]:
     step = max(geobox.shape) / 2000
     found = []
     for layer in LAYERS:
-        _, _, wkb, (areas,) = pyogrio.raw.read(  # type: ignore[no-untyped-call]
-            outlines, layer=layer, columns=["area_m2"], where=f"area_m2 >= {(2 * step * a.a) ** 2:.0f}"
-        )
+        with hidden_name():
+            _, _, wkb, (areas,) = pyogrio.raw.read(  # type: ignore[no-untyped-call]
+                outlines, layer=layer, columns=["area_m2"], where=f"area_m2 >= {(2 * step * a.a) ** 2:.0f}"
+            )
         largest = np.argsort(areas, kind="stable")[::-1][:MOST_OUTLINES]
         shapes = shapely.simplify(shapely.from_wkb(wkb[largest]), step * a.a)
         pixels = shapely.transform(shapes, lambda xy: np.round((xy - (a.c, a.f)) / (a.a, a.e), 1))
