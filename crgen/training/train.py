@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from crgen.errors import TrainingError
-from crgen.model.generator import Generator
+from crgen.model.generator import SIZE_MULTIPLE, Generator
 from crgen.training.augment import Inputs, Truth
 from crgen.training.batches import Step, Steps, batches
 from crgen.training.checkpoint import read_checkpoint, write_checkpoint
@@ -143,6 +143,10 @@ class Trainer:
             raise TrainingError("the loss 'perceptual' needs its network, and no other loss takes one")
         if recipe.batch % processes.count:
             raise TrainingError(f"a batch of {recipe.batch} cannot be shared by {processes.count} processes")
+        if config.form == "adaptive" and recipe.batch // processes.count * (recipe.crop // SIZE_MULTIPLE) ** 2 < 2:
+            raise TrainingError(
+                f"one crop of {recipe.crop} pixels a process is too little for batch norms; give a larger crop or batch"
+            )
 
     def run(self, on_step: Callable[[int, Values], None] = lambda step, values: None) -> Generator:
         """Train to the last step and return the averaged generator, or its best state if the recipe keeps it.

@@ -16,7 +16,7 @@ def test_two_processes_make_one_weights_file_and_one_of_them_talks(here):
     """Nothing is held out, so nothing is scored."""
     write_ombria(here / "data", ("0342", "0343"))
     words = ("train", "--data", "data,split=validation", "--out", "mine.safetensors", "--picture-every", "9")
-    tiny = ("--preset", "tiny", "--batch", "2", "--crop", "32", "--steps", "2", "--device", "cpu")
+    tiny = ("--preset", "tiny", "--batch", "4", "--crop", "32", "--steps", "2", "--device", "cpu")
     done = subprocess.run([*TORCHRUN, *COMMAND, *words, *tiny], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert [p.name for p in here.rglob("*.safetensors")] == ["mine.safetensors"]

@@ -123,6 +123,13 @@ def test_a_batch_that_cannot_be_shared_is_refused() -> None:
         )
 
 
+def test_one_small_crop_a_process_is_too_little_for_batch_norms() -> None:
+    recipe = Recipe(steps=1, batch=2, crop=32)
+    with pytest.raises(TrainingError, match="one crop of 32 pixels a process is too little"):
+        Trainer(build_generator(preset("tiny"), 0), recipe, Patches(), processes=Processes(0, 2))
+    Trainer(build_generator(preset("tiny"), 0), recipe, Patches())
+
+
 def test_one_process_is_alone_unless_started_by_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     processes, device = join_processes("cpu")
