@@ -203,6 +203,7 @@ class Trainer:
         loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
         slope = self._update("generator", self.generator, loss, self.recipe.clip, item.names)
         self.scaler.update()
+        self.processes.average(b for b in self.generator.buffers() if b.is_floating_point())  # what norms measured
         self._average()
         self.epoch_loss += float(loss.detach())
         told = {name: float(term.detach()) for name, term in terms.items()}

@@ -70,7 +70,7 @@ def score_for_long(rank: int, port: int, limit: float) -> None:
 
     with leaving_processes():
         processes, _ = join_processes("cpu")
-        recipe = Recipe(steps=2, batch=2, crop=32, warmup=0, validate_every=1)
+        recipe = Recipe(steps=2, batch=4, crop=32, warmup=0, validate_every=1)
         generator = build_generator(preset("tiny"), 0)
         trainer = Trainer(generator, recipe, Patches(), processes=processes, validate=scores)
         trainer.run()
