@@ -208,7 +208,7 @@ def _append(
 def hidden_name() -> Iterator[None]:
     """Let GDAL take a GeoPackage under the hidden name of an unfinished file without a warning."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*non conformant file extension", RuntimeWarning)
+        warnings.filterwarnings("ignore", ".*extension", RuntimeWarning)
         yield
 
 
