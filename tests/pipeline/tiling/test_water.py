@@ -72,7 +72,8 @@ def test_the_map_of_water_is_the_observation_where_t2_was_seen_and_the_generator
     assert (whole.water[1][told != UNKNOWN] == told[told != UNKNOWN]).all()
     assert {0, 100} <= set(np.unique(told))
     assert (whole.water[1] <= 100).all(), "what an image leaves open is asked of the generator"
-    assert len(np.unique(whole.water[1][~seen])) > 2
+    hidden = whole.water[1][~seen]
+    assert ((hidden > 0) & (hidden < 100)).any()
 
 
 def test_left_alone_the_generator_tells_of_water_everywhere(model, scene, whole) -> None:  # noqa: F811
