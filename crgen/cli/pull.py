@@ -108,5 +108,5 @@ def _tell(plan, shift=None) -> None:  # type: ignore[no-untyped-def]
         console.print(f"{name:8} {text}", highlight=False, markup=False)
     if text := radar_line(manifest.days, dates["t1"], dates["t2"], manifest.platforms, shift):
         console.print(f"radar    {text}", highlight=False, markup=False)
-    for text in (*plan.acquired.area.notes, *manifest.notes, *(shift.warnings if shift else ())):
+    for text in (*plan.acquired.area.notes, *manifest.notes, *plan.acquired.notes, *(shift.warnings if shift else ())):
         note(text)

@@ -1,5 +1,6 @@
 """`crgen fill` and `crgen pull` over HTTP to files: through faults, refusals and kill -9."""
 
+import json
 import os
 import signal
 import subprocess
@@ -72,6 +73,19 @@ def test_a_refusal_in_the_middle_is_one_line_and_the_run_goes_on_later(
     service.faults.clear()
     assert crgen(*words).code == 0
     assert not service.served_twice()
+
+
+@pytest.mark.parametrize("command", ["fill", "pull", "scenes"])
+def test_an_area_across_180_degrees_is_refused_before_anything_is_asked(service, refused, words, command, here):
+    """A local stack may lie there (tests/cli/test_inputs.py); Earth Engine is searched on one side."""
+    ring = [[179.9, -17], [-179.9, -17], [-179.9, -16.9], [179.9, -16.9], [179.9, -17]]
+    (here / "fiji.geojson").write_text(json.dumps({"type": "Polygon", "coordinates": [ring]}))
+    options = {"fill": (*words[1:], "--source", "gee"), "pull": ("--out", "stack.zarr"), "scenes": ()}[command]
+    for aoi in ("179.9,-17,-179.9,-16.9", "179.9,-17,180.1,-16.9", "fiji.geojson"):
+        line = refused(3, command, *DATES, *options, "--aoi", aoi)
+        assert f"'{aoi}' lies on both sides of 180°" in line
+        assert "give each side by itself" in line
+    assert not service.requests
 
 
 def test_nobody_there_is_one_line(refused, words, monkeypatch, tmp_path):

@@ -1,6 +1,7 @@
 """From an area and two dates to pixels, with the real client over HTTP."""
 
 import datetime
+import errno
 import json
 import pickle
 from pathlib import Path
@@ -106,6 +107,47 @@ def test_what_was_fetched_is_not_asked_for_again(service: EarthEngineServer) -> 
     np.testing.assert_array_equal(again.stack.compute()["s1_t1"], first["s1_t1"])
     assert len(service.tiles) == count
     assert not service.served_twice()
+
+
+def test_a_folder_for_tiles_that_cannot_be_written_is_told_and_ends_no_run(
+    service: EarthEngineServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = open_area().stack.compute()["s1_t1"]
+    (tmp_path / "file").write_text("no folder can be here")
+    for cache in (str(tmp_path / "file" / "cache"), None):
+        if cache is None:
+            monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+            monkeypatch.delenv("CRGEN_CACHE")
+        else:
+            monkeypatch.setenv("CRGEN_CACHE", cache)
+        service.clear()
+        acquired = open_area()
+        (note,) = acquired.notes
+        assert "tiles are not kept beyond this run" in note
+        assert "CRGEN_CACHE" in note
+        np.testing.assert_array_equal(acquired.stack.compute()["s1_t1"], right)
+        assert service.tiles
+
+
+def test_tiles_in_a_folder_that_can_only_be_read_are_not_asked_for_again(
+    service: EarthEngineServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = open_area().stack.compute()["s1_t1"]
+    next((tmp_path / "cache").rglob("*.tile")).unlink()
+    before = sorted(path.name for path in (tmp_path / "cache").rglob("*"))
+
+    def refuse(dir: Path, **_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    service.clear()
+    with monkeypatch.context() as mounted:
+        mounted.setattr("crgen.files.tempfile.TemporaryFile", refuse)
+        acquired = open_area()
+    (note,) = acquired.notes
+    assert "Read-only file system; choose another folder" in note
+    np.testing.assert_array_equal(acquired.stack.compute()["s1_t1"], right)
+    assert len(service.tiles) == 1, "the one that was not there"
+    assert sorted(path.name for path in (tmp_path / "cache").rglob("*")) == before
 
 
 def test_a_damaged_tile_on_disk_is_fetched_again(service: EarthEngineServer, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import errno
 import hashlib
 import io
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crgen.errors import OutputError
-from crgen.files import home_cache, told_after
+from crgen.files import check_writable, home_cache, told_after
 
 try:
     import fcntl
@@ -46,6 +47,44 @@ def default_folder() -> Path:
     if folder is None:
         raise OutputError("this user has no home folder to keep fetched tiles in; set CRGEN_CACHE to a folder, or HOME")
     return Path(folder) / "earthengine"
+
+
+def folder_of_run(*, keep: bool) -> tuple[Path, tuple[str, ...]]:
+    """Return where a run has its tiles, and what a person should know of that.
+
+    It is :func:`default_folder`. Where tiles are not to be kept, or cannot be, it is a folder that goes with the
+    process; what an unwritable one holds is linked into it, so that it is not fetched again.
+
+    Raises:
+        OutputError: if there is no room for a passing folder either.
+    """
+    if not keep:
+        return _passing_folder(), ()
+    try:
+        folder = default_folder()
+        for place in (folder, *folder.glob("??")):
+            check_writable(place)
+    except OutputError as error:
+        passing = _passing_folder()
+        if home_cache() or "CRGEN_CACHE" in os.environ:
+            for tile in default_folder().glob("??/*.tile"):
+                with suppress(OSError):
+                    (passing / tile.parent.name).mkdir(exist_ok=True)
+                    (passing / tile.parent.name / tile.name).symlink_to(tile.absolute())
+        return passing, (f"fetched tiles are not kept beyond this run: {error} (CRGEN_CACHE names one)",)
+    return folder, ()
+
+
+def _passing_folder() -> Path:
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="crgen-tiles-"))
+    except OSError as error:
+        raise OutputError(
+            f"there is no folder for fetched tiles: {error.strerror}; set CRGEN_CACHE, or TMPDIR, to one that can be "
+            "written"
+        ) from error
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 class TileCache:

@@ -238,7 +238,7 @@ def _read_file(path: Path, layer: str | None, precision: float) -> tuple[Polygon
         crs = LONLAT
         _check_degrees(shapely.total_bounds(polygons), str(path))
         notes.append("the file states no CRS; its coordinates were taken as longitude and latitude")
-    return as_polygons(shapely.union_all(polygons)), crs, notes
+    return as_polygons(shapely.disjoint_subset_union_all(polygons)), crs, notes
 
 
 def _on_one_side(polygon: Polygon | MultiPolygon, spec: str) -> Polygon | MultiPolygon:

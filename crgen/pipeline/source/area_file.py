@@ -177,13 +177,16 @@ def _simplified(shape: BaseGeometry, crs: Any, precision: float, notes: list[str
         return shape
     known = CRS.from_user_input(crs) if crs else None
     unit = known.axis_info[0].unit_conversion_factor if known and known.is_projected else METRES_PER_DEGREE
-    simple = shapely.make_valid(
-        shapely.simplify(MultiPolygon(parts_of(shape)), precision / unit, preserve_topology=False)
-    )
-    if not parts_of(simple):
+    # Each polygon by itself: as one geometry they would be compared with each other, pair by pair.
+    simple = shapely.simplify(np.array(parts_of(shape), object), precision / unit, preserve_topology=False)
+    broken = ~shapely.is_valid(simple)
+    simple[broken] = shapely.make_valid(simple[broken])
+    polygons = [part for one in simple for part in parts_of(one)]
+    if not polygons:
         return shape
-    notes.append(f"the outline has {corners:,} corners; it was simplified to a tenth of a pixel")
-    return simple
+    if sum(map(shapely.get_num_coordinates, polygons)) < corners:
+        notes.append(f"the outline has {corners:,} corners; it was simplified to a tenth of a pixel")
+    return MultiPolygon(polygons)
 
 
 def _valid(shapes: list[BaseGeometry], path: Path, notes: list[str]) -> list[Polygon]:

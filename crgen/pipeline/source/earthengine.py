@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
 import datetime
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +20,7 @@ from crgen.gee.choose.find import find_scenes, newest_pass
 from crgen.gee.choose.past import with_past
 from crgen.gee.connection.retry import INTERRUPTED
 from crgen.gee.fetch.arrays import Pull, open_past, open_pull
-from crgen.gee.fetch.cache import TileCache, default_folder
+from crgen.gee.fetch.cache import TileCache, folder_of_run
 from crgen.gee.manifest import Grid, Manifest
 from crgen.model.card import ModelCard
 from crgen.model.past import shown_by
@@ -72,6 +69,8 @@ class Acquired:
     pull: Pull
     lessons: Lessons | None = None
     """Where the past is learned from, if there is one."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of where its tiles are kept."""
 
     @property
     def stack(self) -> xr.Dataset:
@@ -155,7 +154,7 @@ def open_earth_engine(
     """
     acquired = acquire(options, Channels.of(card, made), aoi=aoi, t1=t1, t2=t2, crs=crs, past=past)
     days = acquired.manifest.dates
-    notes = (*acquired.area.notes, *acquired.manifest.notes)
+    notes = (*acquired.area.notes, *acquired.manifest.notes, *acquired.notes)
     lessons = None if acquired.lessons is None else acquired.lessons.pull
     return Scene(acquired.stack, acquired.area, days["t1"], days["t2"], notes, True, made, acquired.pull, lessons)
 
@@ -186,12 +185,12 @@ def acquire(
         manifest = kept or past_for(options, channels, scenes_for(options, channels, area, wanted).manifest, past)
     if not past.before:
         manifest = manifest.model_copy(update={"past": {}})
-    folder = default_folder() if options.keep_tiles else _passing_folder()
+    folder, notes = folder_of_run(keep=options.keep_tiles)
     TileCache(folder).prune()
     whole, copied = area.geobox.pad(channels.margin), _copied(manifest)
     pull, manifest = open_pull(manifest, whole, options.settings, folder, copied=copied)
     if not manifest.past:
-        return Acquired(area, manifest, pull)
+        return Acquired(area, manifest, pull, notes=notes)
     days = {
         "s1_past": tuple(day for day in manifest.past_days if f"s1_{day}" in manifest.past),
         "s2_past": tuple(day for day in manifest.past_days if day not in copied),
@@ -201,7 +200,7 @@ def acquire(
     assert common is not None
     rows, columns = common.slices(corner)
     lessons = open_past(manifest, whole[rows, columns], options.settings, folder, days)
-    return Acquired(area, manifest, pull, Lessons(lessons, manifest, days))
+    return Acquired(area, manifest, pull, Lessons(lessons, manifest, days), notes)
 
 
 def past_for(options: EarthEngine, channels: Channels, manifest: Manifest, asked: Asked) -> Manifest:
@@ -402,10 +401,3 @@ def _repeated(
         what = f"scenes with {', '.join(lacking)}" if lacking else "the dates t1 and t2"
         raise StackError(f"the manifest {path} was made without {what}, which this map needs; choose scenes anew")
     return manifest.model_copy(update={"pols": pols, "bands": channels.bands})
-
-
-def _passing_folder() -> Path:
-    """Return a folder for tiles that goes with the process."""
-    folder = Path(tempfile.mkdtemp(prefix="crgen-tiles-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder

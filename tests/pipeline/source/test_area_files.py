@@ -234,6 +234,19 @@ def test_an_outline_of_many_corners_is_simplified_to_a_tenth_of_a_pixel(tmp_path
     assert shapely.hausdorff_distance(area.polygon, drawn) <= 1.0
 
 
+def test_many_small_polygons_are_read_soon_and_said_to_be_simplified_only_if_they_were(tmp_path):
+    """As of fields or buildings."""
+    corner = np.arange(10_000)
+    west, south = 113.5 + corner % 200 * 6e-5, 34.7 + corner // 200 * 6e-5
+    fields = shapely.MultiPolygon(list(shapely.box(west, south, west + 5e-5, south + 5e-5)))
+    (tmp_path / "fields.geojson").write_text(json.dumps(shapely.geometry.mapping(fields)))
+    started = time.process_time()
+    area = read_area(tmp_path / "fields.geojson")
+    assert time.process_time() - started < 20
+    assert len(shapely.get_parts(area.polygon)) == 10_000
+    assert not area.notes, "none has a corner too many"
+
+
 def test_who_waits_is_told_for_what(capsys):
     with told_after("waiting for the tide", seconds=0.01):
         time.sleep(0.2)

@@ -194,7 +194,7 @@ def _crs(variable: xr.DataArray, attributes: Mapping[str, Any], label: str) -> s
         raise StackError(f"'{label}' states no CRS; write it, e.g. with rioxarray's write_crs")
     first, *others = found.items()
     for where, crs in others:
-        if not _same(first[1], crs):
+        if not same_crs(first[1], crs):
             raise StackError(
                 f"'{label}' states two CRSs: {crs_name(first[1])} ({first[0]}) and {crs_name(crs)} ({where}); "
                 "remove one"
@@ -233,9 +233,17 @@ def _code(value: Any) -> Any:
     return f"EPSG:{text}" if text.isdigit() else text
 
 
-def _same(a: CRS, b: CRS) -> bool:
+def same_crs(a: CRS, b: CRS) -> bool:
+    """Say whether two CRSs are one, however each is written."""
     codes = a.to_epsg(), b.to_epsg()
     return codes[0] == codes[1] if all(codes) else a.equals(b, ignore_axis_order=True)
+
+
+def pixels_apart(a: Affine, b: Affine, shape: tuple[int, int]) -> float:
+    """Return by how many pixels of ``a`` two transforms of a raster ``(rows, columns)`` are apart at its corners."""
+    rows, columns = shape
+    corners = [(column, row) for column in (0, columns) for row in (0, rows)]
+    return max(math.dist(~a * (b * corner), corner) for corner in corners)
 
 
 def difference(a: GeoBox, b: GeoBox) -> str | None:

@@ -2,10 +2,12 @@
 clear line says why not."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
+import pyproj
 import pytest
 import rasterio
 import xarray as xr
@@ -476,6 +478,38 @@ def test_a_geotiff_that_lies_nowhere_is_refused(tmp_path):
     folder = write_stack(scene(), tmp_path / "stack")
     write_tiff(folder / "s1_t1.tif", scene().s1_t1.values, ["VV", "VH"], transform=Affine.identity())
     refused(folder, "no geotransform")
+
+
+PAM = "<PAMDataset>{}</PAMDataset>"
+BESIDE = {
+    "a world file": (".tfw", "10\n0\n0\n-10\n{x}\n{y}\n", (5, -5)),
+    "a world file of any format": (".wld", "10\n0\n0\n-10\n{x}\n{y}\n", (5, -5)),
+    "GDAL's": (".tif.aux.xml", PAM.format("<GeoTransform>{x}, 10, 0, {y}, 0, -10</GeoTransform>"), (0, 0)),
+}
+
+
+@pytest.mark.parametrize("case", BESIDE)
+def test_a_file_beside_a_geotiff_that_puts_it_elsewhere_is_refused(tmp_path, case):
+    ending, text, (right, down) = BESIDE[case]
+    folder = write_stack(scene(), tmp_path / "stack")
+    beside = folder / f"s2_t1{ending}"
+    x, y = GRID.affine.c + right, GRID.affine.f + down
+    for agrees in ((x, y), (x + 1e-4, y)):
+        beside.write_text(text.format(x=agrees[0], y=agrees[1]))
+        assert_same_pixels(opened(folder), scene())
+    for elsewhere, off in (((x + 100, y), "10"), ((x, y - 30), "3"), ((x - 5, y + 5), r"0\.7071")):
+        beside.write_text(text.format(x=elsewhere[0], y=elsewhere[1]))
+        refused(folder, rf"two places: s2_t1\.tif and {re.escape(beside.name)} say {off} pixels apart")
+
+
+def test_a_crs_beside_a_geotiff_is_its_own_or_it_is_refused(tmp_path):
+    folder = write_stack(scene(), tmp_path / "stack")
+    beside = folder / "s1_t2.tif.aux.xml"
+    for srs in ("EPSG:32649", pyproj.CRS.from_epsg(32649).to_wkt("WKT1_ESRI")):
+        beside.write_text(PAM.format(f"<SRS>{srs}</SRS><Metadata><MDI key='seen'>1</MDI></Metadata>"))
+        assert_same_pixels(opened(folder), scene())
+    beside.write_text(PAM.format("<SRS>EPSG:32650</SRS>"))
+    refused(folder, r"two CRSs: EPSG:32649 \(s1_t2\.tif\) and EPSG:32650 \(s1_t2\.tif\.aux\.xml\)")
 
 
 # On the ground
