@@ -9,6 +9,7 @@ Inputs are in physical units with NaN where data is missing, as in the Stack; th
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import torch
@@ -63,7 +64,7 @@ def standardise(x: Tensor, here: Tensor) -> Tensor:
     return (centred / deviation.clamp(min=1e-3)).clamp(-4, 4)
 
 
-class Generator(nn.Module):
+class Generator(nn.Module, ABC):
     """What both forms share: configuration, units, and the check of the input's size."""
 
     def __init__(self, config: GeneratorConfig) -> None:
@@ -136,6 +137,7 @@ class Generator(nn.Module):
         seen = torch.full_like(s2_t1, torch.nan) if s2_t2 is None else s2_t2
         return self.generate(s1_t1, s2_t1, s1_t2, seen, clear_t1=clear_t1, calibrated=calibrated, lent=lent, told=told)
 
+    @abstractmethod
     def generate(
         self,
         s1_t1: Tensor,
@@ -149,7 +151,6 @@ class Generator(nn.Module):
         told: Tensor | None,
     ) -> Prediction:
         """Do the work of :meth:`forward`."""
-        raise NotImplementedError
 
     def evidence(
         self,

@@ -86,7 +86,6 @@ def unlike_text(usual: Usual, outside: Mapping[str, int], pixels: int) -> str:
             name, side = what.split()
             low, high = usual[name]
             unit, when = ("", "t1") if name in CORE else (" dB", "t2")
-            told.append(f"{name} at {when} is {side} {low:g} to {high:g}{unit} at {100 * count / pixels:.0f} %")
-    return (
-        f"this place is unlike the training: {', '.join(told)} of the area; look at the map with care" if told else ""
-    )
+            share = f"over {100 * count / pixels:.0f} % of the area"
+            told.append(f"{name} at {when} lies {side} the usual {low:.3g} to {high:.3g}{unit} {share}")
+    return f"this place is unlike the training: {'; '.join(told)}. Look at the map with care" if told else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -149,6 +149,13 @@ def usual(data: PatchDataset) -> dict[str, tuple[float, float]]:
     return usual_of(windows)
 
 
+def bands_without_data(data: PatchDataset, bands: Sequence[str]) -> list[str]:
+    """Return those bands that none of at most 20 samples holds at t2."""
+    samples = _spread(data, 20)
+    held = [any(np.isfinite(s.target[data.bands.index(band)]).any() for s in samples) for band in bands]
+    return [band for band, there in zip(bands, held, strict=True) if samples and not there]
+
+
 def prepare(file: TrainingFile) -> Job:
     """Open the data, build the networks and resume where a checkpoint stands; nothing is trained or written yet.
 
@@ -175,6 +182,11 @@ def prepare(file: TrainingFile) -> Job:
             raise OutputError(f"cannot write {path}: a folder of that name is in the way; choose another name")
 
     data = Mixture([(open_data(spec, config.pols, config.bands), spec.weight) for spec in specs])
+    if lacking := bands_without_data(data, config.core):
+        raise RequestError(
+            f"the data hold no {', '.join(lacking)}, which would be learned from nothing; give the configuration bands "
+            "that they hold, e.g. bands = ['B11', 'B8', 'B3']"
+        )
     validation = open_validation(file, config.pols, config.bands)
     generator = build_generator(config, recipe.seed)
     origin = start_from(generator, file.start) if file.start else ""

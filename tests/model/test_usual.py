@@ -37,7 +37,11 @@ def test_what_was_met_in_training_is_not_spoken_of() -> None:
 
 @pytest.mark.parametrize(
     ("strange", "what"),
-    [({"db": -19.0}, "VV at t2 is below -13.96"), ({"green": 0.6}, "B3 at t1 is above"), ({"db": -2.0}, "dB at 100 %")],
+    [
+        ({"db": -19.0}, "VV at t2 lies below the usual -14 to -10 dB over 100 % of the area"),
+        ({"green": 0.6}, "B3 at t1 lies above the usual"),
+        ({"db": -2.0}, "dB over 100 %"),
+    ],
 )
 def test_sea_snow_and_other_calibrations_are_named_with_what_is_usual(strange: dict[str, float], what: str) -> None:
     outside = unlike(USUAL, means(*place(300, 300, **strange)))

@@ -82,7 +82,9 @@ def test_a_place_unlike_the_training_is_said_so_before_all_else(tiny_weights: Pa
     weights = tmp_path / "elsewhere.safetensors"
     save_weights(weights, model.generator, model.card.model_copy(update={"usual": usual}))
     result = crgen.fill(aoi=AOI, **DAYS, source="demo", out=tmp_path / "map.tif", weights=str(weights))
-    assert result.notes[0].startswith("this place is unlike the training: VV at t2 is above -60 to -50 dB at 100 % ")
+    assert result.notes[0].startswith(
+        "this place is unlike the training: VV at t2 lies above the usual -60 to -50 dB over 100 % "
+    )
     unlike = json.loads(result.paths.item.read_text())["properties"]["crgen:unlike_training"]
     assert unlike == {"VV above": 1.0}
 

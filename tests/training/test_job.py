@@ -94,6 +94,14 @@ def test_a_short_run_ends_in_weights_whose_card_says_what_they_are(folder: Path)
         prepare(again.model_copy(update={"generator": {"widths": (12, 12, 16, 24, 24, 32)}}))
 
 
+def test_a_band_that_no_data_hold_is_not_learned_from_nothing(folder: Path) -> None:
+    """OMBRIA has B11, B8 and B3 alone; the default makes other bands of these, the paper's form does not."""
+    given = {"preset": "paper", "perceptual": "none", "recipe": {"warmup": 0}}
+    with pytest.raises(RequestError, match="the data hold no B4, B2, which would be learned from nothing"):
+        prepare(read_training_file(folder / "run.toml", given))
+    prepare(read_training_file(folder / "run.toml", {**given, "bands": ("B11", "B8", "B3")}))
+
+
 @pytest.mark.parametrize(
     ("flags", "problem"),
     [
