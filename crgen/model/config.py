@@ -60,7 +60,6 @@ class GeneratorConfig:
     """Channels of the decoder, coarsest scale first."""
     dropout: float = 0.0
     """Dropout probability in DownUpBlock and before the output (training only)."""
-
     water: bool = False
     """Whether water has an output of its own, as ``adaptive`` always has."""
 
@@ -102,7 +101,7 @@ class GeneratorConfig:
     @property
     def predicts_water(self) -> bool:
         """Whether a prediction holds probabilities of water, for which B3, B8 and B11 are read."""
-        return self.form == "adaptive"
+        return self.form == "adaptive" or (self.water and set(CORE) <= set(self.bands))
 
     @property
     def predicts_variance(self) -> bool:

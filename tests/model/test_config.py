@@ -79,3 +79,10 @@ def test_unknown_names_are_refused_with_the_known_ones() -> None:
         preset("huge")
     with pytest.raises(RequestError, match="no polarisation 'HH'; choose from VV, VH"):
         preset("tiny", pols=("HH",))
+
+
+def test_the_papers_form_predicts_water_if_it_is_to_and_holds_the_bands_that_show_it() -> None:
+    paper = preset("paper", bands=CORE)
+    assert not paper.predicts_water
+    assert replace(paper, water=True).predicts_water
+    assert not replace(preset("paper"), water=True).predicts_water, "B4, B3 and B2 do not tell water from shade"
