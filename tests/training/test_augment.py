@@ -338,3 +338,16 @@ def test_a_clear_sky_score_is_given_to_some_and_falls_with_the_clouds(painted_on
     score, shown = inputs.clear_t1[scored], truth.shown_t1[scored]
     assert 0 <= score.min() <= score.max() <= 1
     assert score[shown == 1].mean() > score[shown == 0].mean() + 0.2
+
+
+@pytest.mark.parametrize("cover", [0.0, 1.0])
+def test_ground_is_not_tinted_where_nothing_of_t1_could_tell_the_tint(cover: float) -> None:
+    batch = batch_of(Patches(count=32, calibrated=False))
+    with (
+        patch.object(augment, "backward", lambda batch, *rest: batch),
+        patch.object(augment, "sky", lambda n, height, width, rng: torch.full((n, 1, height, width), cover)),
+    ):
+        inputs, truth = vary(batch, OMBRIA_LIKE.pols, OMBRIA_LIKE.bands, rng(), tinted=1.0)
+    hidden = inputs.s2_t1.isnan().flatten(1).all(1) | (cover == 1)
+    tinted = (truth.target != batch.target).flatten(1).any(1)
+    assert (tinted == ~hidden).all()

@@ -65,6 +65,8 @@ def test_a_few_steps_reduce_the_loss() -> None:
     assert averaged is trainer.averaged
     assert not averaged.training
     assert not same(state(averaged), state(trainer.generator)), "what is returned is the average, not the last step"
+    measured = "stem_t1.1.running_mean"
+    assert not torch.equal(state(averaged)[measured], state(trainer.generator)[measured]), "with what norms measured"
 
 
 @pytest.mark.parametrize(
