@@ -181,8 +181,17 @@ class Manifest(_Frozen):
 
 def manifest_in(content: Any) -> Any:
     """Return the manifest inside a STAC Item, a local stack's manifest or a state of exports, or ``content`` itself."""
-    if isinstance(content, dict):
-        content = content.get("properties", {}).get("crgen:manifest", content)
-        content = content.get("stored", content) if content.get("source") == "local" else content
-        content = content.get("manifest", content)
-    return content
+    content = _within(_within(content, "properties", None), "crgen:manifest", content)
+    if _within(content, "source", None) == "local":
+        content = _within(content, "stored", content)
+    return _within(content, "manifest", content)
+
+
+def pulled_from(content: Any) -> dict[str, Any]:
+    """Return what :func:`manifest_in` does where that is of Earth Engine; empty where it is of anything else."""
+    held = manifest_in(content)
+    return held if _within(held, "source", None) == "gee" else {}
+
+
+def _within(content: Any, name: str, otherwise: Any) -> Any:
+    return content.get(name, otherwise) if isinstance(content, dict) else otherwise
