@@ -48,7 +48,7 @@ def with_past(
     Raises:
         SourceError: if Earth Engine cannot be asked.
     """
-    session, area = connect(settings), manifest.area
+    session, area = connect(settings.standard), manifest.area  # as in find_scenes
     catalogue = search(session, lonlat_bounds(area, margin), stretches)
     west, south, east, north = area.polygon.bounds
     reach = shapely.box(west - margin, south - margin, east + margin, north + margin)
