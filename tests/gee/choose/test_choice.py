@@ -283,6 +283,9 @@ def test_too_little_names_the_share_that_would_be_accepted() -> None:
     with pytest.raises(StackError, match=r"covers only 45\.7 % .*Accept it with --min-coverage 0\.45"):
         require_coverage(choice, Rules(), Catalogue(radar=PAIR))
     assert not shortfall(choice, Rules(min_coverage=0.45))
+    nearly = chosen(*(radar(d, 40, -0.1, 0.997) for d in (T1, T2)), optical(T1))
+    with pytest.raises(StackError, match=r"covers only 99\.[678] % .*Accept it with --min-coverage 0\.99"):
+        require_coverage(nearly, Rules(min_coverage=1.0), Catalogue(radar=PAIR))
 
 
 def test_dates_without_a_common_orbit_are_told_as_such() -> None:
