@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -138,12 +137,6 @@ class Manifest(_Frozen):
     def platforms(self) -> dict[str, list[str]]:
         """Satellites by variable."""
         return {name: sorted({scene.platform for scene in chosen}) for name, chosen in self.scenes.items()}
-
-    def passes(self, variable: str) -> Iterator[tuple[Scene, ...]]:
-        """Yield the scenes of each pass, the one on top first."""
-        orbits = dict.fromkeys((scene.platform, scene.orbit) for scene in self.scenes[variable])
-        for key in orbits:
-            yield tuple(scene for scene in self.scenes[variable] if (scene.platform, scene.orbit) == key)
 
     def to_json(self) -> str:
         """Return the manifest as JSON, indented."""
