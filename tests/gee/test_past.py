@@ -15,6 +15,7 @@ from crgen.pipeline.run.fingerprint import fingerprint_of, identity_of
 from crgen.pipeline.run.plan import lay_out
 from crgen.pipeline.source.past import USUAL
 from crgen.pipeline.source.stack import without_past
+from tests.earthengine import faults
 from tests.earthengine.server import EarthEngineServer
 from tests.gee.test_acquire import CHANNELS, open_area
 from tests.gee.test_truth import assert_same, radar_truth
@@ -66,6 +67,13 @@ def test_a_past_without_radar_is_left_out_and_nothing_of_it_fetched(service: Ear
     assert "s2_past" not in again.stack
     assert len(again.pull.layers) == 4
     assert any("goes with the place's past" in note for note in again.manifest.notes)
+
+
+def test_that_the_past_was_chosen_by_metadata_is_said(service: EarthEngineServer) -> None:
+    service.add(faults.error(400, faults.TIMED_OUT, endpoint="value:compute", nth=8))
+    manifest = open_area(past=USUAL).manifest
+    (note,) = [note for note in manifest.notes if "how clear the area is" in note]
+    assert note.startswith("of the place's past: ")
 
 
 @pytest.fixture

@@ -69,7 +69,8 @@ def with_past(
         if heard := [candidate for candidate in chosen if candidate is not None]:
             past[f"s1_{day}"] = frozen(heard, catalogue.scored)
         past[f"s2_{day}"] = frozen([Candidate(f"s2_{day}", best[day], 0, fits=True)], catalogue.scored)
-    return manifest.model_copy(update={"past": past})
+    notes = (*manifest.notes, *(f"of the place's past: {note}" for note in catalogue.notes))
+    return manifest.model_copy(update={"past": past, "notes": notes})
 
 
 def _clear(overpass: Pass) -> float:
