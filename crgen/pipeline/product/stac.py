@@ -318,7 +318,9 @@ def quality_classes(counts: Mapping[Quality, int]) -> list[Classification]:
 def _inputs(manifest: Mapping[str, Any]) -> list[pystac.Link]:
     stored = manifest.get("stored", {})
     # A stack of a person's own may name scenes in ways of its own.
-    scenes = next((held.get("scenes", {}) for held in (manifest, stored) if held.get("source") == "gee"), {})
+    scenes: Mapping[str, Any] = next(
+        (held.get("scenes", {}) for held in (manifest, stored) if held.get("source") == "gee"), {}
+    )
     links = [
         pystac.Link(
             "derived_from",
