@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -139,12 +138,6 @@ class Manifest(_Frozen):
         """Satellites by variable."""
         return {name: sorted({scene.platform for scene in chosen}) for name, chosen in self.scenes.items()}
 
-    def passes(self, variable: str) -> Iterator[tuple[Scene, ...]]:
-        """Yield the scenes of each pass, the one on top first."""
-        orbits = dict.fromkeys((scene.platform, scene.orbit) for scene in self.scenes[variable])
-        for key in orbits:
-            yield tuple(scene for scene in self.scenes[variable] if (scene.platform, scene.orbit) == key)
-
     def to_json(self) -> str:
         """Return the manifest as JSON, indented."""
         return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False)
@@ -181,8 +174,17 @@ class Manifest(_Frozen):
 
 def manifest_in(content: Any) -> Any:
     """Return the manifest inside a STAC Item, a local stack's manifest or a state of exports, or ``content`` itself."""
-    if isinstance(content, dict):
-        content = content.get("properties", {}).get("crgen:manifest", content)
-        content = content.get("stored", content) if content.get("source") == "local" else content
-        content = content.get("manifest", content)
-    return content
+    content = _within(_within(content, "properties", None), "crgen:manifest", content)
+    if _within(content, "source", None) == "local":
+        content = _within(content, "stored", content)
+    return _within(content, "manifest", content)
+
+
+def pulled_from(content: Any) -> dict[str, Any]:
+    """Return what :func:`manifest_in` does where that is of Earth Engine; empty where it is of anything else."""
+    held = manifest_in(content)
+    return held if _within(held, "source", None) == "gee" else {}
+
+
+def _within(content: Any, name: str, otherwise: Any) -> Any:
+    return content.get(name, otherwise) if isinstance(content, dict) else otherwise

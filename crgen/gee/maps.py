@@ -14,6 +14,7 @@ import shapely
 from odc.geo.geom import Geometry
 from shapely.geometry.base import BaseGeometry
 
+from crgen.errors import SourceError
 from crgen.gee.connection.session import Settings, connect
 from crgen.gee.fetch.images import VALID, optical_image, radar_image
 from crgen.gee.manifest import Manifest, Scene
@@ -51,9 +52,11 @@ def preview(source: Manifest | Product | str | Path, *, settings: Settings | Non
         A ``geemap.Map``.
 
     Raises:
-        SourceError: if there is no manifest of Earth Engine in it, or Earth Engine cannot be used.
+        SourceError: if there is no manifest of Earth Engine in it, or it lacks scenes, or Earth Engine cannot be used.
     """
     manifest, raster = _read(source)
+    if absent := [name for name in ("s1_t1", "s1_t2", "s2_t1") if name not in manifest.scenes]:
+        raise SourceError(f"there is no map of a manifest without scenes of {', '.join(absent)}; choose scenes anew")
     session = connect((settings or Settings.from_environment()).standard)
     import ipyleaflet
     from geemap import Map
@@ -90,7 +93,7 @@ def _read(source: Manifest | Product | str | Path) -> tuple[Manifest, Path | Non
         return source, None
     path = Path(source) if isinstance(source, str | Path) else Path(source.paths.item)
     manifest = Manifest.read(path)
-    asset = json.loads(path.read_text()).get("assets", {}).get("reflectance")
+    asset = json.loads(path.read_text("utf-8-sig")).get("assets", {}).get("reflectance")
     return manifest, None if asset is None else path.parent / asset["href"]
 
 

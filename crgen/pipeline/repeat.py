@@ -49,7 +49,7 @@ def repeated(path: Path, given: dict[str, Any], earth_engine: EarthEngine) -> Fi
     except ValueError:
         raise SourceError(f"{path} is not JSON; give a product's .json, or a manifest") from None
     manifest = manifest_in(content)
-    properties = content.get("properties", {}) if isinstance(content, dict) else {}
+    properties = (content.get("properties") if isinstance(content, dict) else None) or {}
     if isinstance(manifest, dict) and manifest.get("source") != "gee":
         manifest = properties.get("crgen:manifest", manifest)  # not what was stored with a stack of the person's own
     if not (isinstance(content, dict) and isinstance(manifest, dict) and "source" in manifest):

@@ -5,8 +5,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import ipywidgets as widgets
+import pytest
 
 import crgen.gee
+from crgen.errors import SourceError
 from tests.earthengine.server import EarthEngineServer
 from tests.gee.test_acquire import open_area
 
@@ -43,6 +45,14 @@ def test_without_an_optical_image_of_t2_the_radar_is_on_the_right(service: Earth
     shown = crgen.gee.preview(manifest.model_copy(update={"scenes": radar}))
     (split,) = (c for c in shown.controls if isinstance(c, ipyleaflet.SplitMapControl))
     assert split.right_layer.name == "radar t2, 2021-07-20 for 2021-07-22"
+
+
+def test_a_choice_without_radar_is_refused_in_a_line(service: EarthEngineServer, tmp_path: Path) -> None:
+    manifest = open_area().manifest
+    optical = {name: scenes for name, scenes in manifest.scenes.items() if name.startswith("s2")}
+    (tmp_path / "choice.json").write_text(manifest.model_copy(update={"scenes": optical}).to_json(), "utf-8-sig")
+    with pytest.raises(SourceError, match="without scenes of s1_t1, s1_t2"):
+        crgen.gee.preview(tmp_path / "choice.json")
 
 
 def test_a_product_without_the_notebook_extra_says_so(service: EarthEngineServer, tmp_path: Path, monkeypatch) -> None:

@@ -10,11 +10,12 @@ import pytest
 from crgen.cli.main import app
 from crgen.gee.manifest import Manifest
 from crgen.pipeline.fill import run
-from crgen.pipeline.request import FillRequest
+from crgen.pipeline.request import EarthEngine, FillRequest
 from crgen.pipeline.run.fingerprint import fingerprint_of, identity_of
 from crgen.pipeline.run.plan import lay_out
 from crgen.pipeline.source.past import USUAL
 from crgen.pipeline.source.stack import without_past
+from tests.earthengine import faults
 from tests.earthengine.server import EarthEngineServer
 from tests.gee.test_acquire import CHANNELS, open_area
 from tests.gee.test_truth import assert_same, radar_truth
@@ -53,6 +54,26 @@ def test_the_past_of_the_stack_is_the_ground_of_its_days_in_few_requests(service
         assert (stack.clear_past[at].values >= 0.6).mean() > 0.5
     alone = open_area()
     assert without_past(stack).identical(alone.stack.compute(scheduler="synchronous").assign_attrs(stack.attrs))
+
+
+def test_a_past_without_radar_is_left_out_and_nothing_of_it_fetched(service: EarthEngineServer, tmp_path: Path) -> None:
+    acquired = open_area(past=USUAL)
+    copied = [layer.name for layer in acquired.pull.layers if layer.name in acquired.manifest.past]
+    assert copied
+    held = acquired.manifest.model_copy(update={"past": {name: acquired.manifest.past[name] for name in copied}})
+    path = tmp_path / "choice.json"
+    path.write_text(held.to_json())
+    again = open_area(EarthEngine(manifest=path), aoi=None, t1=None, t2=None, past=USUAL)
+    assert "s2_past" not in again.stack
+    assert len(again.pull.layers) == 4
+    assert any("goes with the place's past" in note for note in again.manifest.notes)
+
+
+def test_that_the_past_was_chosen_by_metadata_is_said(service: EarthEngineServer) -> None:
+    service.add(faults.error(400, faults.TIMED_OUT, endpoint="value:compute", nth=8))
+    manifest = open_area(past=USUAL).manifest
+    (note,) = [note for note in manifest.notes if "how clear the area is" in note]
+    assert note.startswith("of the place's past: ")
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from odc.geo.geobox import GeoBox
 
 import crgen
-from crgen.errors import RequestError
+from crgen.errors import RequestError, SourceError
 from tests.pipeline.source.local.stacks import GRID, make_stack
 
 FILES = {"source": "stack.zarr", "weights": "mine.safetensors", "aoi": "place.geojson"}
@@ -87,3 +87,33 @@ def test_an_option_named_at_its_default_goes_before_what_the_product_was_made_wi
     assert (settings["dtype"], settings["clip"]) == ("uint16", True)
     with pytest.raises(TypeError, match="smooth"):
         crgen.fill(manifest=tmp_path / "map.json", smooth=3)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"type": "Feature", "properties": None, "geometry": None},
+        {"type": "Feature", "properties": {"crgen:manifest": None}},
+        {"source": "local", "stored": "elsewhere"},
+        {"manifest": ["gee"]},
+        ["gee"],
+    ],
+    ids=["a feature", "an empty item", "a note", "a list within", "a list"],
+)
+def test_other_json_is_no_manifest(tmp_path: Path, content: object) -> None:
+    path = tmp_path / "area.geojson"
+    path.write_text(json.dumps(content))
+    with pytest.raises(SourceError):
+        crgen.fill(manifest=path, out=tmp_path / "map.tif")
+
+
+@pytest.mark.parametrize("scenes", [["S1A_1", "S2A_2"], {"s1_t1": ["S1A_1"]}], ids=["a list", "names by variable"])
+def test_what_a_stack_of_ones_own_says_of_its_scenes_stops_nothing(made: Path, tmp_path: Path, scenes: object) -> None:
+    where = beside(made, tmp_path)
+    stack = crgen.open_stack(where["source"])
+    stack.attrs["manifest"] = json.dumps({"t1": "2021-07-10", "t2": "2021-07-22", "scenes": scenes})
+    crgen.write_stack(stack, tmp_path / "own.zarr")
+    options = {"source": str(tmp_path / "own.zarr"), "weights": str(where["weights"])}
+    product = crgen.fill(**options, out=tmp_path / "own.tif")
+    (link,) = [held for held in json.loads(product.paths.item.read_text())["links"] if held["rel"] == "derived_from"]
+    assert link["href"] == "urn:crgen:source:local:own.zarr"

@@ -69,7 +69,7 @@ def _ask(names: Sequence[str], area: Grid) -> dict[str, float] | Fault:
         answer = ee.data.computeValue(_shares(names, area))
     except ee.EEException as error:
         fault = understand(error)
-        if fault.remedy is Remedy.SPLIT or fault.status == 400:
+        if fault.remedy is Remedy.SPLIT or (fault.remedy is Remedy.STOP and fault.status == 400):
             return fault  # of this request alone
         raise
     try:

@@ -48,7 +48,7 @@ def with_past(
     Raises:
         SourceError: if Earth Engine cannot be asked.
     """
-    session, area = connect(settings), manifest.area
+    session, area = connect(settings.standard), manifest.area  # as in find_scenes
     catalogue = search(session, lonlat_bounds(area, margin), stretches)
     west, south, east, north = area.polygon.bounds
     reach = shapely.box(west - margin, south - margin, east + margin, north + margin)
@@ -69,7 +69,8 @@ def with_past(
         if heard := [candidate for candidate in chosen if candidate is not None]:
             past[f"s1_{day}"] = frozen(heard, catalogue.scored)
         past[f"s2_{day}"] = frozen([Candidate(f"s2_{day}", best[day], 0, fits=True)], catalogue.scored)
-    return manifest.model_copy(update={"past": past})
+    notes = (*manifest.notes, *(f"of the place's past: {note}" for note in catalogue.notes))
+    return manifest.model_copy(update={"past": past, "notes": notes})
 
 
 def _clear(overpass: Pass) -> float:

@@ -80,4 +80,4 @@ def _rare(day: date, sensor: str) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %" if share >= 0.995 or share < 0.005 else f"{100 * share:.1f} %"
+    return f"{100 * share:.0f} %" if share >= 0.9995 or share < 0.005 else f"{100 * share:.1f} %"

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from crgen.errors import OutputError, SourceError
+from crgen.errors import SourceError
+from crgen.files import publish, write_partial
 from crgen.gee.connection.session import Session, connect
 from crgen.gee.fetch.arrays import Pull
 from crgen.gee.fetch.images import Layer
@@ -73,7 +72,7 @@ class ExportState(BaseModel):
             return cls.model_validate_json(path.read_text())
         except OSError as error:
             raise SourceError(f"cannot read {path}: {error.strerror}") from None
-        except ValidationError:
+        except ValueError:  # pydantic's, and that of bytes that are no text
             raise SourceError(f"{path} does not hold the state of exports; move it away to start anew") from None
 
     def write(self, path: Path) -> None:
@@ -82,14 +81,7 @@ class ExportState(BaseModel):
         Raises:
             OutputError: if the disk does not take it.
         """
-        try:
-            with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".partial", delete=False) as file:
-                file.write(json.dumps(self.model_dump(mode="json"), indent=2))
-                file.flush()
-                os.fsync(file.fileno())
-            Path(file.name).replace(path)
-        except OSError as error:
-            raise OutputError(f"cannot write {path}: {error.strerror}; choose another --out") from error
+        publish([(write_partial(path, json.dumps(self.model_dump(mode="json"), indent=2).encode()), path)])
 
 
 def run_exports(pull: Pull, manifest: Manifest, destination: Destination, path: Path, *, stem: str) -> list[Export]:

@@ -317,7 +317,10 @@ def quality_classes(counts: Mapping[Quality, int]) -> list[Classification]:
 
 def _inputs(manifest: Mapping[str, Any]) -> list[pystac.Link]:
     stored = manifest.get("stored", {})
-    scenes = manifest.get("scenes") or stored.get("scenes") or {}
+    # A stack of a person's own may name scenes in ways of its own.
+    scenes: Mapping[str, Any] = next(
+        (held.get("scenes", {}) for held in (manifest, stored) if held.get("source") == "gee"), {}
+    )
     links = [
         pystac.Link(
             "derived_from",

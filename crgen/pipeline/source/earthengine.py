@@ -185,6 +185,9 @@ def acquire(
         manifest = kept or past_for(options, channels, scenes_for(options, channels, area, wanted).manifest, past)
     if not past.before:
         manifest = manifest.model_copy(update={"past": {}})
+    elif manifest.past and not any(name.startswith("s1_") for name in manifest.past):
+        notes = (*manifest.notes, "no radar of the orbits of t1 and t2 goes with the place's past: left out")
+        manifest = manifest.model_copy(update={"past": {}, "notes": notes})
     folder, notes = folder_of_run(keep=options.keep_tiles)
     TileCache(folder).prune()
     whole, copied = area.geobox.pad(channels.margin), _copied(manifest)

@@ -11,7 +11,7 @@ import xarray as xr
 
 from crgen.errors import RequestError
 from crgen.gee.fetch.arrays import Pull
-from crgen.gee.manifest import manifest_in
+from crgen.gee.manifest import pulled_from
 from crgen.pipeline.source.area import Area
 from crgen.pipeline.source.registration import Shift
 from crgen.pipeline.source.stack import manifest_of
@@ -55,7 +55,7 @@ class Scene:
     @property
     def scenes(self) -> dict[str, list[dict[str, Any]]]:
         """What the Stack says of its acquisitions, by variable."""
-        held: dict[str, list[dict[str, Any]]] = manifest_in(manifest_of(self.stack)).get("scenes", {})
+        held: dict[str, list[dict[str, Any]]] = pulled_from(manifest_of(self.stack)).get("scenes", {})
         return held
 
 

@@ -16,7 +16,7 @@ from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
 from crgen.errors import AreaError, RequestError
-from crgen.gee.manifest import Manifest, manifest_in
+from crgen.gee.manifest import Manifest, pulled_from
 from crgen.model.card import ModelCard
 from crgen.model.config import GeneratorConfig
 from crgen.pipeline.request import ALL, EarthEngine
@@ -150,8 +150,7 @@ def _open_local(
         notes += ("s2_t2 has no clear-sky score (clear_t2), so nothing of it is taken as observed",)
     manifest = manifest_of(stack)
     calibrated = s1_calibrated and is_calibrated(stack.attrs)
-    if (pulled := manifest_in(manifest)).get("source") == "gee":
-        notes += tuple(map(str, pulled.get("notes", ())))
+    notes += tuple(map(str, pulled_from(manifest).get("notes", ())))
     dates = []
     for name, date in (("t1", t1), ("t2", t2)):
         if date is None and name not in manifest:
@@ -167,7 +166,7 @@ def _area_on(grid: GeoBox, path: Path, aoi: str | None, manifest: Mapping[str, A
     Without ``aoi``, it is what the stack was pulled for, without the margin; or all of it.
     """
     outline = box(*grid.extent.boundingbox.bbox)
-    if aoi is None and (pulled := manifest_in(manifest)).get("source") == "gee":
+    if aoi is None and (pulled := pulled_from(manifest)):
         area = area_of(Manifest.parse(pulled, f"the manifest in {path}"))
         if (grid & area.geobox) == area.geobox:
             return area, ()

@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import fft
 
-from crgen.gee.manifest import manifest_in
+from crgen.gee.manifest import pulled_from
 from crgen.pipeline.source.stack import manifest_of, stack_geobox
 
 SIDE = 1024
@@ -120,7 +120,7 @@ def _peak(line: NDArray[np.floating], at: int) -> float:
 
 def _by_lattice(stack: xr.Dataset) -> tuple[float, float]:
     """Return by how much the lattices of the scenes on top shift t2 against t1, right and down, in pixels."""
-    scenes = manifest_in(manifest_of(stack)).get("scenes", {})
+    scenes = pulled_from(manifest_of(stack)).get("scenes", {})
     lattices = [(scenes.get(name) or [{}])[0].get("lattice") for name in ("s1_t1", "s1_t2")]
     geobox = stack_geobox(stack)
     if not all(lattice and geobox.crs == lattice[0] for lattice in lattices):

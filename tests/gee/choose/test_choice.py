@@ -95,7 +95,7 @@ def test_whatever_there_is_the_rules_hold(s1: list[Asset], s2: list[Asset], sear
     assert not {s.id for s in scenes.get("s1_t1", ())} & {s.id for s in scenes.get("s1_t2", ())}
     for name, used in scenes.items():
         asked = choice.manifest.dates[name[-2:]]
-        limit = observed if name == "s2_t2" and observed < search else search
+        limit = observed if name == "s2_t2" else search
         for scene in used:
             assert abs((scene.time.date() - asked).days) == scene.days_apart <= limit
     for name, share in choice.manifest.coverage.items():
@@ -241,6 +241,9 @@ def test_only_the_day_itself_counts_as_observed_unless_asked() -> None:
     choice = chosen(*PAIR, next_day, rules=Rules(observed_days=1))
     assert taken(choice, "s2_t2") == [next_day.id]
     assert any("counts as observed then" in note for note in choice.manifest.notes)
+    week_later = optical(T2 + timedelta(8))
+    assert taken(chosen(*PAIR, week_later, rules=Rules(search_days=6, observed_days=8)), "s2_t2") == [week_later.id]
+    assert "s2_t2" not in chosen(*PAIR, week_later, rules=Rules(search_days=6, observed_days=7)).manifest.scenes
 
 
 def test_that_nothing_of_the_date_to_map_was_seen_is_said() -> None:
@@ -280,6 +283,9 @@ def test_too_little_names_the_share_that_would_be_accepted() -> None:
     with pytest.raises(StackError, match=r"covers only 45\.7 % .*Accept it with --min-coverage 0\.45"):
         require_coverage(choice, Rules(), Catalogue(radar=PAIR))
     assert not shortfall(choice, Rules(min_coverage=0.45))
+    nearly = chosen(*(radar(d, 40, -0.1, 0.997) for d in (T1, T2)), optical(T1))
+    with pytest.raises(StackError, match=r"covers only 99\.[678] % .*Accept it with --min-coverage 0\.99"):
+        require_coverage(nearly, Rules(min_coverage=1.0), Catalogue(radar=PAIR))
 
 
 def test_dates_without_a_common_orbit_are_told_as_such() -> None:

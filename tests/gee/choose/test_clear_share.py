@@ -166,8 +166,16 @@ def test_what_cannot_be_computed_is_said_and_metadata_decides(service: EarthEngi
     ]
 
 
-def test_a_busy_service_is_asked_again(service: EarthEngineServer) -> None:
-    service.add(fault := faults.error(503, "The service is currently unavailable.", **FOURTH))
+@pytest.mark.parametrize(
+    "fault",
+    [
+        faults.error(503, "The service is currently unavailable.", **FOURTH),
+        faults.error(400, faults.AGGREGATIONS, **FOURTH),
+    ],
+    ids=["unavailable", "too many aggregations"],
+)
+def test_a_busy_service_is_asked_again(service: EarthEngineServer, fault: Fault) -> None:
+    service.add(fault)
     assert days_of(open_area()) == {"2021-07-04"}
     assert fault.struck == 1
 

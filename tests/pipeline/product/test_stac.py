@@ -232,7 +232,7 @@ def test_item_says_what_was_generated_and_how_to_repeat_it(tmp_path):
         ({"source": "demo", "t1": "2021-07-10"}, ["urn:crgen:source:demo"]),
         ({"source": "local", "path": "my stack.zarr"}, ["urn:crgen:source:local:my%20stack.zarr"]),
         (
-            {"source": "local", "path": "a.zarr", "stored": {"scenes": {"s1_t1": [{"id": "S1"}]}}},
+            {"source": "local", "path": "a.zarr", "stored": {"source": "gee", "scenes": {"s1_t1": [{"id": "S1"}]}}},
             ["urn:crgen:scene:S1"],
         ),
     ],

@@ -80,7 +80,7 @@ def test_what_the_scenes_own_lattices_shift_is_not_counted(off: int) -> None:
     scenes = {f"s1_t{n}": [{"lattice": ["EPSG:32649", west + corner, north]}] for n, corner in ((1, 0), (2, -7))}
     variables = {f"s1_t{n}": radar[n - 1].astype("f4") for n in (1, 2)}
     variables |= {"s2_t1": np.zeros((1, side, side), "f4")}
-    stack = build_stack(geobox, variables, pols=("VV",), bands=("B3",), manifest={"scenes": scenes})
+    stack = build_stack(geobox, variables, pols=("VV",), bands=("B3",), manifest={"source": "gee", "scenes": scenes})
     found = radar_shift(stack)
     assert found is not None
     assert (found.right, found.down) == pytest.approx((off, 0), abs=0.15)
