@@ -121,7 +121,7 @@ def choose(
     candidates += [c for found in by_date.values() for c in found]
     taken |= _take_orbits(by_date, wanted, outline)
     for w in wanted:
-        found = _near(optical, f"s2_{w.name}", w, wanted, _optical_days(w, rules))
+        found = _near(optical, f"s2_{w.name}", w, wanted, rules.search_days)
         candidates += found
         if w.mapped:
             for candidate in found:
@@ -148,7 +148,7 @@ def could_serve(
 ) -> list[Asset]:
     """Return the optical images over the area that are near enough to a date, of whatever day within the search."""
     passes = passes_over(catalogue.optical, area.polygon, area.crs, bands)
-    near = [c for w in wanted for c in _near(passes, f"s2_{w.name}", w, wanted, _optical_days(w, rules))]
+    near = [c for w in wanted for c in _near(passes, f"s2_{w.name}", w, wanted, rules.search_days)]
     return [asset for candidate in near if candidate.fits for asset in candidate.overpass.scenes]
 
 
@@ -217,11 +217,6 @@ def _near(passes: Iterable[Pass], variable: str, w: Wanted, wanted: Sequence[Wan
         why = overpass.first.unfit or (f"as near to {nearer[0]}, or nearer" if nearer else "")
         found.append(Candidate(variable, overpass, apart, fits=not why, why=why))
     return found
-
-
-def _optical_days(w: Wanted, rules: Rules) -> int:
-    """Return the days from a date within which an optical pass can serve it."""
-    return max(rules.search_days, rules.observed_days) if w.mapped else rules.search_days
 
 
 def _take_orbits(
