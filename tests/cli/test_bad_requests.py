@@ -104,6 +104,7 @@ def test_a_source_that_is_not_there(refused, fill):
 def test_earth_engine_options_that_make_no_sense(refused, fill):
     fill = (*fill, "--source", "gee")
     assert "from 0 to 366" in refused(2, *fill, "--search-days", "-1")
+    assert "raise --search-days too" in refused(2, *fill, "--search-days", "3", "--observed-days", "5")
     assert "--min-coverage is 90.0; give a share from 0 to 1" in refused(2, *fill, "--min-coverage", "90")
     assert "lies in the future" in refused(2, *fill, "--t2", "2121-07-22")
 
