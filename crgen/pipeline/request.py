@@ -73,8 +73,8 @@ class EarthEngine:
             raise RequestError("--search-days and --observed-days must be from 0 to 366")
         if self.observed_days > self.search_days:
             raise RequestError(
-                f"--observed-days is {self.observed_days}, but only {self.search_days} days around t2 are searched; raise "
-                "--search-days too"
+                f"--observed-days is {self.observed_days}, but only {self.search_days} days around t2 are searched; "
+                "raise --search-days too"
             )
         if not 0 <= self.min_coverage <= 1:
             raise RequestError(f"--min-coverage is {self.min_coverage}; give a share from 0 to 1")
