@@ -21,6 +21,7 @@ from benchmarks.ordinary.pairs import nearest_pairs
 from benchmarks.ordinary.past import Maker, look, maker, taken
 from crgen.model import past
 from crgen.model.generator import Prediction
+from crgen.model.looks import Look
 from crgen.model.past_learned import LEARNED
 from crgen.model.weights import load_model
 from crgen.training.data.series import BANDS, GROUND, series
@@ -37,7 +38,7 @@ def remembered(make: Maker) -> Maker:
     """Return the same function of two looks of one place, which makes no pair twice without evidence."""
     known: dict[tuple[int, int], Prediction] = {}
 
-    def once(a: past.Look, b: past.Look, lent: Tensor | None) -> Prediction:
+    def once(a: Look, b: Look, lent: Tensor | None) -> Prediction:
         if lent is not None:
             return make(a, b, lent)
         if (a.day, b.day) not in known:

@@ -23,8 +23,9 @@ from torch import Tensor
 
 from benchmarks.ordinary.pairs import nearest_pairs
 from benchmarks.ordinary.past import AT_LEAST, Maker, day_of, look, maker, taken
-from crgen.model import past
+from crgen.model import past, past_learned
 from crgen.model.generator import Generator, Prediction
+from crgen.model.looks import COPY, Look, candidates_of, shown_by
 from crgen.model.weights import load_model
 from crgen.training.augment import cloud_opacity
 from crgen.training.data.series import GROUND, held_out, series
@@ -41,16 +42,16 @@ OF_LOOKS = {"half_life": (15.0, 30.0, 60.0, 240.0), "changed": (1.0, 1.5, 2.0, 3
 SEEN = (30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0)
 SHARES = (0.01, 0.05, 0.3)
 """Shares of the later look that are shown when :attr:`Learned.seen` is learned."""
-HOME = Path(past.__file__).with_name("past_learned.py")
+HOME = Path(past_learned.__file__)
 
 
 class Target(NamedTuple):
     """A pair of looks as `crgen fill` would meet it."""
 
     place: str
-    first: past.Look
-    then: past.Look
-    looks: list[past.Look]
+    first: Look
+    then: Look
+    looks: list[Look]
 
 
 class Judged(NamedTuple):
@@ -96,7 +97,7 @@ def judge(target: Target, generator: Generator, make: Maker, *, taught: bool) ->
     return Judged(target, own, errors)
 
 
-def evidence(generator: Generator, a: past.Look, b: past.Look) -> Tensor:
+def evidence(generator: Generator, a: Look, b: Look) -> Tensor:
     """Return the evidence of a pair."""
     with torch.inference_mode():
         s2 = torch.where(b.clear, b.s2, torch.nan)
@@ -110,12 +111,12 @@ def prior(judged: list[Judged]) -> past.Numbers:
     """
     places = defaultdict(list)
     for one in judged:
-        copied = np.nansum(one.own.second[:, :, past.COPY, past.COPY], 0).mean() / one.own.pixels.sum()
+        copied = np.nansum(one.own.second[:, :, COPY, COPY], 0).mean() / one.own.pixels.sum()
         mean = one.own.second / np.maximum(one.own.pixels, 1)[:, None, None, None] / copied
         mean[one.own.pixels < past.ENOUGH] = np.nan
         places[one.target.place].append(mean)
     mean = _mean(np.stack([_mean(np.stack(found), (0, 2)) for found in places.values()]), 0)
-    return np.where(np.isfinite(mean), mean, mean[:, past.COPY, past.COPY][:, None, None])
+    return np.where(np.isfinite(mean), mean, mean[:, COPY, COPY][:, None, None])
 
 
 def _mean(values: past.Numbers, axis: int | tuple[int, int]) -> past.Numbers:
@@ -133,7 +134,7 @@ def loss(judged: list[Judged], priors: dict[str, past.Numbers]) -> float:
         lessons = past.lessons_for(target.looks, target.first.day, target.then.day)
         weighed = [(lesson.weight, errors) for lesson, errors in zip(lessons, one.lessons, strict=True)]
         mixture = past.believe(weighed, one.own.first.shape[1])
-        copy = one.own.second[:, :, past.COPY, past.COPY].sum() / one.own.pixels.sum() / one.own.first.shape[1]
+        copy = one.own.second[:, :, COPY, COPY].sum() / one.own.pixels.sum() / one.own.first.shape[1]
         scores[target.place].append((np.sqrt(mixture.score(one.own)[0].mean()), np.sqrt(copy)))
     return float(np.mean([np.divide(*np.mean(pairs, 0)) for pairs in scores.values()]))
 
@@ -149,7 +150,7 @@ def priors_of(judged: list[Judged]) -> dict[str, past.Numbers]:
 
 def set_to(**settings: object) -> None:
     """Change what :mod:`crgen.model.past` goes by."""
-    past.LEARNED = past.LEARNED._replace(**settings)  # type: ignore[arg-type]
+    past_learned.LEARNED = past_learned.LEARNED._replace(**settings)  # type: ignore[arg-type]
 
 
 def try_out(name: str, values: tuple[float, ...], judged: list[Judged]) -> None:
@@ -174,7 +175,7 @@ def learn_seen(judged: list[Judged], generator: Generator) -> None:
         weighed = [(lesson.weight, errors) for lesson, errors in zip(lessons, one.lessons, strict=True)]
         weights = past.believe(weighed, int(bands.sum())).weights
         weights[..., past.ALONE] += weights[..., past.TAUGHT]
-        seen = past.candidates_of(past.shown_by(target.looks, target.first.day, target.then.day), target.then.day)
+        seen = candidates_of(shown_by(target.looks, target.first.day, target.then.day), target.then.day)
         rng = torch.Generator().manual_seed(at)
         for share in SHARES:
             cloud = cloud_opacity(torch.tensor([1 - share]), *target.then.clear.shape[-2:], rng) > 0.5
@@ -187,7 +188,7 @@ def learn_seen(judged: list[Judged], generator: Generator) -> None:
                 made = generator(target.first.s1, target.first.s2, target.then.s1, visible, calibrated=torch.ones(1))
             made = made._replace(reflectance=made.reflectance.float().clamp(0, 1)[:, bands])
             changed = past.radar_changed(target.first.s1, target.then.s1)
-            copied = float(np.sqrt(one.own.second[:, :, past.COPY, past.COPY].sum() / one.own.pixels.sum()))
+            copied = float(np.sqrt(one.own.second[:, :, COPY, COPY].sum() / one.own.pixels.sum()))
             for value in SEEN:
                 set_to(seen=value)
                 image = past.mix(
@@ -233,7 +234,7 @@ def main() -> None:
         first, then = known[place, a], known[place, b]
         return plain(first, then, None)
 
-    known: dict[tuple[str, int], past.Look] = {}
+    known: dict[tuple[str, int], Look] = {}
     found = list(targets(generator, given.data, given.every))
     for target in found:
         known |= {(target.place, one.day): one for one in (*target.looks, target.then)}
@@ -262,7 +263,7 @@ def main() -> None:
     learn_seen(judged, generator)
     print("loss", loss(judged, priors_of(judged)))
     set_to(prior=prior(judged))
-    HOME.write_text(written(past.LEARNED))
+    HOME.write_text(written(past_learned.LEARNED))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from torch import Tensor
 from benchmarks.made import Array, Made
 from crgen.model import past
 from crgen.model.generator import SIZE_MULTIPLE, Generator, Prediction
+from crgen.model.looks import Look, candidates_of, shown_by
 from crgen.pipeline.source.past import USUAL, choose_looks
 from crgen.pipeline.source.past import Look as Seen
 from crgen.training.data.channels import arranged
@@ -22,7 +23,7 @@ from crgen.training.data.worldcereal import Date
 AT_LEAST = 8
 """Days before t2 of any look that counts as the past."""
 
-Maker = Callable[[past.Look, past.Look, Tensor | None], Prediction]
+Maker = Callable[[Look, Look, Tensor | None], Prediction]
 
 
 def day_of(one: Date) -> int:
@@ -38,7 +39,7 @@ def taken(dates: list[Date], a: int, b: int) -> list[Date]:
     return [one for one in dates[:a] if day_of(one) in days and day_of(dates[b]) - day_of(one) >= AT_LEAST]
 
 
-def look(one: Date, generator: Generator) -> past.Look:
+def look(one: Date, generator: Generator) -> Look:
     """Return a date as a window of a generator's channels, missing beyond its edge."""
     config, (height, width) = generator.config, one.clear.shape
     beyond = (0, -width % SIZE_MULTIPLE, 0, -height % SIZE_MULTIPLE)
@@ -47,7 +48,7 @@ def look(one: Date, generator: Generator) -> past.Look:
         return F.pad(torch.from_numpy(np.ascontiguousarray(image))[None], beyond, value=torch.nan)
 
     clear = F.pad(torch.from_numpy(one.clear)[None, None], beyond, value=False)
-    return past.Look(
+    return Look(
         day_of(one), window(arranged(one.s1, POLS, config.pols)), window(arranged(one.s2, BANDS, config.bands)), clear
     )
 
@@ -55,7 +56,7 @@ def look(one: Date, generator: Generator) -> past.Look:
 def maker(generator: Generator) -> Maker:
     """Return the function that makes the second of two looks of calibrated radar from the first."""
 
-    def make(a: past.Look, b: past.Look, lent: Tensor | None) -> Prediction:
+    def make(a: Look, b: Look, lent: Tensor | None) -> Prediction:
         with torch.inference_mode():
             prediction: Prediction = generator(
                 a.s1, a.s2, b.s1, calibrated=torch.ones(1), lent=None if lent is None else lent[None]
@@ -65,10 +66,10 @@ def maker(generator: Generator) -> Maker:
     return make
 
 
-def believed(generator: Generator, looks: list[past.Look], t1: int, t2: int, make: Maker) -> past.Believed:
+def believed(generator: Generator, looks: list[Look], t1: int, t2: int, make: Maker) -> past.Believed:
     """Return what to believe of a place at t2."""
 
-    def evidence(a: past.Look, b: past.Look) -> Tensor:
+    def evidence(a: Look, b: Look) -> Tensor:
         s2 = torch.where(b.clear, b.s2, torch.nan)
         with torch.inference_mode():
             return generator.evidence(a.s1, a.s2, b.s1, s2, calibrated=torch.ones(1)).sum(0)
@@ -84,7 +85,7 @@ def with_past(generator: Generator, dates: list[Date], a: int, b: int) -> tuple[
     belief = believed(generator, looks, first.day, then.day, make)
     lent = belief.evidence if belief.mixture.generator == past.TAUGHT else None
     made = make(first, then, lent)
-    seen = past.candidates_of(past.shown_by(looks, first.day, then.day), then.day)
+    seen = candidates_of(shown_by(looks, first.day, then.day), then.day)
     weights = torch.from_numpy(belief.mixture.weights).float()
     image = past.mix(made, seen, past.radar_changed(first.s1, then.s1), torch.zeros(1), weights)
     height, width = dates[a].clear.shape

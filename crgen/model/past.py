@@ -22,26 +22,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import combinations
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from crgen.model import past_learned
 from crgen.model.adaptive.surroundings import local_mean
 from crgen.model.generator import Prediction
-from crgen.model.past_learned import LEARNED
+from crgen.model.looks import COPY, LOOKS, Look, as_they_are_now, candidates_of, season_apart, shown_by
 
 CANDIDATES = ("nearest clear look", "mean of the last looks", "same season before", "generator", "generator with past")
-COPY, MEAN, SEASON, ALONE, TAUGHT = range(len(CANDIDATES))
-LOOKS = (COPY, MEAN, SEASON)
-"""Candidates that were seen; the others are made."""
-YEAR = 365.25
+ALONE, TAUGHT = range(len(LOOKS), len(CANDIDATES))
+"""Candidates that are made; the others were seen."""
 SIDE = 7
 """Side in pixels over which the change of the radar is averaged: 49 pixels leave little of the speckle."""
-OUTLIER = 3 * 1.4826
-"""Median deviations from which a value is an outlier: three standard deviations of a normal distribution."""
 ENOUGH = 30
 """Pixels of a lesson below which a class is not judged by it."""
 
@@ -62,25 +59,6 @@ class Errors(NamedTuple):
         """Return the moments over the pixels of both."""
         assert isinstance(other, Errors)
         return Errors(*(a + b for a, b in zip(self, other, strict=True)))
-
-
-class _Dated(Protocol):
-    @property
-    def day(self) -> int: ...
-
-
-class Look(NamedTuple):
-    """What was seen of some windows on a day; channels are the generator's, NaN where missing."""
-
-    day: int
-    s1: Tensor
-    """Backscatter in dB, ``(window, pol, y, x)``."""
-    s2: Tensor
-    """Reflectance, ``(window, band, y, x)``."""
-    clear: Tensor
-    """Where it counts as clear, ``(window, 1, y, x)`` bool."""
-    score: Tensor | None = None
-    """Clear-sky score, ``(window, 1, y, x)``."""
 
 
 class Lesson(NamedTuple):
@@ -159,7 +137,7 @@ def believe(lessons: Sequence[tuple[float, Errors]], bands: int) -> Mixture:
     """
     if not any(weight > 0 for weight, _ in lessons):
         return Mixture.alone(bands)
-    total = np.repeat(LEARNED.prior[:, None] * LEARNED.lessons, bands, 1)
+    total = np.repeat(past_learned.LEARNED.prior[:, None] * past_learned.LEARNED.lessons, bands, 1)
     for weight, errors in lessons:
         total += weight * _comparable(errors)
     taught = any(np.isfinite(errors.first[..., TAUGHT]).any() for _, errors in lessons)
@@ -171,7 +149,7 @@ def believe(lessons: Sequence[tuple[float, Errors]], bands: int) -> Mixture:
             weights[at][some] = _best(total[at][np.ix_(some, some)])
         found.append((float(np.einsum("zbc,zbcd,zbd->", weights, total, weights)), weights))
     (plain, alone), *others = found
-    return Mixture(next((weights for value, weights in others if value < LEARNED.margin * plain), alone))
+    return Mixture(next((weights for value, weights in others if value < past_learned.LEARNED.margin * plain), alone))
 
 
 def _comparable(errors: Errors) -> Numbers:
@@ -179,7 +157,7 @@ def _comparable(errors: Errors) -> Numbers:
     copied = np.nansum(errors.second[:, :, COPY, COPY], 0).mean() / max(errors.pixels.sum(), 1)
     mean = errors.second / np.maximum(errors.pixels, 1)[:, None, None, None] / max(copied, 1e-12)
     mean[errors.pixels < ENOUGH] = np.nan
-    return np.where(np.isnan(mean), LEARNED.prior[:, None], mean)
+    return np.where(np.isnan(mean), past_learned.LEARNED.prior[:, None], mean)
 
 
 def _best(moments: Numbers) -> Numbers:
@@ -207,61 +185,6 @@ def _within(weights: Numbers, there: NDArray[np.bool_]) -> Numbers:
     return np.where(total > 0, kept / np.where(total > 0, total, 1), alone)
 
 
-def season_apart(a: float, b: float) -> float:
-    """Return the days between the seasons of two days, counted from anywhere: 0 to half a year."""
-    return abs((a - b + YEAR / 2) % YEAR - YEAR / 2)
-
-
-def looked_at(images: Tensor, clear: Tensor, ages: Sequence[float]) -> Tensor:
-    """Return the candidates that were seen, ``(candidate, band, y, x)``, NaN where none is clear.
-
-    Args:
-        images: reflectance of the looks, ``(look, band, y, x)``, t1's among them.
-        clear: where each is clear, ``(look, y, x)`` bool.
-        ages: days from each look to the day that is made, above 0.
-    """
-    there = torch.isfinite(images)
-    clear = clear & (there | ~there.any(3, keepdim=True).any(2, keepdim=True)).all(1)  # a band may lack altogether
-    known = torch.where(clear[:, None], images, 0.0)
-    nothing = torch.full_like(images[0], torch.nan)
-
-    def nearest(order: list[int]) -> Tensor:
-        image = nothing
-        for at in reversed(order):
-            image = torch.where(clear[at], images[at], image)
-        return image
-
-    recent = sorted((at for at, age in enumerate(ages) if age < YEAR / 2), key=lambda at: ages[at])
-    before = [at for at, age in enumerate(ages) if age >= YEAR / 2]
-    weight = torch.zeros_like(known[:1, :1])
-    total = torch.zeros_like(known[0])
-    for at in recent:
-        share = 0.5 ** ((ages[at] - ages[recent[0]]) / LEARNED.half_life)
-        weight = weight + share * clear[at]
-        total = total + share * known[at]
-    mean = torch.where(weight[0] > 0, total / weight[0].clamp(min=1e-9), nothing)
-    season = nearest(sorted(before, key=lambda at: season_apart(ages[at], 0)))
-    return torch.stack([nearest([*recent, *before]), mean, season])
-
-
-def as_they_are_now(looks: Tensor) -> Tensor:
-    """Return what was seen, with the nearest clear look where older ones show what is not there any more.
-
-    A pixel changed for good (a quarry, a reservoir, a harvest) stands out from how all of a window changed since: its
-    difference from the nearest look is off the median by more than three scaled median deviations, the usual limit of
-    an outlier (Hampel, 1974).
-
-    Args:
-        looks: the candidates that were seen, ``(batch, candidate, band, y, x)``, NaN where there is none.
-    """
-    nearest = looks[:, COPY : COPY + 1]
-    since = (looks - nearest).flatten(3)
-    off = (since - since.nanmedian(3, keepdim=True).values).abs()
-    limit = OUTLIER * off.nanmedian(3, keepdim=True).values
-    changed = (off > limit).any(2, keepdim=True).view(*looks.shape[:2], 1, *looks.shape[3:])
-    return torch.where(changed, nearest, looks)
-
-
 def radar_changed(s1_a: Tensor, s1_b: Tensor) -> Tensor:
     """Return where the radar of a window changed, ``(batch, 1, y, x)`` bool.
 
@@ -273,7 +196,7 @@ def radar_changed(s1_a: Tensor, s1_b: Tensor) -> Tensor:
     known = here.amax(1, keepdim=True)
     middle = torch.where(known > 0, change, torch.nan).flatten(1).nanmedian(1).values.nan_to_num()
     around = local_mean(change - middle[:, None, None, None], known, SIDE)
-    return around.abs() > LEARNED.changed
+    return around.abs() > past_learned.LEARNED.changed
 
 
 def dry(prediction: Prediction) -> Tensor:
@@ -298,7 +221,7 @@ def mix(made: Prediction, looks: Tensor, changed: Tensor, seen: Tensor, weights:
     of_looks = weights[..., : len(LOOKS)]
     share = torch.where(changed[..., None], of_looks[1, :, None, None], of_looks[0, :, None, None]).movedim(-1, 1)
     there = torch.isfinite(looks)
-    fade = LEARNED.seen / (LEARNED.seen + seen.to(share))
+    fade = past_learned.LEARNED.seen / (past_learned.LEARNED.seen + seen.to(share))
     of_generator = 1 - share.sum(1)
     share = share * there
     # What no look shows goes to the other looks and the generator, in proportion.
@@ -348,8 +271,8 @@ def lessons_for(looks: Sequence[Look], t1: int, t2: int) -> list[Lesson]:
         if not before or b.day == t2 or not share:
             continue
         a = min(before, key=lambda look: (abs(b.day - look.day - (t2 - t1)), -look.day))
-        off = season_apart(b.day, t2) / LEARNED.season + abs(t2 - b.day) / LEARNED.apart
-        off += abs(np.log((b.day - a.day) / (t2 - t1))) / LEARNED.gap
+        off = season_apart(b.day, t2) / past_learned.LEARNED.season + abs(t2 - b.day) / past_learned.LEARNED.apart
+        off += abs(np.log((b.day - a.day) / (t2 - t1))) / past_learned.LEARNED.gap
         found.append(Lesson(a, b, share * float(np.exp(-off))))
     return found
 
@@ -373,7 +296,7 @@ def learn(
         evidence: returns the sum of the evidence of all windows of a pair, ``(evidence_size,)``.
     """
     lessons = lessons_for(looks, t1, t2)
-    shared = [_shared(lesson, evidence) for lesson in lessons] if LEARNED.margin else []
+    shared = [_shared(lesson, evidence) for lesson in lessons] if past_learned.LEARNED.margin else []
     held = torch.stack([torch.isfinite(look.s2).any(3).any(2).any(0) for look in looks]).all(0)
     days, judged, copied = [], [], []
     for at, lesson in enumerate(lessons):
@@ -402,7 +325,7 @@ def _lent(shared: Sequence[tuple[float, Tensor]]) -> Tensor:
     if not total:
         return torch.zeros(0)
     mean = torch.stack([weight * told for weight, told in shared]).sum(0) / total
-    return (mean * LEARNED.counts).float()
+    return (mean * past_learned.LEARNED.counts).float()
 
 
 def _judge(
@@ -419,7 +342,7 @@ def _judge(
     land = dry(alone)[:, None]
     guarded = land * seen + (1 - land) * alone.reflectance[:, None]
     taught = torch.full_like(alone.reflectance, torch.nan)
-    if evidence.numel() and LEARNED.margin:
+    if evidence.numel() and past_learned.LEARNED.margin:
         taught = generate(a, b, evidence).reflectance
     every = torch.cat([guarded, alone.reflectance[:, None], taught[:, None]], 1)
     changed = radar_changed(a.s1, b.s1)
@@ -428,30 +351,6 @@ def _judge(
     plain[:, COPY] = seen[:, COPY]
     truth = b.s2[:, held]
     return moments(every[:, :, held], truth, changed, clear), moments(plain[:, :, held], truth, changed, clear)
-
-
-Dated = TypeVar("Dated", bound=_Dated)
-
-
-def shown_by(looks: Sequence[Dated], first: int, day: int) -> list[Dated]:
-    """Return the looks that may be copied to a day: the last ones up to the first of its pair, and one of its season.
-
-    Args:
-        looks: anything with a ``day``.
-        first: day of the pair's first look.
-        day: the day that is made.
-    """
-    known = sorted((look for look in looks if look.day <= first), key=lambda look: -look.day)
-    recent = [look for look in known if day - look.day < YEAR / 2]
-    before = [look for look in known if day - look.day >= YEAR / 2]
-    return recent[: LEARNED.last] + sorted(before, key=lambda look: season_apart(look.day, day))[:1]
-
-
-def candidates_of(looks: Sequence[Look], day: int) -> Tensor:
-    """Return the candidates that were seen before a day, ``(window, candidate, band, y, x)``."""
-    images, clear = torch.stack([look.s2 for look in looks], 1), torch.stack([look.clear[:, 0] for look in looks], 1)
-    ages = [day - look.day for look in looks]
-    return torch.stack([looked_at(*window, ages) for window in zip(images, clear, strict=True)])
 
 
 def _proof(days: Sequence[int], judged: Sequence[tuple[float, Errors]], copied: Sequence[Errors]) -> Proof | None:

@@ -11,7 +11,9 @@ from crgen.model import past
 from crgen.model.build import build_generator
 from crgen.model.config import preset
 from crgen.model.generator import Prediction
-from crgen.model.past import ALONE, CANDIDATES, COPY, LEARNED, MEAN, SEASON, TAUGHT, Errors, Look
+from crgen.model.looks import COPY, LOOKS, MEAN, SEASON, Look, as_they_are_now, looked_at
+from crgen.model.past import ALONE, CANDIDATES, TAUGHT, Errors
+from crgen.model.past_learned import LEARNED
 
 C, BANDS, SIDE = len(CANDIDATES), 3, 32
 LAND = {"changed": torch.zeros(1, 1, SIDE, SIDE, dtype=torch.bool), "seen": torch.zeros(1)}
@@ -138,7 +140,7 @@ def test_each_pixel_is_copied_from_the_nearest_look_that_is_clear_there() -> Non
     images = torch.arange(1.0, 5.0)[:, None, None, None].expand(4, BANDS, 2, 3).clone()
     clear = torch.ones(4, 2, 3, dtype=torch.bool)
     clear[0, 0], clear[1, 0, 0], clear[3] = False, False, False
-    nearest, mean, season = past.looked_at(images, clear, [12, 20, 300, 365])
+    nearest, mean, season = looked_at(images, clear, [12, 20, 300, 365])
     assert nearest[0].tolist() == [[3, 2, 2], [1, 1, 1]]
     assert season[0].tolist() == [[3, 3, 3], [3, 3, 3]]
     share = 0.5 ** (8 / LEARNED.half_life)
@@ -153,12 +155,12 @@ def test_a_quarry_that_was_dug_since_is_not_filled_again_and_the_season_may_chan
     looks = (ground + noise)[None].clone()
     looks[:, SEASON] += 0.05
     looks[:, COPY, :, 10:20, 10:20] = 0.4
-    now = past.as_they_are_now(looks)
+    now = as_they_are_now(looks)
     assert now[:, :, :, 10:20, 10:20].allclose(torch.tensor(0.4))
     steady = (now[:, SEASON] == looks[:, SEASON]).float().mean()
     assert steady > 0.85
     missing = torch.full_like(looks, torch.nan)
-    assert past.as_they_are_now(missing).isnan().all()
+    assert as_they_are_now(missing).isnan().all()
 
 
 def test_what_is_lent_moves_no_water() -> None:
@@ -212,7 +214,7 @@ def test_the_past_shows_whether_to_copy_and_the_proof_leaves_each_lesson_out() -
 
     believed = past.learn(looks, 708, 720, generate=generate, evidence=lambda a, b: torch.zeros(0))
     assert believed.proof is not None
-    assert believed.mixture.weights[0, :, list(past.LOOKS)].sum(0).min() > 0.6
+    assert believed.mixture.weights[0, :, list(LOOKS)].sum(0).min() > 0.6
     assert (believed.proof.copy_rmse < 1e-6).all()
     assert (believed.proof.rmse < 0.05).all()
     assert len(believed.proof.days) == 9

@@ -142,6 +142,8 @@ def _read_outline(spec: str, crs: CRS | str | None, resolution: float, max_pixel
     if shapely.get_num_coordinates(projected) > MANY_CORNERS:
         projected = shapely.simplify(projected, resolution / 20 / unit)
     outline = as_polygons(projected if projected.is_valid else shapely.make_valid(projected))
+    if not outline.area:
+        raise AreaError(f"'{spec}' is so small that it has no area; draw a larger polygon")
     west, south, east, north = outline.bounds
     if lonlat.bounds[2] > 180 and (east - west) * (north - south) * (unit / resolution) ** 2 > 10 * (rough + 1):
         raise AreaError(f"'{spec}' crosses 180°, where {crs_name(target)} is cut; name another --crs, or leave it out")
@@ -222,8 +224,8 @@ def _read_bbox(spec: str) -> Polygon:
     _check_degrees((west, south, east, north), spec)
     if south >= north:
         raise AreaError(f"'{spec}' has its south ({south:g}) at or above its north ({north:g})")
-    if west == east:
-        raise AreaError(f"'{spec}' has no width: west and east are both {west:g}")
+    if west == east or west == east + 360:
+        raise AreaError(f"'{spec}' has no width: west and east are one meridian, {west:g}")
     if west > east and east + 360 - west > 180:
         raise AreaError(f"'{spec}' has its west ({west:g}) beyond its east ({east:g}); swap them")
     east += 360 if west > east else 0

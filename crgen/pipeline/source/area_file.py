@@ -224,6 +224,6 @@ def unwrapped(polygon: Polygon | MultiPolygon) -> Polygon | MultiPolygon:
     turned = shapely.transform(polygon, lambda xy: np.column_stack([xy[:, 0] % 360, xy[:, 1]]))
     # The antimeridian may have been written as 180 or -180, which both become 180.
     west, _, east, _ = turned.bounds
-    if east - west > 180:
+    if not 0 < east - west <= 180:
         return polygon
     return as_polygons(shapely.union_all([shapely.make_valid(part) for part in parts_of(turned)]))

@@ -23,7 +23,7 @@ from crgen.gee.fetch.arrays import Pull, open_past, open_pull
 from crgen.gee.fetch.cache import TileCache, folder_of_run
 from crgen.gee.manifest import Grid, Manifest
 from crgen.model.card import ModelCard
-from crgen.model.past import shown_by
+from crgen.model.looks import shown_by
 from crgen.pipeline.box import lattice_box
 from crgen.pipeline.request import EarthEngine
 from crgen.pipeline.source.area import Area, read_area

@@ -137,7 +137,7 @@ def _open_local(
         grid = wanted.geobox.pad(card.window + FEATHER)
         stack = open_on(geobox=grid)
         area = wanted
-        notes: tuple[str, ...] = (f"the stack was warped to {crs_name(crs)}, bilinear",)
+        notes: tuple[str, ...] = (*wanted.notes, f"the stack was warped to {crs_name(crs)}, bilinear")
     else:
         stack = open_on()
         area, notes = _area_on(stack_geobox(stack), path, aoi, manifest_of(stack))
@@ -171,7 +171,7 @@ def _area_on(grid: GeoBox, path: Path, aoi: str | None, manifest: Mapping[str, A
         if (grid & area.geobox) == area.geobox:
             return area, ()
     if aoi is None:
-        return Area(path.stem, grid, outline), ()
+        return Area(path.resolve().stem, grid, outline), ()
     asked = read_outline(aoi, crs=str(grid.crs))
     common: BaseGeometry = asked.polygon.intersection(outline)
     if common.area == 0:

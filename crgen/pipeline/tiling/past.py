@@ -14,7 +14,8 @@ from torch import Tensor
 
 from crgen.model import past
 from crgen.model.generator import Prediction
-from crgen.model.past import Believed, Look, Mixture, Proof
+from crgen.model.looks import Look, looked_at, shown_by
+from crgen.model.past import Believed, Mixture, Proof
 from crgen.pipeline.box import Box
 from crgen.pipeline.source.past import Day, block_of
 from crgen.pipeline.tiling.predict import Predictor
@@ -172,7 +173,7 @@ class PastOf:
         """
         days = [Day(self.t1.toordinal())]
         days += [Day(day.toordinal(), at) for at, day in enumerate(self.days)]
-        shown = past.shown_by(days, self.t1.toordinal(), self.t2.toordinal())
+        shown = shown_by(days, self.t1.toordinal(), self.t2.toordinal())
         times = [one.at for one in shown if one.at >= 0]
         read = self.reader.read(box, ("s2_past", "clear_past"), times) if times else {}
         images = np.stack([s2_t1 if one.at < 0 else read["s2_past"][times.index(one.at)] for one in shown])
@@ -181,7 +182,7 @@ class PastOf:
         scores = [now if one.at < 0 else read["clear_past"][times.index(one.at)] for one in shown]
         clear = self._clear(np.stack(scores))
         ages = [self.t2.toordinal() - one.day for one in shown]
-        return np.asarray(past.looked_at(torch.from_numpy(images), torch.from_numpy(clear), ages).numpy())
+        return np.asarray(looked_at(torch.from_numpy(images), torch.from_numpy(clear), ages).numpy())
 
     def _clear(self, score: Array) -> NDArray[np.bool_]:
         return np.asarray(np.nan_to_num(score, nan=0.0) >= self.clear_threshold)

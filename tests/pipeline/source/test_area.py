@@ -131,6 +131,8 @@ REFUSED_TEXT = {
     "nan,0,1,1": "not finite",
     "113.5,34.8,113.6,34.7": "south",
     "1,1,1,2": "no width",
+    "180,0,-180,1": "no width",
+    "1,0,1.0000000000000002,1e-300": "no area",
     "113.6,34.7,113.5,34.8": "west .* beyond its east .*swap",
     "10,83.9,10.1,84.1": "84",
     "34.7,113.5,34.8,113.6": "swapped",
@@ -162,6 +164,10 @@ REFUSED_FILES = {
     "NaN": ('{"type": "Polygon", "coordinates": [[[1, 1], [NaN, 2], [2, 2], [1, 1]]]}', "not a finite"),
     "metres": (square(735_000, 3_845_000, 1000), "metres"),
     "swapped": (square(34.7, 113.5), "swapped"),
+    "around the globe": (
+        {"type": "Polygon", "coordinates": [[[-180, 10], [180, 10], [180, 11], [-180, 11], [-180, 10]]]},
+        "billion pixels",
+    ),
 }
 
 

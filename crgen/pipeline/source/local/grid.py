@@ -185,10 +185,11 @@ def _crs(variable: xr.DataArray, attributes: Mapping[str, Any], label: str) -> s
     found: dict[str, CRS] = {}
     for where, value in _crs_statements(variable, attributes):
         try:
-            found[where] = CRS.from_user_input(value)
-        except CRSError:
+            found[where] = CRS.from_cf(value) if isinstance(value, dict) else CRS.from_user_input(value)
+        except (CRSError, KeyError):
+            said = value["grid_mapping_name"] if isinstance(value, dict) else value
             raise StackError(
-                f"'{label}': the CRS of {where} is none that PROJ knows ({str(value)[:60]}); correct it"
+                f"'{label}': the CRS of {where} is none that PROJ knows, or incomplete ({str(said)[:60]}); correct it"
             ) from None
     if not found:
         raise StackError(f"'{label}' states no CRS; write it, e.g. with rioxarray's write_crs")
@@ -215,7 +216,7 @@ def _crs_statements(variable: xr.DataArray, attributes: Mapping[str, Any]) -> It
                 break
         else:
             if coord.attrs.get("grid_mapping_name"):
-                yield f"{name}", CRS.from_cf({k: _plain(v) for k, v in coord.attrs.items()})
+                yield f"{name}", {k: _plain(v) for k, v in coord.attrs.items()}
             elif str(name).lower() in ("epsg", "proj:epsg", "proj:code", "crs"):
                 yield f"{name}", _code(coord.item())
     for where, held in (("the variable", variable.attrs), ("the file", attributes)):

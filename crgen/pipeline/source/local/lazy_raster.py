@@ -258,7 +258,7 @@ def _read_between(
 
 def _lattice_offset(source: GeoBox, target: GeoBox) -> tuple[int, int] | None:
     """Return the row and column of ``target``'s corner in ``source`` if both share one lattice."""
-    if source.crs != target.crs or not np.allclose(source.affine[:5:4], target.affine[:5:4], rtol=1e-9):
+    if source.crs != target.crs or not np.allclose(source.affine[:5:4], target.affine[:5:4], rtol=1e-9, atol=0):
         return None
     a, b = source.affine, target.affine
     row, column = (b.f - a.f) / a.e, (b.c - a.c) / a.a

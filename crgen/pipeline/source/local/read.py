@@ -175,7 +175,7 @@ def _open_dataset(path: Path) -> tuple[dict[str, Layer], dict[str, Any], bool]:
         stored = json.loads(opened.attrs.get("manifest", "{}"))
     except (TypeError, ValueError):
         raise StackError(f"'{path}' has a manifest that is not JSON; remove or rewrite that attribute") from None
-    return layers, stored, is_calibrated(opened.attrs)
+    return layers, stored if isinstance(stored, dict) else {}, is_calibrated(opened.attrs)
 
 
 def _of_one_kind(layers: Mapping[str, Layer], path: Path) -> dict[str, Layer]:
@@ -216,6 +216,10 @@ def _stored_manifest(path: Path) -> dict[str, Any]:
 
 def _date(path: Path, name: str, asked: date | str | None, stored: Mapping[str, Any]) -> str | None:
     held = str(stored[name])[:10] if stored.get(name) else None
+    try:
+        held = held and date.fromisoformat(held).isoformat()
+    except ValueError:
+        raise StackError(f"'{path}' has a manifest whose {name} is no date ({held}); write it as YYYY-MM-DD") from None
     if asked is not None and held is not None and str(asked)[:10] != held:
         raise StackError(f"'{path}' has {name} = {held} but {asked} was asked for; leave --{name} out or change it")
     return str(asked)[:10] if asked is not None else held

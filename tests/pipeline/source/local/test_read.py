@@ -200,6 +200,8 @@ def damage(folder: Path, case: str) -> None:
             file.descriptions = ["B3", "B8A", "B12"]
     elif case == "bad manifest":
         (folder / "manifest.json").write_text("{")
+    elif case == "no date":
+        (folder / "manifest.json").write_text('{"t1": "06/01/2021"}')
 
 
 DAMAGED = {
@@ -210,6 +212,7 @@ DAMAGED = {
     "unknown band": "'B99'",
     "other bands": "s2_t1.tif holds B3, B8A, B12 but s2_t2.tif holds B3, B8A, B11",
     "bad manifest": "manifest.json",
+    "no date": "t1 is no date .06/01/2021",
 }
 
 

@@ -22,7 +22,7 @@ from crgen.gee.fetch.images import FLOOR
 from crgen.pipeline.source.local.lazy_raster import MEASURABLE
 from crgen.pipeline.source.local.read import open_stack
 from crgen.pipeline.source.local.write import write_stack
-from crgen.pipeline.source.stack import build_stack, stack_geobox
+from crgen.pipeline.source.stack import build_stack, manifest_of, stack_geobox
 from tests.pipeline.source.local.stacks import GRID, assert_same_pixels, make_stack
 
 NAMES = ("s1_t1", "s1_t2", "s2_t1", "s2_t2", "clear_t2")
@@ -157,6 +157,19 @@ CRS = {
 @pytest.mark.parametrize("case", CRS)
 def test_two_crss_are_refused_by_their_short_names(tmp_path, case):
     refused(stored(tmp_path, CRS[case](scene()), "stack.nc"), r"two CRSs: EPSG:32649 .* and EPSG:32650")
+
+
+@pytest.mark.parametrize("said", ["no_projection", "albers_conical_equal_area"])
+def test_a_grid_mapping_that_is_unknown_or_lacks_numbers_is_refused(tmp_path, said):
+    stack = scene()
+    stack["spatial_ref"].attrs = {"grid_mapping_name": said}
+    refused(stored(tmp_path, stack, "stack.nc"), f"CRS of spatial_ref is none .*{said}")
+
+
+def test_a_manifest_that_is_no_table_says_nothing(tmp_path):
+    for i, text in enumerate(("null", "[1]", '"x"')):
+        path = stored(tmp_path, scene().assign_attrs(manifest=text), f"{i}.nc")
+        assert "stored" not in manifest_of(opened(path))
 
 
 def test_a_crs_is_found_where_catalogues_and_snap_write_it(tmp_path):

@@ -1,0 +1,115 @@
+"""What earlier looks at a place show of a later day: the candidates of :mod:`crgen.model.past` that were seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from crgen.model import past_learned
+
+LOOKS = COPY, MEAN, SEASON = 0, 1, 2
+"""The nearest clear look, the mean of the last looks, and the look of the same season a year or more before."""
+YEAR = 365.25
+OUTLIER = 3 * 1.4826
+"""Median deviations from which a value is an outlier: three standard deviations of a normal distribution."""
+
+
+class _Dated(Protocol):
+    @property
+    def day(self) -> int: ...
+
+
+class Look(NamedTuple):
+    """What was seen of some windows on a day; channels are the generator's, NaN where missing."""
+
+    day: int
+    s1: Tensor
+    """Backscatter in dB, ``(window, pol, y, x)``."""
+    s2: Tensor
+    """Reflectance, ``(window, band, y, x)``."""
+    clear: Tensor
+    """Where it counts as clear, ``(window, 1, y, x)`` bool."""
+    score: Tensor | None = None
+    """Clear-sky score, ``(window, 1, y, x)``."""
+
+
+Dated = TypeVar("Dated", bound=_Dated)
+
+
+def season_apart(a: float, b: float) -> float:
+    """Return the days between the seasons of two days, counted from anywhere: 0 to half a year."""
+    return abs((a - b + YEAR / 2) % YEAR - YEAR / 2)
+
+
+def shown_by(looks: Sequence[Dated], first: int, day: int) -> list[Dated]:
+    """Return the looks that may be copied to a day: the last ones up to the first of its pair, and one of its season.
+
+    Args:
+        looks: anything with a ``day``.
+        first: day of the pair's first look.
+        day: the day that is made.
+    """
+    known = sorted((look for look in looks if look.day <= first), key=lambda look: -look.day)
+    recent = [look for look in known if day - look.day < YEAR / 2]
+    before = [look for look in known if day - look.day >= YEAR / 2]
+    return recent[: past_learned.LEARNED.last] + sorted(before, key=lambda look: season_apart(look.day, day))[:1]
+
+
+def candidates_of(looks: Sequence[Look], day: int) -> Tensor:
+    """Return the candidates that were seen before a day, ``(window, candidate, band, y, x)``."""
+    images, clear = torch.stack([look.s2 for look in looks], 1), torch.stack([look.clear[:, 0] for look in looks], 1)
+    ages = [day - look.day for look in looks]
+    return torch.stack([looked_at(*window, ages) for window in zip(images, clear, strict=True)])
+
+
+def looked_at(images: Tensor, clear: Tensor, ages: Sequence[float]) -> Tensor:
+    """Return the candidates that were seen, ``(candidate, band, y, x)``, NaN where none is clear.
+
+    Args:
+        images: reflectance of the looks, ``(look, band, y, x)``, t1's among them.
+        clear: where each is clear, ``(look, y, x)`` bool.
+        ages: days from each look to the day that is made, above 0.
+    """
+    there = torch.isfinite(images)
+    clear = clear & (there | ~there.any(3, keepdim=True).any(2, keepdim=True)).all(1)  # a band may lack altogether
+    known = torch.where(clear[:, None], images, 0.0)
+    nothing = torch.full_like(images[0], torch.nan)
+
+    def nearest(order: list[int]) -> Tensor:
+        image = nothing
+        for at in reversed(order):
+            image = torch.where(clear[at], images[at], image)
+        return image
+
+    recent = sorted((at for at, age in enumerate(ages) if age < YEAR / 2), key=lambda at: ages[at])
+    before = [at for at, age in enumerate(ages) if age >= YEAR / 2]
+    weight = torch.zeros_like(known[:1, :1])
+    total = torch.zeros_like(known[0])
+    for at in recent:
+        share = 0.5 ** ((ages[at] - ages[recent[0]]) / past_learned.LEARNED.half_life)
+        weight = weight + share * clear[at]
+        total = total + share * known[at]
+    mean = torch.where(weight[0] > 0, total / weight[0].clamp(min=1e-9), nothing)
+    season = nearest(sorted(before, key=lambda at: season_apart(ages[at], 0)))
+    return torch.stack([nearest([*recent, *before]), mean, season])
+
+
+def as_they_are_now(looks: Tensor) -> Tensor:
+    """Return what was seen, with the nearest clear look where older ones show what is not there any more.
+
+    A pixel changed for good (a quarry, a reservoir, a harvest) stands out from how all of a window changed since: its
+    difference from the nearest look is off the median by more than three scaled median deviations, the usual limit of
+    an outlier (Hampel, 1974).
+
+    Args:
+        looks: the candidates that were seen, ``(batch, candidate, band, y, x)``, NaN where there is none.
+    """
+    nearest = looks[:, COPY : COPY + 1]
+    since = (looks - nearest).flatten(3)
+    off = (since - since.nanmedian(3, keepdim=True).values).abs()
+    limit = OUTLIER * off.nanmedian(3, keepdim=True).values
+    changed = (off > limit).any(2, keepdim=True).view(*looks.shape[:2], 1, *looks.shape[3:])
+    return torch.where(changed, nearest, looks)
