@@ -121,6 +121,7 @@ def test_radar_of_t2_missing_everywhere(refused, fill_stack, here):
 
 def test_dates_that_contradict_the_stack(refused, fill_stack, stack):
     assert "2021-07-22" in refused(2, *fill_stack, "--t1", "2021-08-01")
+    assert "is of t2 2021-07-22, not 2021-07-30; leave --t2 out" in refused(2, *fill_stack, "--t2", "2021-07-30")
 
 
 def test_an_area_outside_the_stack(refused, fill_stack, stack):

@@ -55,7 +55,7 @@ def open_scene(
     Args:
         source: ``demo``, ``gee``, or the path of a local stack.
         aoi: the area, as :func:`~crgen.pipeline.source.area.read_area` takes it; None for the whole of a local stack.
-        t1: date of the first pair; None to take it from a local stack's manifest.
+        t1: date of the first pair; None to take it from a local stack's manifest, which it must agree with.
         t2: date of the second radar image, alike.
         crs: grid of the result; None for the area's UTM zone, or for a local stack's own grid.
         s1_units: units of a local stack's Sentinel-1, ``dB`` or ``linear``.
@@ -157,6 +157,9 @@ def _open_local(
             raise RequestError(f"the stack {path} does not say its {name}: give --{name} as YYYY-MM-DD")
         dates.append(date or datetime.date.fromisoformat(manifest[name]))
     check_dates(*dates)
+    for name, date in zip(("t1", "t2"), dates, strict=True):
+        if name in manifest and str(date) != manifest[name]:
+            raise RequestError(f"'{path}' is of {name} {manifest[name]}, not {date}; leave --{name} out")
     return Scene(stack, area, dates[0], dates[1], notes, calibrated, made)
 
 
