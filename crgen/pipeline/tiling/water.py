@@ -61,7 +61,7 @@ def in_per_cent(water: NDArray[np.float64]) -> PerCent:
 
 def is_known(before: PerCent) -> Mask:
     """Return where it counts as known whether there was water at t1, from its probability in per cent."""
-    return (before <= 100 - KNOWN) | ((before >= KNOWN) & (before != UNKNOWN))
+    return np.asarray((before <= 100 - KNOWN) | ((before >= KNOWN) & (before != UNKNOWN)))
 
 
 def expected_pixels(water: NDArray[np.float64]) -> Counter[str]:
