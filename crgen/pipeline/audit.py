@@ -23,7 +23,6 @@ from scipy.ndimage import uniform_filter
 
 from crgen.errors import OutputError, RequestError, StackError
 from crgen.files import publish, write_partial
-from crgen.gee.choose.rules import CLEAR_FROM
 from crgen.pipeline.product.outputs import Paths
 from crgen.pipeline.request import FillRequest
 from crgen.pipeline.source.local.read import open_stack
@@ -68,7 +67,7 @@ def audit(
     s1_units: Literal["dB", "linear"] = "dB",
     s2_scale: float = 1.0,
     s2_offset: float = 0.0,
-    clear_threshold: float = CLEAR_FROM,
+    clear_threshold: float = FillRequest.clear_threshold,
 ) -> Audit:
     """Score a map where it was generated, the later image is clear, and the radar did not change in between.
 
