@@ -15,21 +15,25 @@ def audit(
     against: Annotated[
         Path, typer.Option(help="A stack, e.g. of 'crgen pull', with the map's t2 as t1 and a later clear day as t2.")
     ],
-    s1_units: Annotated[str, typer.Option(help="Unit of the stack's backscatter: dB or linear.")] = "dB",
+    s1_units: Annotated[Literal["dB", "linear"], typer.Option(help="Unit of the stack's backscatter.")] = "dB",
     s2_scale: Annotated[float, typer.Option(help="Factor from the stack's Sentinel-2 values to reflectance.")] = 1.0,
+    s2_offset: Annotated[float, typer.Option(help="Added after that factor; see 'crgen fill'.")] = 0.0,
     clear_threshold: Annotated[float, typer.Option(help="Clear-sky score from which a pixel counts as clear.")] = 0.6,
 ) -> None:
     """Score a map against a clear Sentinel-2 image of 1 to 20 days later, over ground whose radar stayed.
 
     The result stands beside the Item as NAME_audit.json, and as a line in the folder's track_record.csv.
     """
-    from crgen.errors import RequestError
     from crgen.pipeline.audit import audit as score
 
-    if s1_units not in ("dB", "linear"):
-        raise RequestError(f"s1_units '{s1_units}' is not one of dB, linear")
-    units: Literal["dB", "linear"] = "linear" if s1_units == "linear" else "dB"
-    found = score(product, against, s1_units=units, s2_scale=s2_scale, clear_threshold=clear_threshold)
+    found = score(
+        product,
+        against,
+        s1_units=s1_units,
+        s2_scale=s2_scale,
+        s2_offset=s2_offset,
+        clear_threshold=clear_threshold,
+    )
     for text in found.notes:
         note(text)
     console.print(found.line, highlight=False, markup=False)

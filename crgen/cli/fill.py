@@ -38,7 +38,7 @@ def fill(
     from crgen.pipeline.run.plan import plan
     from crgen.pipeline.source.ground import crs_name
     from crgen.pipeline.source.imagery import radar_line
-    from crgen.pipeline.tiling.quality import LABELS, Quality
+    from crgen.pipeline.tiling.quality import LABELS
 
     request = request_of({**named, "manifest": manifest})
     if dry_run:
@@ -80,10 +80,8 @@ def fill(
         note(result.past.line)
     for text in result.notes:
         note(text)
-    total = result.tally.inside
-    for quality in Quality:
-        if share := result.tally.pixels[quality] / total:
-            console.print(f"{LABELS[quality]:26} {100 * share:5.1f} %", highlight=False)
+    for quality, share in result.tally.shares.items():
+        console.print(f"{LABELS[quality]:26} {100 * share:5.1f} %", highlight=False)
     if result.radar:
         console.print(f"{'radar':26} {result.radar}", highlight=False, markup=False)
     if result.areas is not None:

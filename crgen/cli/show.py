@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from crgen.cli.console import console
+from crgen.cli.console import console, note
 
 
 def show(
@@ -31,4 +31,5 @@ def show(
         )
         raise OutputError(f"cannot show {product}: {why}")
     console.print(str(paths.page), highlight=False, markup=False)
-    webbrowser.open(paths.page.absolute().as_uri())
+    if not webbrowser.open(paths.page.absolute().as_uri()):
+        note("there is no browser here: open that file in one, on any machine")

@@ -24,6 +24,7 @@ from scipy.ndimage import uniform_filter
 from crgen.errors import OutputError, RequestError, StackError
 from crgen.files import publish, write_partial
 from crgen.pipeline.product.outputs import Paths
+from crgen.pipeline.request import FillRequest
 from crgen.pipeline.source.local.read import open_stack
 from crgen.pipeline.tiling.chunk import GENERATED_CLASSES
 from crgen.pipeline.tiling.composite import seen_clear
@@ -65,7 +66,8 @@ def audit(
     *,
     s1_units: Literal["dB", "linear"] = "dB",
     s2_scale: float = 1.0,
-    clear_threshold: float = 0.6,
+    s2_offset: float = 0.0,
+    clear_threshold: float = FillRequest.clear_threshold,
 ) -> Audit:
     """Score a map where it was generated, the later image is clear, and the radar did not change in between.
 
@@ -78,28 +80,36 @@ def audit(
             ``clear_t2``, e.g. from ``crgen pull``.
         s1_units: unit of the stack's backscatter.
         s2_scale: factor from the stack's Sentinel-2 to reflectance.
+        s2_offset: added after that factor.
         clear_threshold: clear-sky score from which a pixel of the later image counts.
 
     Raises:
-        OutputError: if there is no product, or the result cannot be written.
-        RequestError: if the stack is of other days.
+        OutputError: if there is no product or it is damaged, or the result cannot be written.
+        RequestError: if the stack is of other days, or a value makes no sense.
         StackError: if it lacks something, or nothing can be compared.
     """
+    asked = FillRequest(s1_units=s1_units, s2_scale=s2_scale, s2_offset=s2_offset, clear_threshold=clear_threshold)
     item = _item(Paths(product))
     paths = Paths(Paths(product).item.parent / unquote(item["assets"]["reflectance"]["href"]))
-    stack = open_stack(against, s1_units=s1_units, s2_scale=s2_scale, geobox=_grid(paths))
+    stack = open_stack(
+        against,
+        s1_units=asked.s1_units,
+        s2_scale=asked.s2_scale,
+        s2_offset=asked.s2_offset,
+        geobox=_grid(paths),
+    )
     manifest = json.loads(stack.attrs["manifest"])
     t2, day = _days(item, manifest, against)
     if missing := [name for name in ("s2_t2", "clear_t2") if name not in stack]:
         raise StackError(f"'{against}' has no {' and no '.join(missing)}: nothing of it is known to be clear")
-    with rasterio.open(paths.reflectance) as map_:
+    with _opened(paths.reflectance) as map_:
         bands = tuple(map_.descriptions)
     held = [str(band) for band in stack["s2_t2"].band.values]
     shared = tuple(band for band in bands if band in held)
     if not shared:
         raise StackError(f"'{against}' holds none of the map's bands {', '.join(bands)}; it holds {', '.join(held)}")
     reader = StackReader(stack, (str(stack.pol.values[0]),), tuple(held))
-    found = _compare(paths, reader, bands, shared, held, clear_threshold)
+    found = _compare(paths, reader, bands, shared, held, asked.clear_threshold)
     if not found["pixels"]:
         raise StackError(
             f"nothing can be compared: of {found['generated']:,} generated pixels none is clear on {day} over ground "
@@ -136,12 +146,30 @@ def _item(paths: Paths) -> dict[str, Any]:
     return item
 
 
-def _grid(paths: Paths) -> GeoBox:
+def _opened(path: Path) -> Any:
+    """Open a raster of the product."""
     try:
-        with rasterio.open(paths.reflectance) as map_:
-            grid: GeoBox = GeoBox.from_rio(map_)
+        return rasterio.open(path)
     except RasterioIOError as error:
-        raise OutputError(f"cannot read {paths.reflectance}: {error}; 'crgen verify' says what is wrong") from None
+        raise _damaged(path, error) from None
+
+
+def _read(raster: Any, bands: int | list[int], window: Window) -> NDArray[Any]:
+    """Read a window of a raster of the product."""
+    try:
+        values: NDArray[Any] = raster.read(bands, window=window)
+    except RasterioIOError as error:
+        raise _damaged(raster.name, error) from None
+    return values
+
+
+def _damaged(path: Path | str, error: Exception) -> OutputError:
+    return OutputError(f"cannot read {path}: {error}; 'crgen verify' says what is wrong")
+
+
+def _grid(paths: Paths) -> GeoBox:
+    with _opened(paths.reflectance) as map_:
+        grid: GeoBox = GeoBox.from_rio(map_)
     return grid
 
 
@@ -174,27 +202,27 @@ def _compare(
         "error": np.zeros(len(shared)),
         "square": np.zeros(len(shared)),
     }
-    with rasterio.open(paths.reflectance) as map_, rasterio.open(paths.quality) as quality:
+    with _opened(paths.reflectance) as map_, _opened(paths.quality) as quality:
         scale = map_.scales[0]
         for row in range(0, map_.height, STRIP):
             rows = min(STRIP, map_.height - row)
             window = Window(0, row, map_.width, rows)
             box = reader.box._replace(r0=reader.box.r0 + row, r1=reader.box.r0 + row + rows)
-            made = np.isin(quality.read(1, window=window), GENERATED_CLASSES)
+            made = np.isin(_read(quality, 1, window), GENERATED_CLASSES)
             sums["generated"] += int(made.sum())
-            data = reader.read(box)
+            data = reader.read(box, ("s1_t1", "s1_t2", "s2_t2", "clear_t2"))
             clear = seen_clear(data["s2_t2"], data["clear_t2"], clear_threshold)
             compared = made & clear & _stayed(data["s1_t1"][0], data["s1_t2"][0])
             if not compared.any():
                 continue
             truth = data["s2_t2"][at_stack]
-            error = map_.read(at_map, window=window) * scale - truth
+            error = _read(map_, at_map, window) * scale - truth
             sums["pixels"] += int(compared.sum())
             sums["error"] += error[:, compared].sum(1)
             sums["square"] += np.square(error[:, compared], dtype=np.float64).sum(1)
             if paths.half_width.exists():
-                with rasterio.open(paths.half_width) as widths:
-                    width = widths.read(at_map, window=window) * widths.scales[0]
+                with _opened(paths.half_width) as widths:
+                    width = _read(widths, at_map, window) * widths.scales[0]
                 inside = (np.abs(error) <= width)[:, compared]
                 sums["held"] = sums.get("held", 0) + int(inside.sum())
             if paths.water.exists():
@@ -214,8 +242,8 @@ def _stayed(before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[
 
 
 def _count_water(sums: dict[str, Any], path: Path, window: Window, told: NDArray[np.uint8]) -> None:
-    with rasterio.open(path) as raster:
-        p = raster.read(1, window=window)
+    with _opened(path) as raster:
+        p = _read(raster, 1, window)
     known = (told != UNKNOWN) & (p != UNKNOWN)
     called, is_water = p[known] >= 50, told[known] == 100
     for name, case in (("hits", called & is_water), ("wrong", called != is_water)):

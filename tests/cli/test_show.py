@@ -5,11 +5,13 @@ import webbrowser
 
 def test_show_opens_the_page_by_any_of_its_products_names(crgen, fill, here, monkeypatch):
     opened = []
-    monkeypatch.setattr(webbrowser, "open", opened.append)
+    monkeypatch.setattr(webbrowser, "open", lambda url: opened.append(url) or True)
     assert crgen(*fill, "--out", "map.tif").code == 0
     for name in ("map.tif", "map.json", "map.html"):
         assert crgen("show", name) == (0, "map.html\n", "")
     assert opened == [(here / "map.html").as_uri()] * 3
+    monkeypatch.setattr(webbrowser, "open", lambda url: False)
+    assert "there is no browser here" in crgen("show", "map.tif").err
     (here / "map.html").unlink()
     outcome = crgen("show", "map.tif")
     assert outcome.code == 6

@@ -78,6 +78,34 @@ def test_generated_pixels_are_scored_against_the_later_image(product, truth, tmp
     assert json.loads((product.folder / "map_audit.json").read_text()) == scores
 
 
+def test_digital_numbers_with_an_offset_are_scored_as_reflectance(product, truth, tmp_path) -> None:
+    numbers = {name: 1e4 * (truth["truth_t2"].values + 0.1) for name in ("s2_t1", "s2_t2")}
+    (tmp_path / "reflectance").mkdir()
+    right = audit(product.reflectance, later(tmp_path / "reflectance", truth)).scores
+    stack = later(tmp_path, truth, **numbers)
+    assert audit(product.reflectance, stack, s2_scale=1e-4, s2_offset=-0.1).scores["RMSE"] == pytest.approx(
+        right["RMSE"], abs=1e-5
+    )
+
+
+def test_a_threshold_that_would_take_clouds_as_clear_is_refused(product, tmp_path) -> None:
+    with pytest.raises(RequestError, match="give a score above 0 and up to 1"):
+        audit(product.reflectance, tmp_path, clear_threshold=0)
+
+
+@pytest.mark.parametrize("lost", ["reflectance", "quality"])
+def test_a_product_that_lost_a_raster_or_part_of_it_is_named(product, truth, tmp_path, lost) -> None:
+    for path in product.all:
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    damaged = {"reflectance": tmp_path / "map.tif", "quality": tmp_path / "map_quality.tif"}[lost]
+    stack = later(tmp_path, truth)
+    content = damaged.read_bytes()
+    for held in (content[: len(content) // 2], None):
+        damaged.unlink() if held is None else damaged.write_bytes(held)
+        with pytest.raises(OutputError, match=f"cannot read .*{damaged.name}: .*'crgen verify'"):
+            audit(tmp_path / "map.tif", stack)
+
+
 def test_ground_whose_radar_changed_or_that_clouds_hide_does_not_count(product, truth, tmp_path) -> None:
     radar = truth["s1_t2"].values.copy()
     half = radar.shape[2] // 2

@@ -330,3 +330,14 @@ def test_a_request_that_makes_no_sense_is_refused(wrong, says, tiny_weights: Pat
     request = {"aoi": AOI, **DAYS, "source": "demo", "out": tmp_path / "a.tif", "weights": str(tiny_weights), **wrong}
     with pytest.raises(RequestError, match=says):
         crgen.fill(**request)
+
+
+def test_what_a_polygon_leaves_out_is_not_told_as_missing(tiny_weights: Path, tmp_path: Path) -> None:
+    corners = [[113.53, 34.71], [113.54, 34.71], [113.53, 34.72], [113.53, 34.71]]
+    (tmp_path / "triangle.geojson").write_text(json.dumps({"type": "Polygon", "coordinates": [corners]}))
+    request = {"aoi": str(tmp_path / "triangle.geojson"), "source": "demo", "weights": str(tiny_weights), "clip": True}
+    result = crgen.fill(**request, **DAYS, out=tmp_path / "map.tif")
+    assert result.tally.pixels[Quality.NODATA] > 0
+    assert sum(result.tally.shares.values()) == pytest.approx(1)
+    assert Quality.NODATA not in result.tally.shares
+    assert "No data" not in result.paths.page.read_text()

@@ -22,7 +22,7 @@ from scipy.signal import fftconvolve
 from crgen.model.card import WaterErrors
 from crgen.pipeline.flood.ground import pixel_area
 from crgen.pipeline.flood.polygons import STRIP
-from crgen.pipeline.tiling.water import NEW, OLD, OPEN, UNKNOWN
+from crgen.pipeline.tiling.water import NEW, OLD, OPEN, UNKNOWN, is_known
 
 DEVIATIONS = 1.6449
 """Standard deviations on either side that hold 90 % of a normal distribution."""
@@ -111,15 +111,17 @@ def deviation_of(blocks: NDArray[np.float64], variance: float, block: float, sid
 
 
 def _doubts(raster: Any) -> tuple[NDArray[np.float64], float, float]:
-    """Return sums of the pixels' own deviations over blocks, the sum of their squares, and the side of a block."""
+    """Return sums of the pixels' own deviations over blocks, the sum of their squares, and the side of a block.
+
+    Pixels of which it is not known whether there was water at t1 have none: they are not in the area either.
+    """
     block = max(SMALLEST, -(-max(raster.shape) // LONGEST))
     blocks = np.zeros([-(-n // block) for n in raster.shape])
     variance = 0.0
     rows = max(1, STRIP // block) * block
     for row in range(0, raster.height, rows):
         t2, t1 = raster.read(window=Window(0, row, raster.width, min(rows, raster.height - row)))
-        both = (t2 != UNKNOWN) & (t1 != UNKNOWN)
-        new = np.where(both, t2 / 100 * (1 - np.minimum(t1, 100) / 100), 0)
+        new = np.where((t2 != UNKNOWN) & is_known(t1), t2 / 100 * (1 - t1 / 100), 0)
         doubt = np.sqrt(new * (1 - new))
         variance += float(np.square(doubt).sum())
         down, across = (np.arange(0, n, block) for n in doubt.shape)

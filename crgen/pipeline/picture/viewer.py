@@ -89,7 +89,6 @@ def write_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    drawn = [] if outlines is None else _drawn(outlines, geobox)
     said = {
         "title": title,
         "facts": facts,
@@ -98,7 +97,6 @@ def write_page(
         "repeat": repeat,
         "cite": cite,
         "licence": licence,
-        "outlines": drawn,
         "width": geobox.shape[1],
         "height": geobox.shape[0],
         "place": {"shape": [int(n) for n in geobox.shape], "grid": _lonlat(geobox)},
@@ -106,7 +104,8 @@ def write_page(
     page, share = b"", 1.0
     while not page or len(page) > LARGEST:
         shown = [{"layer": layer, "href": _encoded(layer, share)} for layer in layers]
-        page = environment.get_template("viewer.html.j2").render(shown=shown, **said).encode()
+        drawn = [] if outlines is None else _drawn(outlines, geobox, share)
+        page = environment.get_template("viewer.html.j2").render(shown=shown, outlines=drawn, **said).encode()
         share *= 0.8
     return write_partial(path, page)
 
@@ -121,10 +120,13 @@ def _encoded(layer: Layer, share: float) -> str:
     return "data:image/webp;base64," + base64.b64encode(content.getvalue()).decode()
 
 
-def _drawn(outlines: Path, geobox: GeoBox) -> list[dict[str, Any]]:
-    """Return the largest outlines by layer as paths in pixels of the map, simplified to what can be seen."""
+def _drawn(outlines: Path, geobox: GeoBox, share: float) -> list[dict[str, str]]:
+    """Return the largest outlines by layer as paths in pixels of the map.
+
+    They are simplified, and left out with their holes where too small, to what can be seen at a share of the size.
+    """
     a = geobox.affine
-    step = max(geobox.shape) / 2000
+    step = max(geobox.shape) / 2000 / share
     found = []
     for layer in LAYERS:
         with hidden_name():
@@ -132,15 +134,13 @@ def _drawn(outlines: Path, geobox: GeoBox) -> list[dict[str, Any]]:
                 outlines, layer=layer, columns=["area_m2"], where=f"area_m2 >= {(2 * step * a.a) ** 2:.0f}"
             )
         largest = np.argsort(areas, kind="stable")[::-1][:MOST_OUTLINES]
-        shapes = shapely.simplify(shapely.from_wkb(wkb[largest]), step * a.a)
-        pixels = shapely.transform(shapes, lambda xy: np.round((xy - (a.c, a.f)) / (a.a, a.e), 1))
-        paths = "".join(_path(ring) for shape in pixels if not shape.is_empty for ring in _rings(shape))
-        found.append({"name": layer, "colour": OUTLINES[layer], "path": paths, "count": len(areas)})
+        rings = shapely.get_rings(shapely.get_parts(shapely.from_wkb(wkb[largest])))
+        rings = rings[shapely.area(shapely.polygons(rings)) >= (2 * step * a.a) ** 2]
+        pixels = shapely.transform(
+            shapely.simplify(rings, step * a.a), lambda xy: np.round((xy - (a.c, a.f)) / (a.a, a.e), 1)
+        )
+        found.append({"name": layer, "colour": OUTLINES[layer], "path": "".join(map(_path, pixels))})
     return found
-
-
-def _rings(shape: Any) -> list[Any]:
-    return [ring for part in getattr(shape, "geoms", [shape]) for ring in (part.exterior, *part.interiors)]
 
 
 def _path(ring: Any) -> str:
@@ -148,9 +148,13 @@ def _path(ring: Any) -> str:
 
 
 def _lonlat(geobox: GeoBox) -> list[list[tuple[float, float]]]:
-    """Return longitude and latitude on a grid of places over the area, from its upper left corner."""
+    """Return longitude and latitude on a grid of places over the area, from its upper left corner.
+
+    Longitudes go on beyond 180° where the area lies on both sides of it, so that those between follow.
+    """
     a, (height, width) = geobox.affine, geobox.shape
     cols, rows = np.meshgrid(np.linspace(0, width, GRID), np.linspace(0, height, GRID))
     x, y = a.c + a.a * cols, a.f + a.e * rows
     lon, lat = Transformer.from_crs(str(geobox.crs), "EPSG:4326", always_xy=True).transform(x, y)
+    lon = np.unwrap(np.unwrap(lon, axis=0, period=360), axis=1, period=360)
     return [[(round(a, 7), round(b, 7)) for a, b in zip(*row, strict=True)] for row in zip(lon, lat, strict=True)]

@@ -135,10 +135,7 @@ def _facts(scene: Scene, tally: Tally, areas: Areas | None, check: Mapping[str, 
     if areas is not None:
         facts["Flooded"] = areas.text
     facts["Self-check"] = check_line(check)
-    for quality in Quality:
-        if tally.pixels[quality]:
-            facts[LABELS[quality].capitalize()] = f"{100 * tally.pixels[quality] / tally.inside:.1f} %"
-    return facts
+    return facts | {LABELS[quality].capitalize(): f"{100 * share:.1f} %" for quality, share in tally.shares.items()}
 
 
 def _scenes(scene: Scene) -> Iterator[dict[str, str]]:

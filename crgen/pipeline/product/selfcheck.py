@@ -24,7 +24,9 @@ def self_check(found: Hidden, tally: Tally, bands: Sequence[str]) -> dict[str, A
     """
     seen = tally.seen / max(tally.inside, 1)
     if not found.pixels or seen < LEAST:
-        reason = "nothing of t2 was seen" if not tally.seen else f"only {100 * seen:.1f} % of t2 was seen"
+        reason = f"only {100 * seen:.1f} % of t2 was seen" if tally.seen else "nothing of t2 was seen"
+        if seen >= LEAST:
+            reason = "no block of t2 was seen that has an optical image of t1 to compare with"
         return {"checked": False, "reason": reason}
     scores: dict[str, Any] = {"checked": True, "blocks": found.blocks}
     for i, name in enumerate(("generated", "copy of t1")):

@@ -45,6 +45,12 @@ class Tally:
         """Pixels that hold a value."""
         return sum(count for quality, count in self.pixels.items() if quality != Quality.NODATA)
 
+    @property
+    def shares(self) -> dict[Quality, float]:
+        """Share of the area by quality class, of those that occur; pixels outside of it are not counted."""
+        pixels = {quality: self.pixels[quality] for quality in Quality} | {Quality.NODATA: self.inside - self.made}
+        return {quality: count / self.inside for quality, count in pixels.items() if count}
+
     def add(self, other: Tally) -> None:
         """Count another chunk in."""
         self.pixels.update(other.pixels)

@@ -59,6 +59,11 @@ def in_per_cent(water: NDArray[np.float64]) -> PerCent:
     return np.where(np.isnan(water), UNKNOWN, np.round(100 * water)).astype(np.uint8)
 
 
+def is_known(before: PerCent) -> Mask:
+    """Return where it counts as known whether there was water at t1, from its probability in per cent."""
+    return np.asarray((before <= 100 - KNOWN) | ((before >= KNOWN) & (before != UNKNOWN)))
+
+
 def expected_pixels(water: NDArray[np.float64]) -> Counter[str]:
     """Return how many pixels of water are to be expected at t2, by what was there at t1.
 
@@ -66,7 +71,7 @@ def expected_pixels(water: NDArray[np.float64]) -> Counter[str]:
         water: probabilities at t1 and t2, ``(2, y, x)``, NaN where not known.
     """
     before, now = in_per_cent(water[0]), np.nan_to_num(water[1])
-    known = (before <= 100 - KNOWN) | ((before >= KNOWN) & (before != UNKNOWN))
+    known = is_known(before)
     was = np.where(known, water[0], 0)
     shares = {NEW: now * (1 - was) * known, OLD: now * was, OPEN: now * ~known}
     return Counter({name: float(share.sum()) for name, share in shares.items()})

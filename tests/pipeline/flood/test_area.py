@@ -67,6 +67,14 @@ def test_areas_are_on_the_ground_and_the_interval_comes_from_the_raster(tmp_path
     assert held["unknown_before_km2"] == pytest.approx(0.006, rel=2e-3)
 
 
+def test_water_that_is_left_out_of_the_area_adds_no_doubt_to_it(tmp_path) -> None:
+    t2, t1 = np.zeros((2, 40, 60), np.uint8)
+    t2[5:25, 10:40] = 90
+    plain = areas_of(write_water(tmp_path, t2, t1), {NEW: 540.0}, ERRORS)
+    t2[25:, :], t1[25:, :] = 50, 50
+    assert areas_of(write_water(tmp_path, t2, t1), {NEW: 540.0}, ERRORS) == plain
+
+
 @pytest.mark.parametrize(
     ("areas", "says"),
     [

@@ -1,5 +1,6 @@
 """The page shows a map in one file: to swipe, to switch layers, by keyboard and in print, whatever names there are."""
 
+import json
 import re
 
 import numpy as np
@@ -179,6 +180,25 @@ def test_a_page_of_noise_stays_small(tmp_path, monkeypatch) -> None:
     rng = np.random.default_rng(0)
     layers = [Layer(f"n{i}", "noise", "noise", rng.integers(0, 256, (400, 400, 4), np.uint8)) for i in range(3)]
     assert page_at(tmp_path, layers=layers).stat().st_size <= 400_000 < LARGEST
+
+
+def test_a_page_of_countless_outlines_and_holes_stays_small(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(viewer, "LARGEST", 100_000)
+    t2 = np.full((300, 400), 100)
+    t2[1:-1:4, 1:-1:4] = t2[2:-1:4, 1:-1:4] = t2[1:-1:4, 2:-1:4] = t2[2:-1:4, 2:-1:4] = 0
+    path = tmp_path / "map_flood.gpkg"
+    publish([(write_polygons(path, write_water(tmp_path, t2, np.zeros_like(t2)), "2021-07-24", "2021-07-22"), path)])
+    content = page_at(tmp_path, outlines=path).read_text()
+    assert len(content.encode()) <= 100_000
+    assert '<path d="M' in content, "the outline without its holes"
+
+
+def test_coordinates_go_on_across_180_degrees(tmp_path) -> None:
+    grid = GeoBox((300, 400), Affine(10, 0, 816_000, 0, -10, 8_000_000), "EPSG:32760")
+    place = json.loads(re.search(r'id="place">(.*)</script>', page_at(tmp_path, grid=grid).read_text())[1])
+    lon = np.array(place["grid"])[..., 0]
+    assert lon.min() < 180 < lon.max()
+    assert np.abs(np.diff(lon)).max() < 0.01
 
 
 def test_one_pixel_has_a_page(tmp_path) -> None:

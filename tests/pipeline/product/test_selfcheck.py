@@ -30,6 +30,7 @@ def found(made: float, copied: float, bias: float = 0.0, **water: int) -> Hidden
         ),
         (found(0.05, 0.02), 300, "WORSE THAN COPYING t1: 9 hidden blocks of t2: RMSE 0.050 (copy of t1 0.020)"),
         (found(0.05, 0.02), 49, "not checked: only 4.9 % of t2 was seen"),
+        (Hidden(2, blocks=9), 600, "not checked: no block of t2 was seen that has an optical image of t1"),
         (Hidden(2), 0, "not checked: nothing of t2 was seen"),
     ],
 )
