@@ -181,6 +181,9 @@ def prepare(file: TrainingFile) -> Job:
         if path.is_dir():
             raise OutputError(f"cannot write {path}: a folder of that name is in the way; choose another name")
 
+    perceptual = None
+    if "perceptual" in recipe.losses:
+        perceptual = Perceptual(config.bands, None if file.perceptual == "torchvision" else Path(file.perceptual))
     data = Mixture([(open_data(spec, config.pols, config.bands), spec.weight) for spec in specs])
     if lacking := bands_without_data(data, config.core):
         raise RequestError(
@@ -190,9 +193,6 @@ def prepare(file: TrainingFile) -> Job:
     validation = open_validation(file, config.pols, config.bands)
     generator = build_generator(config, recipe.seed)
     origin = start_from(generator, file.start) if file.start else ""
-    perceptual = None
-    if "perceptual" in recipe.losses:
-        perceptual = Perceptual(config.bands, None if file.perceptual == "torchvision" else Path(file.perceptual))
     log = TrainingLog(
         file.log or file.out.with_name(file.out.stem + ".log"),
         _spread(validation if validation is not None else data, 4),
