@@ -43,7 +43,7 @@ def section(name: str, command: Any) -> str:
     lines = [f"## {name}", "", (command.help or "").strip().replace("\n\n", "\n\n")]
     options = [option for option in command.params if not getattr(option, "hidden", False)]
     if options:
-        lines += ["", "| | |", "|---|---|"]
+        lines += ["", "| option | what it does |", "|---|---|"]
     for option in options:
         spelled = (
             [*option.opts, *option.secondary_opts] if option.param_type_name == "option" else [option.name.upper()]

@@ -136,8 +136,10 @@ def test_files_of_the_repository_that_are_named_are_there(page: Path) -> None:
     rooms = "examples|benchmarks|tests|crgen|docs"
     named = re.findall(rf"(?<![\w/.-])((?:{rooms})/[\w./-]*\w/?)", page.read_text())
     named += re.findall(r"\]\(((?!http|#)[^)#]+)", page.read_text()) if page.parent == ROOT else []
-    missing = [name for name in named if not (ROOT / name).exists() and name not in ("crgen/batch.toml",)]
+    missing = [name for name in named if not (ROOT / name).exists()]
     assert missing == []
+    modules = re.findall(r"python -m ((?:benchmarks|tests)[\w.]*)", page.read_text())
+    assert [name for name in modules if importlib.util.find_spec(name) is None] == []
 
 
 @pytest.mark.parametrize("text", blocks("toml"))
