@@ -115,14 +115,21 @@ def test_a_command_that_is_none_is_noticed() -> None:
         parse(words)
 
 
+def options(command: Any) -> set[str]:
+    """The options of a command and of those below it."""
+    below = getattr(command, "commands", {}).values()
+    return {o for p in command.params for o in [*p.opts, *p.secondary_opts] if o[0] == "-"}.union(*map(options, below))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_option_that_is_named_exists(page: Path) -> None:
-    def options(command: Any) -> set[str]:
-        below = getattr(command, "commands", {}).values()
-        return {o for p in command.params for o in [*p.opts, *p.secondary_opts]}.union(*map(options, below))
-
     code = " ".join(re.findall(r"`([^`\n]+)`", page.read_text()))
     assert set(re.findall(r"(?<![\w-])--[a-z][\w-]+", code)) <= options(CRGEN) | OTHERS | {"--help"}
+
+
+def test_every_option_is_explained() -> None:
+    page = (ROOT / "docs" / "commands.md").read_text()
+    assert [option for option in options(CRGEN) if f"`{option}`" not in page] == []
 
 
 def test_the_page_of_commands_is_what_the_command_line_says() -> None:
