@@ -72,6 +72,7 @@ def parse(words: list[str]) -> Any:
     words = [*words]
     while words and words[0] in getattr(command, "commands", {}):
         command = command.commands[words.pop(0)]
+    assert not hasattr(command, "commands") or words[:1] in ([], ["--version"], ["--help"]), f"no command: {words[0]}"
     command.make_context(command.name, words, resilient_parsing=False)
     return command
 
@@ -109,9 +110,10 @@ def test_every_documented_command_is_one(script: str) -> None:
         parse(words)
 
 
-def test_a_command_that_is_none_is_noticed() -> None:
-    (words,) = command_lines("crgen fill --areaofinterest a.geojson && ls")
-    with pytest.raises(Exception, match="No such option"):
+@pytest.mark.parametrize("line", ["crgen fill --areaofinterest a.geojson && ls", "crgen batch running j.toml"])
+def test_a_command_that_is_none_is_noticed(line: str) -> None:
+    (words,) = command_lines(line)
+    with pytest.raises(Exception, match=r"No such option|no command: running"):
         parse(words)
 
 
