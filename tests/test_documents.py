@@ -1,6 +1,7 @@
 """What the documents say is so: commands, options, snippets, files and exit codes that they name exist and work."""
 
 import ast
+import dataclasses
 import importlib.util
 import inspect
 import os
@@ -25,6 +26,7 @@ from crgen import errors
 from crgen.batch.jobs.jobs_file import read_jobs
 from crgen.cli.batch import NONE, PARTIAL
 from crgen.cli.main import app
+from crgen.gee.connection.session import Settings
 from crgen.training.job import TrainingFile
 from crgen.training.recipe import RECIPES, changed
 
@@ -182,6 +184,17 @@ def test_every_exit_code_is_explained() -> None:
     assert {code: name for code, name in rows.items() if name} == told
     assert f"{PARTIAL}, {NONE}" in rows
     assert {"0", "1", "130, 143"} <= set(rows)
+
+
+def test_every_environment_variable_is_explained() -> None:
+    code = "".join(path.read_text() for path in (ROOT / "crgen").rglob("*.py"))
+    read = set(re.findall(r"""environ(?:\.get\(|\[)\s*["'](CRGEN_\w+)""", code))
+    read |= {f"CRGEN_EE_{field.name.upper()}" for field in dataclasses.fields(Settings)} & set(
+        re.findall(r"\$(CRGEN_\w+)", code)
+    )
+    assert {"CRGEN_CACHE", "CRGEN_EE_PATIENCE", "CRGEN_EE_URL", "CRGEN_WEIGHTS"} <= read
+    pages = "".join(page.read_text() for page in PAGES)
+    assert [name for name in read if f"`{name}`" not in pages] == []
 
 
 def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
