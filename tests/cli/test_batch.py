@@ -23,7 +23,7 @@ name = "bad"
 @pytest.fixture
 def jobs(here, tiny_weights, monkeypatch):
     """Write a jobs file; processes of jobs are started from one that has their libraries loaded."""
-    monkeypatch.setattr("crgen.batch.schedule.scheduler.forkserver", lambda *loaded: ctx)
+    monkeypatch.setattr("crgen.batch.schedule.scheduler.PROCESSES", ctx)
 
     def write(more: str = "") -> str:
         (here / "jobs.toml").write_text(JOBS.format(weights=tiny_weights) + more)
