@@ -61,6 +61,12 @@ class TrainingError(CrgenError):
     exit_code = 8
 
 
+class BusyError(CrgenError):
+    """Another scheduler works on the same jobs file."""
+
+    exit_code = 11
+
+
 class RequestError(CrgenError, ValueError):
     """The request itself makes no sense: dates in the wrong order, an unknown option value."""
 

@@ -7,11 +7,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from crgen.batch.jobs.job import Job, JobsFile
-from crgen.batch.schedule import leases
+from crgen.batch.jobs.job import Job
+from crgen.batch.jobs.jobs_file import read_jobs
 from crgen.batch.schedule.due import NothingYet, find, frozen
-from crgen.batch.schedule.ledger import due, passed, urgency
-from crgen.batch.schedule.state import Row, State
+from crgen.batch.schedule.journal import Journal, Row, is_scheduled, journal_of
+from crgen.batch.schedule.ledger import due, passed, pending_of, today, urgency, utc
 from crgen.errors import CrgenError
 from crgen.pipeline.request import FillRequest
 from crgen.pipeline.run.plan import Plan as Work
@@ -38,32 +38,35 @@ class Planned:
     product: str = ""
 
 
-def plan_jobs(file: JobsFile) -> list[Planned]:
-    """Look for the acquisitions of every job, the most urgent first.
+def plan_jobs(path: Path) -> list[Planned]:
+    """Look for the acquisitions of every job of a file, the most urgent first.
 
     Raises:
-        OutputError: if the state cannot be used.
+        CrgenError: if the file or its journal cannot be used.
     """
-    state = State(file.state.url)
-    try:
-        rows, runs = state.jobs(), state.runs()
-    finally:
-        state.close()
+    file = read_jobs(path)
+    scheduled = is_scheduled(path)
+    with Journal(journal_of(path), look_only=True) as journal:
+        rows, runs = journal.jobs(), journal.runs()
     rates: dict[tuple[str, ...], float] = {}
-    ordered = sorted(file.job, key=lambda job: urgency(job, rows.get(job.name)))
-    return [_plan(job, rows.get(job.name), [r for r in runs if r["job"] == job.name], rates) for job in ordered]
+    planned = []
+    for job in sorted(file.job, key=lambda job: urgency(job, rows.get(job.name))):
+        row = rows.get(job.name)
+        if scheduled and row is not None and row["status"] == "running":
+            planned.append(Planned(job.name, "running"))
+        else:
+            planned.append(_plan(job, row, [run for run in runs if run["job"] == job.name], rates))
+    return planned
 
 
 def _plan(job: Job, row: Row | None, runs: list[Row], rates: dict[tuple[str, ...], float]) -> Planned:
-    if row is not None and row["owner"]:
-        return Planned(job.name, f"held by {row['owner']}")
     definition = job.definition
     if not due(row, definition, False):
         assert row is not None
         wait = f" until {_clock(row['retry_at'])}" if row["status"] == "retry" else ""
         return Planned(job.name, f"{row['status']}{wait}{': ' if row['reason'] else ''}{row['reason']}")
-    pending = next((r for r in runs if row and r["status"] == "pending" and r["identity"] == row["identity"]), None)
-    if late := passed(job, pending, leases.utc()):
+    pending = pending_of(runs, row)
+    if late := passed(job, pending, utc()):
         if pending is None and row is not None and (row["definition"], row["status"]) == (definition, "done"):
             return Planned(job.name, f"nothing new: {late}")
         return Planned(job.name, f"late: {late}")
@@ -73,9 +76,7 @@ def _plan(job: Job, row: Row | None, runs: list[Row], rates: dict[tuple[str, ...
                 days = (datetime.date.fromisoformat(pending["t1"]), datetime.date.fromisoformat(pending["t2"]))
                 request = frozen(job, pending["manifest"], days, Path(pending["product"]), Path(name))
                 return _cost(job, "would resume", request, lay_out(request), rates)
-            found, request, work = find(
-                job, datetime.datetime.fromtimestamp(leases.utc(), datetime.UTC).date(), Path(name)
-            )
+            found, request, work = find(job, today(), Path(name))
             ended = {r["identity"]: r for r in runs if r["status"] in ("done", "failed")}
             if (held := found.among(ended)) is not None:
                 over = ended[held]

@@ -38,8 +38,7 @@ def prune(
 
     Where the folder has a collection.json, it and index.html are made anew.
     """
-    from crgen.batch.jobs.dates import parse_duration
-    from crgen.batch.jobs.size import parse_size
+    from crgen.batch.jobs.values import parse_duration, parse_size
     from crgen.batch.products.prune import prune as take_away
     from crgen.errors import RequestError
     from crgen.files import size_text
@@ -81,10 +80,10 @@ def run(
     """Do all jobs that are due, then end; for cron, systemd timers and the like.
 
     A job that fails for a passing reason waits and is tried again, by this command or by a later one. Exit code 0: all
-    that was due is done; 9: some is not; 10: nothing is.
+    that was due is done; 9: some is not; 10: nothing is; 11: another run works on the file.
     """
-    from crgen.batch.jobs.dates import parse_duration
-    from crgen.batch.schedule.scheduler import Scheduler, forkserver
+    from crgen.batch.jobs.values import parse_duration
+    from crgen.batch.schedule.scheduler import Scheduler
 
     poll = None
     if watch is not None:
@@ -92,7 +91,7 @@ def run(
             poll = parse_duration(watch).total_seconds()
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint="--watch") from None
-    summary = Scheduler(jobs, tell=_say, poll=poll, processes=forkserver("crgen.cli"), retry_failed=retry_failed).run()
+    summary = Scheduler(jobs, tell=_say, poll=poll, retry_failed=retry_failed).run()
     if summary.failures:
         raise typer.Exit(PARTIAL if summary.counts["done"] else NONE)
 
@@ -115,10 +114,9 @@ def check(jobs: JobsPath) -> None:
 def plan(jobs: JobsPath, as_json: AsJson = False) -> None:
     """Say what would run now and what it would cost; makes nothing."""
     from crgen.batch.dry_run import plan_jobs
-    from crgen.batch.jobs.jobs_file import read_jobs
     from crgen.files import size_text
 
-    planned = plan_jobs(read_jobs(jobs))
+    planned = plan_jobs(jobs)
     if as_json:
         _print_json([asdict(one) for one in planned])
         return
@@ -140,30 +138,29 @@ def plan(jobs: JobsPath, as_json: AsJson = False) -> None:
 def status(jobs: JobsPath, as_json: AsJson = False) -> None:
     """Say how every job stands."""
     from crgen.batch.jobs.jobs_file import read_jobs
-    from crgen.batch.schedule.state import State
+    from crgen.batch.schedule.journal import Journal, is_scheduled, journal_of
 
-    file = read_jobs(jobs)
-    state = State(file.state.url)
-    rows, runs = state.jobs(), state.runs()
-    state.close()
-    made = {name: [run for run in runs if run["job"] == name] for name in rows}
+    file, scheduled = read_jobs(jobs), is_scheduled(jobs)
+    with Journal(journal_of(jobs), look_only=True) as journal:
+        rows, runs = journal.jobs(), journal.runs()
     told = []
     for job in file.job:
-        row = rows.get(job.name, {})
-        last = next((run for run in reversed(made.get(job.name, [])) if run["status"] != "dropped"), {})
+        row: Any = rows.get(job.name, {})
+        mine = [run for run in runs if run["job"] == job.name and run["status"] != "dropped"]
+        last: Any = mine[-1] if mine else {}
+        status = row.get("status", "new")
         told.append(
             {
                 "job": job.name,
-                "status": row.get("status", "new"),
+                "status": "stopped" if status == "running" and not scheduled else status,
                 "reason": row.get("reason", ""),
                 "attempts": row.get("attempts", 0),
                 "retry_at": _moment(row.get("retry_at")),
                 "changed_at": _moment(row.get("changed_at")),
-                "owner": row.get("owner"),
                 "t1": last.get("t1"),
                 "t2": last.get("t2"),
                 "product": row.get("product"),
-                "products": sum(run["status"] == "done" for run in made.get(job.name, [])),
+                "products": sum(run["status"] == "done" for run in mine),
                 "log": row.get("log"),
             }
         )
@@ -173,7 +170,7 @@ def status(jobs: JobsPath, as_json: AsJson = False) -> None:
     lines = [("job", "status", "t2", "products", "since (UTC)", "more")]
     for one in told:
         retry = f"attempt {one['attempts'] + 1} after {one['retry_at']}: " if one["status"] == "retry" else ""
-        more = retry + str(one["reason"] or one["owner"] or one["product"] or "")
+        more = retry + str(one["reason"] or one["product"] or "")
         lines.append((one["job"], one["status"], one["t2"] or "", str(one["products"]), one["changed_at"] or "", more))
     _print_table(lines)
 

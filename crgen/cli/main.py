@@ -23,8 +23,8 @@ from crgen.errors import CrgenError, CrgenWarning
 
 EXIT_CODES = """
 Exit codes: 0 done · 1 unexpected error · 2 bad request or option · 3 area · 4 imagery · 5 weights · 6 output ·
-7 source · 8 training · 9 some jobs of a batch failed · 10 all that were due failed · 130 interrupted (Ctrl-C) ·
-143 terminated.
+7 source · 8 training · 9 some jobs of a batch failed · 10 all that were due failed · 11 another run of the batch ·
+130 interrupted (Ctrl-C) · 143 terminated.
 """
 
 app = typer.Typer(

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
-from crgen.batch.schedule import leases
-from crgen.batch.schedule.scheduler import Scheduler
-from crgen.batch.schedule.state import State
-from crgen.batch.schedule.summary import Summary
+from crgen.batch.schedule import ledger, scheduler
+from crgen.batch.schedule.journal import Journal, journal_of
+from crgen.batch.schedule.scheduler import Scheduler, Summary
+from crgen.errors import BusyError
 from tests.processes import ctx
 
 
@@ -32,9 +33,16 @@ def schedule(path: Path, answer: Connection | None = None, **environment: str) -
     if "TODAY" in environment:
         noon = datetime.datetime.fromisoformat(f"{environment['TODAY']}T12:00:00+00:00").timestamp()
         start = time.monotonic()
-        leases.utc = lambda: noon + time.monotonic() - start
+        ledger.utc = lambda: noon + time.monotonic() - start
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    summary = Scheduler(path, tell=say, processes=multiprocessing.get_context("fork")).run()
+    scheduler.PROCESSES = multiprocessing.get_context("fork")
+    end = time.monotonic() + 10
+    while True:
+        try:
+            summary = Scheduler(path, tell=say).run()
+            break
+        except BusyError:  # processes that a scheduler forked hold its lock, until they too are gone
+            assert time.monotonic() < end
     if answer is not None:
         answer.send(summary)
 
@@ -42,11 +50,10 @@ def schedule(path: Path, answer: Connection | None = None, **environment: str) -
 def watch(path: Path, **environment: str) -> None:
     """Be `crgen batch run --watch`, by the clock (seconds since 1970) in the file ``CLOCK``."""
     import tests.batch.light  # noqa: F401
-    from crgen.batch.schedule import scheduler
     from crgen.cli.main import main
 
-    leases.utc = lambda: float(Path(environment["CLOCK"]).read_text() or "0")
-    scheduler.forkserver = lambda *loaded: multiprocessing.get_context("fork")
+    ledger.utc = lambda: float(Path(environment["CLOCK"]).read_text() or "0")
+    scheduler.PROCESSES = multiprocessing.get_context("fork")
     sys.argv = ["crgen", "batch", "run", str(path), "--watch", "0.1s"]
     main()
 
@@ -82,5 +89,21 @@ def say(kind: str, **details: object) -> None:
     print(kind, details, file=sys.stderr, flush=True)
 
 
-def state_of(path: Path) -> State:
-    return State(f"sqlite:///{path.with_suffix('.sqlite')}")
+class state_of:  # noqa: N801 (it reads as a function)
+    """What the journal of a jobs file says, read anew each time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def _look(self, at: Callable[[Journal], Any]) -> Any:
+        with Journal(journal_of(self.path), look_only=True) as journal:
+            return at(journal)
+
+    def jobs(self) -> dict[str, Any]:
+        return self._look(Journal.jobs)
+
+    def runs(self) -> list[Any]:
+        return self._look(Journal.runs)
+
+    def untold(self) -> list[Any]:
+        return self._look(Journal.untold)

@@ -2,6 +2,9 @@
 
 import base64
 import json
+import socket
+import threading
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 from tests.batch.schedulers import in_process, state_of, terminate, until
@@ -43,7 +46,7 @@ def test_products_arrive_whole_and_people_hear_what_they_can_use(write, webhook,
     told = {message["title"]: message for message in (posted.get_nowait()[1] for _ in range(posted.qsize()))}
     assert told.keys() == {"crgen: good done", "crgen: bad failed"}, "a passing fault wakes nobody"
     good, bad = told["crgen: good done"], told["crgen: bad failed"]
-    assert (good["type"], good["message"]) == ("success", str(made))
+    assert (good["type"], good["message"].splitlines()[0]) == ("success", str(made))
     assert base64.b64decode(good["attachments"][0]["base64"]) == made.with_suffix(".png").read_bytes()
     assert bad["type"] == "failure"
     assert "there is no file 'nowhere.geojson'" in bad["message"]
@@ -64,3 +67,43 @@ def test_news_of_what_is_done_reaches_people_though_the_scheduler_is_stopped(wri
     terminate(scheduler)
     assert {name: row["status"] for name, row in state_of(path).jobs().items()} == {"quick": "done", "long": "stopped"}
     assert [message["title"] for _, message in list(posted.queue)] == ["crgen: quick done"]
+
+
+def test_news_that_could_not_be_told_is_told_later_to_who_does_not_know_it_yet(write, webhook, tmp_path):
+    address, posted, handler = webhook
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        away = f"127.0.0.1:{free.getsockname()[1]}"
+    jobs = '[notify]\nurls = ["json://{there}/there", "json://{away}/away"]\n[[job]]\nname = "a"\n'
+    path = write(jobs.format(there=address, away=away))
+    assert in_process(path).counts == {"done": 1}
+    first = posted.get_nowait()
+    assert posted.empty()
+    [owed] = state_of(path).untold()
+
+    write(jobs.format(there=address, away=away))
+    assert in_process(path).counts == {}
+    assert posted.empty(), "who knows it is not told again"
+    host, port = away.split(":")
+    with ThreadingHTTPServer((host, int(port)), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        in_process(path)
+        server.shutdown()
+    assert state_of(path).untold() == []
+    where, message = posted.get_nowait()
+    assert (first[0], where) == ("/there", "/away")
+    assert message["message"] == first[1]["message"]
+    assert message["message"].endswith(f"message {owed['id']}"), "by which it is known if it comes twice"
+
+
+def test_a_list_that_could_not_be_delivered_comes_next_time(write, tmp_path):
+    path = write('[deliver]\nto = "there"\n[metrics]\ntextfile = "metrics/crgen.prom"\n[[job]]\nname = "a"\n')
+    (tmp_path / "metrics").touch()
+    assert in_process(path).counts == {"done": 1}
+    (tmp_path / "there" / "collection.json").unlink()
+    (tmp_path / "metrics").unlink()
+    assert in_process(path).counts == {}
+    assert 'crgen_jobs{state="done"} 1.0' in (tmp_path / "metrics" / "crgen.prom").read_text()
+    assert len(json.loads((tmp_path / "there" / "collection.json").read_text())["links"]) == 1
+    (tmp_path / "there" / "collection.json").unlink()
+    in_process(path)
+    assert not (tmp_path / "there" / "collection.json").exists(), "nothing changed since"

@@ -15,7 +15,6 @@ from crgen.batch.jobs.job import Job
 from crgen.batch.jobs.jobs_file import read_jobs
 from crgen.batch.schedule import worker
 from crgen.batch.schedule.messages import Nothing, Order
-from crgen.batch.schedule.state import State, job, run, upsert
 from crgen.files import files_identity, stack_files
 from crgen.model import weights
 from crgen.model.build import build_generator
@@ -25,6 +24,7 @@ from crgen.pipeline.run import fingerprint
 from crgen.pipeline.run.fingerprint import IMMATERIAL, OPTIONS, OPTIONS_SINCE, identity_of
 from crgen.pipeline.run.plan import Plan, lay_out, settings_of
 from crgen.pipeline.source.stack import manifest_of, stack_geobox
+from tests.batch.old_state import old_state
 
 TODAY = datetime.date(2021, 7, 23)
 ONE = '[[job]]\nname = "a"\n'
@@ -71,26 +71,16 @@ def definition_in_0_1_0(asked: Job) -> str:
 
 def made_by_0_1_0(path: Path, status: str = "done") -> str:
     """Write the state that version 0.1.0 left of the one job of a file; return the product's identity."""
-    file = read_jobs(path)
-    [asked] = file.job
+    [asked] = read_jobs(path).job
     request = asked.request(asked.t1, asked.t2, None)
     identity = identity_in_0_1_0(request, lay_out(request))
-    state = State(file.state.url)
-    row = {
-        "definition": definition_in_0_1_0(asked),
-        "status": status,
-        "settled": False,
-        "beat": 1,
-        "product": "old.tif",
-    }
-    made = {"status": status, "t1": str(asked.t1), "t2": str(asked.t2), "product": "old.tif", "found_at": 0.0}
-
-    def write(connection) -> None:
-        upsert(connection, job, {"name": asked.name}, row)
-        upsert(connection, run, {"job": asked.name, "identity": identity}, made)
-
-    state.do(write)
-    state.close()
+    told = {"name": asked.name, "definition": definition_in_0_1_0(asked), "status": status, "product": "old.tif"}
+    made = {"job": asked.name, "identity": identity, "status": status, "product": "old.tif"}
+    old_state(
+        path,
+        jobs=[told],
+        runs=[made | {"t1": str(asked.t1), "t2": str(asked.t2), "found_at": 0.0, "manifest": "null"}],
+    )
     return identity
 
 
@@ -177,7 +167,7 @@ def test_of_every_option_it_is_known_whether_it_decides_what_a_product_shows():
 def test_what_0_1_0_made_is_not_due_again(write, tmp_path, status):
     path = write(ONE)
     identity = made_by_0_1_0(path, status)
-    assert [planned.what for planned in plan_jobs(read_jobs(path))] == [f"nothing new: {status}"]
+    assert [planned.what for planned in plan_jobs(path)] == [f"nothing new: {status}"]
     assert what_becomes(path, identity, tmp_path) == Nothing(identity)
 
 
@@ -187,7 +177,7 @@ def test_other_shipped_weights_make_nothing_due_again(write, tmp_path, shipped):
     ship_others()
     assert load_model("base").sha256 not in shipped
     assert what_becomes(path, identity, tmp_path) == Nothing(identity)
-    assert [planned.what for planned in plan_jobs(read_jobs(path))] == ["nothing new: done"]
+    assert [planned.what for planned in plan_jobs(path)] == ["nothing new: done"]
 
 
 def test_other_shipped_weights_make_due_again_what_asks_for_that(write, tmp_path, shipped):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from crgen.batch.jobs.dates import DaysBefore, parse_duration
-from crgen.batch.jobs.jobs_file import JobsError, read_jobs
+from crgen.batch.jobs.jobs_file import JobsError, read_jobs, read_toml
+from crgen.batch.jobs.values import DaysBefore, parse_duration
 from crgen.errors import RequestError
 
 GOOD = """
@@ -47,7 +47,6 @@ def test_jobs_take_defaults_and_rules(tmp_path):
     assert (watch.t1, watch.t2, watch.source) == (DaysBefore(12), "latest", "gee")
     assert watch.deadline == datetime.timedelta(hours=36)
     assert file.limits.total == 2
-    assert file.state.url == f"sqlite:///{tmp_path / 'jobs.sqlite'}"
     assert flood.out == str(tmp_path / "products")
 
 
@@ -117,12 +116,22 @@ def test_what_is_no_jobs_file_is_refused(tmp_path, text, says):
 
 
 def test_lines_are_right_in_nested_tables_and_arrays(tmp_path):
-    from crgen.batch.jobs.toml import read_toml
+    text = 'a.b = 1\n"c d" = [\n  [1],\n[2]\n]\ni = 3\n[[f]]\n[f.g]\nh = 1\n[[f]]\n[f.g]\nh = """\nj = 2"""\n'
+    _, lines = read_toml(jobs_file(tmp_path, text))
+    places = [("a", "b"), ("c d", 1), ("i",), ("f", 0), ("f", 0, "g", "h"), ("f", 1, "g", "h"), ("f", 1, "x")]
+    assert [lines.of(place) for place in places] == [1, 2, 6, 7, 9, 12, 10]
 
-    path = jobs_file(tmp_path, 'a.b = 1\n"c d" = [\n  1,\n  {e = 2},\n]\n[[f]]\n[f.g]\nh = 1\n[[f]]\n[f.g]\nh = 2\n')
-    _, lines = read_toml(path)
-    places = [("a", "b"), ("c d",), ("c d", 1, "e"), ("f", 0), ("f", 0, "g", "h"), ("f", 1, "g", "h"), ("f", 1, "x")]
-    assert [lines.of(place) for place in places] == [1, 2, 4, 6, 8, 11, 9]
+
+@pytest.mark.parametrize("section", ["[state]\nurl = 'postgresql://host/db'", "[state]\nlease = '60s'", ""])
+def test_a_state_of_several_schedulers_is_told_where_to_go(tmp_path, monkeypatch, section):
+    if not section:
+        monkeypatch.setenv("CRGEN_BATCH_STATE", "sqlite:///state.sqlite")
+    path = jobs_file(tmp_path, GOOD.replace("[limits]", section + "\n[limits]"))
+    with pytest.raises(
+        JobsError, match=r"is of the past: what was made is kept in jobs\.sqlite .* is taken over"
+    ) as told:
+        read_jobs(path)
+    assert str(told.value).startswith(f"{path}:6: [state]" if section else f"{path}: CRGEN_BATCH_STATE")
 
 
 def test_a_definition_changes_with_the_files_it_names(tmp_path):

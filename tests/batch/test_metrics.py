@@ -13,7 +13,6 @@ from crgen.errors import OutputError
 COUNTS = Counts(
     jobs={"done": 3, "failed": 1},
     runs={"done": 12, "failed": 2},
-    leases=1,
     newest_product=1626955200.0,
     last_success={'be"ira\\': 1626955200.0},
     seconds={'be"ira\\': 61.5},
@@ -42,7 +41,6 @@ def test_prometheus_reads_what_was_counted(tmp_path):
         ("crgen_jobs", "failed"): 1,
         ("crgen_runs", "done"): 12,
         ("crgen_runs", "failed"): 2,
-        ("crgen_leases",): 1,
         ("crgen_newest_product_timestamp_seconds",): 1626955200,
         ("crgen_job_last_success_timestamp_seconds", 'be"ira\\'): 1626955200,
         ("crgen_job_run_seconds", 'be"ira\\'): 61.5,
@@ -55,7 +53,7 @@ def test_the_file_is_replaced_whole(tmp_path):
     path = tmp_path / "crgen.prom"
     write_metrics(path, COUNTS)
     with path.open() as open_before:
-        write_metrics(path, Counts(jobs={}, runs={}, leases=0))
+        write_metrics(path, Counts(jobs={}, runs={}))
         assert 'state="failed"' in open_before.read()
     assert ("crgen_newest_product_timestamp_seconds",) not in read(path)
     assert [p.name for p in tmp_path.iterdir()] == ["crgen.prom"]

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from crgen.batch.jobs.size import parse_size
+from crgen.batch.jobs.values import parse_size
 from crgen.batch.products.collection import update_collection
 from crgen.batch.products.index import write_index
 from crgen.batch.products.listing import products_in
 from crgen.batch.products.prune import prune
-from crgen.batch.schedule.state import run, upsert
+from crgen.batch.schedule.journal import Journal, journal_of
 from crgen.errors import RequestError
 from crgen.pipeline.verify import verify
-from tests.batch.schedulers import in_process, state_of
+from tests.batch.schedulers import in_process
 from tests.products import ENDINGS
 
 DAY = datetime.timedelta(days=1)
@@ -93,11 +93,9 @@ def test_a_batch_takes_away_what_its_file_says_once_it_is_over(archive, write, t
     assert standing(folder) == {"m1", "m10", "m30", mine}
     assert "m20" not in (folder / "index.html").read_text()
 
-    def pending(connection) -> None:
+    with Journal(journal_of(path)) as journal, journal.change():  # made, but not yet delivered
         values = {"status": "pending", "t1": "", "t2": "", "product": str(made[10].reflectance), "found_at": 0.0}
-        upsert(connection, run, {"job": "porto", "identity": "x"}, values)
-
-    state_of(path).do(pending)  # made, but not yet delivered
+        journal.put("run", {"job": "porto", "identity": "x"}, values)
     path = write("[retention]\nmax_size = '1kB'\n[[job]]\nname = 'a'\n", out="maps")
     assert in_process(path).counts == {}, "what was taken away is not made again"
     assert standing(folder) == {"m10", "m30"}

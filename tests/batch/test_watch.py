@@ -5,7 +5,6 @@ from pathlib import Path
 
 from tests.batch.schedulers import state_of, terminate, until, watch
 
-QUICK = "[state]\nlease = '1s'\n"
 A = '[[job]]\nname = "a"\n'
 B = '[[job]]\nname = "b"\nt2 = "2021-07-23"\n'
 LARGE = '[[job]]\nname = "large"\naoi = "113.50,34.70,113.52,34.72"\nchunk = 64\n'
@@ -19,7 +18,7 @@ def test_it_takes_up_new_jobs_and_days_and_stops_when_asked(write, start, tmp_pa
         clock.with_suffix(".new").replace(clock)
 
     set_clock(22)
-    path = write(QUICK + A)
+    path = write(A)
     scheduler = start(path, watch, CLOCK=str(clock))
 
     def status(job: str) -> str | None:
@@ -29,20 +28,20 @@ def test_it_takes_up_new_jobs_and_days_and_stops_when_asked(write, start, tmp_pa
         return {item.name.rsplit("_", 1)[0] for item in Path(tmp_path, "products", job).glob("*.json")}
 
     until(scheduler, lambda: status("a") == "done")
-    write(QUICK + A + B)
+    write(A + B)
     until(scheduler, lambda: status("b") == "waiting")
     assert state_of(path).jobs()["b"]["reason"] == "t2 (2021-07-23) lies in the future"
     set_clock(23)
     until(scheduler, lambda: status("b") == "done")
     assert products("b") == {"b_2021-07-10_2021-07-23"}
 
-    write(QUICK + A + "t2 = 2021-07-21\n" + B)
+    write(A + "t2 = 2021-07-21\n" + B)
     until(scheduler, lambda: products("a") == {"a_2021-07-10_2021-07-22", "a_2021-07-10_2021-07-21"})
 
-    write(QUICK + A + B + LARGE)
+    write(A + B + LARGE)
     until(scheduler, lambda: len(list(tmp_path.glob("products/large/.*.scratch/*.part"))) >= 2)
     terminate(scheduler)
     assert scheduler.exitcode == 143
-    assert (status("large"), state_of(path).jobs()["large"]["owner"]) == ("stopped", None)
+    assert status("large") == "stopped"
     assert list(tmp_path.glob("products/large/.*.scratch/*.part")), "finished parts are kept"
     assert not products("large")

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from crgen.batch.schedule.journal import scheduling
 from tests.batch.schedulers import ctx
 
 JOBS = """
@@ -23,7 +24,7 @@ name = "bad"
 @pytest.fixture
 def jobs(here, tiny_weights, monkeypatch):
     """Write a jobs file; processes of jobs are started from one that has their libraries loaded."""
-    monkeypatch.setattr("crgen.batch.schedule.scheduler.forkserver", lambda *loaded: ctx)
+    monkeypatch.setattr("crgen.batch.schedule.scheduler.PROCESSES", ctx)
 
     def write(more: str = "") -> str:
         (here / "jobs.toml").write_text(JOBS.format(weights=tiny_weights) + more)
@@ -76,6 +77,16 @@ def test_a_deadline_that_passed_is_said(crgen, jobs):
     told = json.loads(crgen("batch", "status", path, "--json").out)[1]
     assert (told["status"], told["reason"], told["products"]) == ("late", reason, 0)
     assert crgen("batch", "run", path, "--retry-failed").code == 10, "still late, and nothing else was due"
+
+
+def test_a_second_run_of_a_file_ends_with_its_own_code(crgen, jobs, here):
+    path = jobs()
+    with scheduling(here / path):
+        outcome = crgen("batch", "run", path)
+    assert outcome.code == 11
+    assert outcome.err == (
+        "error: another `crgen batch run` works on jobs.toml at this moment; wait for it, or stop it\n"
+    )
 
 
 def test_a_jobs_file_that_is_wrong_is_one_line(crgen, jobs):

@@ -12,8 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model, model_validator
 
-from crgen.batch.jobs.dates import BEFORE_EVENT, LATEST, T1, T2, Day, DaysBefore, Deadline, Duration
-from crgen.batch.jobs.size import Size
+from crgen.batch.jobs.values import BEFORE_EVENT, LATEST, T1, T2, Day, DaysBefore, Deadline, Duration, Size
 from crgen.errors import WeightsError
 from crgen.files import files_identity, stack_files
 from crgen.pipeline.request import EarthEngine, FillRequest, options_of, read
@@ -136,23 +135,13 @@ class Job(_Options, _Section):  # type: ignore[misc]
 
 
 class Limits(_Section):
-    """How much runs at once."""
+    """How many jobs of the file run at once."""
 
     total: Annotated[int, Field(ge=1)] = 1
-    """Jobs of one scheduler."""
     per_project: Annotated[int, Field(ge=1)] = 1
-    """Jobs of all schedulers that use the quota of one Earth Engine project."""
+    """Of those that use the quota of one Earth Engine project."""
     per_device: Annotated[int, Field(ge=1)] = 1
-    """Jobs on one device of one machine, as ``device`` names it."""
-
-
-class State(_Section):
-    """Where schedulers keep what they know."""
-
-    url: Secret = ""
-    """SQLAlchemy URL of SQLite or PostgreSQL; a SQLite file beside the jobs file if empty."""
-    lease: Duration = datetime.timedelta(seconds=60)
-    """How long a scheduler may be silent before others take it for dead."""
+    """Of those that compute on one device."""
 
 
 class Deliver(_Section):
@@ -204,7 +193,6 @@ class JobsFile(_Section):
 
     job: Annotated[list[Job], Field(min_length=1)]
     limits: Limits = Limits()
-    state: State = State()
     deliver: Deliver | None = None
     notify: Notify | None = None
     retention: Retention | None = None

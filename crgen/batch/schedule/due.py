@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from crgen.batch.jobs.dates import BEFORE_EVENT, LATEST, DaysBefore
 from crgen.batch.jobs.job import Job
+from crgen.batch.jobs.values import BEFORE_EVENT, LATEST, DaysBefore
 from crgen.batch.schedule.messages import Found
 from crgen.errors import StackError
 from crgen.pipeline.request import FillRequest

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from crgen.batch.jobs.job import Deliver, Job
 from crgen.batch.schedule.failures import Failure
+from crgen.batch.schedule.journal import Row
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,8 @@ class Order:
     """What a process is to do."""
 
     job: Job
-    unfinished: Mapping[str, Any] | None
-    """A run to go on with, as the state holds it; None to look for acquisitions."""
+    unfinished: Row | None
+    """A product to go on with, as the journal holds it; None to look for acquisitions."""
     finished: frozenset[str]
     """Identities that were made, or given up."""
     today: datetime.date
@@ -62,7 +63,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Nothing:
-    """The acquisitions are those of a run that is over."""
+    """The acquisitions are those of a product that was made, or given up."""
 
     identity: str
 
@@ -79,6 +80,11 @@ class Failed:
     """It failed."""
 
     failure: Failure
+
+    @property
+    def reason(self) -> str:
+        """Why, in one line."""
+        return self.failure.reason
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from crgen.pipeline.source.earthengine import interrupt
 from crgen.pipeline.verify import verify
 
 HANDOVER = 60.0
-"""Seconds that the process of a scheduler which was taken for dead has to let go of the product."""
+"""Seconds that the process of a scheduler which died has to let go of the product."""
 
 
 class _Stop(BaseException):
@@ -126,7 +126,7 @@ def _into(log: Path) -> None:
 
 
 def _listen() -> None:
-    """Stop at a signal, keeping finished parts; and end with the scheduler, whose lease nobody renews any more."""
+    """Stop at a signal, keeping finished parts; and end when the scheduler's pipe closes, for it is no more."""
 
     def stop(signum: int, frame: FrameType | None) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):

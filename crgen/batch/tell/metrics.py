@@ -21,8 +21,6 @@ class Counts:
     """Jobs by state."""
     runs: Mapping[str, int]
     """Runs by state, over all time."""
-    leases: int
-    """Jobs held by living schedulers."""
     newest_product: float | None = None
     """When the newest product was finished."""
     last_success: Mapping[str, float] = field(default_factory=dict)
@@ -59,7 +57,6 @@ def write_metrics(path: Path, counts: Counts) -> None:
 
     gauge("jobs", "Jobs by state.", counts.jobs, "state")
     gauge("runs", "Runs so far by state.", counts.runs, "state")
-    one("leases", "Jobs held by living schedulers.", counts.leases)
     if counts.newest_product is not None:
         one("newest_product_timestamp_seconds", "When the newest product was finished.", counts.newest_product)
     gauge("job_last_success_timestamp_seconds", "When a job was last up to date.", counts.last_success, "job")

@@ -5,8 +5,9 @@ Tell only what a person can use: a product, a failure that trying again does not
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,7 +16,7 @@ from crgen.errors import RequestError
 
 _log = logging.getLogger(__name__)
 
-Kind = Literal["done", "failed", "late", "waiting"]
+Kind = Literal["done", "failed", "late"]
 
 
 @dataclass(frozen=True)
@@ -32,31 +33,36 @@ class Event:
     """A picture to attach, if it is there."""
 
 
-def notify(urls: Sequence[str], event: Event) -> None:
-    """Send an event to every URL, once.
+def notify(urls: Sequence[str], event: Event, told: Collection[str] = ()) -> set[str]:
+    """Send an event to every URL that does not know it yet.
 
     Never raises: what could not be sent is logged, without the secrets of its URL, and the others are sent.
 
     Args:
         urls: apprise URLs, e.g. ``json://host/path`` or ``mailtos://user:password@host?to=ops@example.org``.
         event: what happened.
+        told: digests of those that know it.
+
+    Returns:
+        The digests of those that know it now.
     """
-    if not urls:
-        return
+    digests = [hashlib.sha256(url.encode()).hexdigest()[:16] for url in urls]
+    knowing = {digest for digest in digests if digest in told}
     try:
         import apprise
     except ImportError:
         _log.error("nobody was notified of %s: install crgen[batch]", event.title)
-        return
+        return knowing
     _silence()
     kinds = {
         "done": apprise.NotifyType.SUCCESS,
         "failed": apprise.NotifyType.FAILURE,
         "late": apprise.NotifyType.WARNING,
-        "waiting": apprise.NotifyType.INFO,
     }
     picture = event.quicklook if event.quicklook is not None and event.quicklook.is_file() else None
-    for at, url in enumerate(urls, 1):
+    for at, (url, digest) in enumerate(zip(urls, digests, strict=True), 1):
+        if digest in knowing:
+            continue
         name = f"notify url {at}"
         try:
             service = apprise.Apprise.instantiate(url)
@@ -65,18 +71,15 @@ def notify(urls: Sequence[str], event: Event) -> None:
                 continue
             name = f"{name} ({service.service_name})"
             attached = apprise.AppriseAttachment(str(picture)) if picture and service.attachment_support else None
-            if service.notify(
-                title=event.title,
-                body=event.body,
-                notify_type=kinds[event.kind],
-                attach=attached,
-            ):
+            if service.notify(title=event.title, body=event.body, notify_type=kinds[event.kind], attach=attached):
                 _log.info("%s: notified of %s", name, event.title)
+                knowing.add(digest)
             else:
                 _log.error("%s did not take the notification of %s", name, event.title)
         except Exception as error:
             # A person who is not told must not cost the product; what the error says may hold the URL.
             _log.error("%s could not be notified of %s: %s", name, event.title, type(error).__name__)
+    return knowing
 
 
 def check_urls(urls: Sequence[str]) -> None:

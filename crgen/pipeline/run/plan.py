@@ -111,6 +111,11 @@ def estimated(request: FillRequest, work: Plan) -> Plan:
     return replace(work, windows_per_second=measure(work.predictor))
 
 
+def usual_device() -> str:
+    """Return which device ``auto`` means on this machine."""
+    return pick_device("auto")
+
+
 def lay_out(request: FillRequest) -> Plan:
     """Open the inputs and check everything of them that can be checked without reading pixels.
 

@@ -1,4 +1,4 @@
-"""Dates and times as people write them in a jobs file: days, rules that find them, durations."""
+"""Values as people write them in a jobs file: days, rules that find them, durations, sizes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pydantic import PlainValidator
 
 LATEST = "latest"
 BEFORE_EVENT = "before event"
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_TIMES = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_SIZES = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def parse_duration(value: Any) -> datetime.timedelta:
     if isinstance(value, datetime.timedelta):
         return value
     if isinstance(value, str) and (found := re.fullmatch(r"(\d{1,6}(?:\.\d+)?)\s?([smhd])", value.strip())):
-        length = datetime.timedelta(**{_UNITS[found[2]]: float(found[1])})
+        length = datetime.timedelta(**{_TIMES[found[2]]: float(found[1])})
         if length:
             return length
     raise ValueError(f"'{value}' is not a time: write a number and s, m, h or d, e.g. '15m' or '36h'")
@@ -92,6 +93,17 @@ def parse_deadline(value: Any) -> datetime.datetime | datetime.timedelta:
     raise ValueError(f'a moment stands without quotes: write {value}, not "{value}"')
 
 
+def parse_size(value: Any) -> int:
+    """Understand ``500MB`` or ``1.5 TB``, in bytes.
+
+    Raises:
+        ValueError: saying what can be written.
+    """
+    if isinstance(value, str) and (found := re.fullmatch(r"(\d{1,9}(?:\.\d+)?)\s*([kMGT]B)", value.strip())):
+        return int(float(found[1]) * _SIZES[found[2]])
+    raise ValueError(f"'{value}' is no size: write a number and kB, MB, GB or TB, e.g. 200GB")
+
+
 def _day(value: Any, rules: str) -> datetime.date:
     if isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
         return value
@@ -107,3 +119,4 @@ T2 = Annotated[Rule, PlainValidator(parse_t2)]
 Day = Annotated[datetime.date, PlainValidator(parse_event)]
 Duration = Annotated[datetime.timedelta, PlainValidator(parse_duration)]
 Deadline = Annotated[datetime.datetime | datetime.timedelta, PlainValidator(parse_deadline)]
+Size = Annotated[int, PlainValidator(parse_size)]
