@@ -21,7 +21,7 @@ from crgen.errors import CrgenWarning, RequestError, SourceError
 from crgen.gee.connection.credentials import find_account, find_project, renewed_once
 from crgen.gee.connection.faults import Fault, explain
 from crgen.gee.connection.limit import Gate
-from crgen.gee.connection.retry import persist
+from crgen.gee.connection.retry import moment_after, persist
 from crgen.gee.connection.transport import Transport
 
 T = TypeVar("T")
@@ -99,7 +99,14 @@ class Session:
         self.as_service = account.as_service
         self.project = find_project(settings.project, account)
         self.gate = Gate(settings.concurrency)
-        self.transport = Transport(self.gate, settings.connect_timeout, settings.read_timeout, self._tell_restricted)
+        self.transport = Transport(
+            self.gate,
+            settings.connect_timeout,
+            settings.read_timeout,
+            settings.patience,
+            on_restricted=self._tell_restricted,
+            on_pause=self._tell_pause,
+        )
         self.retries: Counter[str] = Counter()
         """Failures that were asked again, by HTTP status (``"429"``) or ``"connection"``."""
         self._retry_lock = threading.Lock()
@@ -160,6 +167,9 @@ class Session:
             CrgenWarning,
             stacklevel=2,
         )
+
+    def _tell_pause(self, seconds: float) -> None:
+        warnings.warn(f"Earth Engine asks to wait {moment_after(seconds)} and crgen does", CrgenWarning, stacklevel=2)
 
     def _count_retry(self, fault: Fault) -> None:
         with self._retry_lock:
