@@ -59,6 +59,8 @@ class ExportState(BaseModel):
 
     destination: Destination
     manifest: Manifest
+    margin: int | None = None
+    """Pixels around the area that are exported too; None in files of crgen 0.1."""
     exports: list[Export]
 
     @classmethod
@@ -113,7 +115,8 @@ def run_exports(pull: Pull, manifest: Manifest, destination: Destination, path: 
             )
     else:
         exports = [Export(variable=layer.name, files=f"{stem}_{layer.name}") for layer in pull.layers]
-        state = ExportState(destination=destination, manifest=manifest, exports=exports)
+        margin = (pull.geobox.shape[0] - manifest.area.shape[0]) // 2
+        state = ExportState(destination=destination, manifest=manifest, margin=margin, exports=exports)
     layers = {layer.name: layer for layer in pull.layers}
     for export in state.exports:
         if export.operation is not None and export.state != DONE:
