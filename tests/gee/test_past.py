@@ -65,7 +65,7 @@ def test_the_past_of_the_stack_is_the_ground_of_its_days_in_few_requests(service
 
 
 def test_the_radar_of_the_past_is_of_the_orbit_that_both_dates_show_there_or_missing(
-    service: EarthEngineServer,
+    service: EarthEngineServer, ee_client: EarthEngineServer
 ) -> None:
     """In a gap of orbit 113 both dates show orbit 40, which was not heard in April: 113 must not stand for it."""
     days = {"t1": datetime.date(2021, 7, 8), "t2": datetime.date(2021, 7, 20)}

@@ -298,6 +298,7 @@ def test_a_service_account_is_not_left_to_export_to_a_drive_nobody_sees(
 
 def test_downloaded_exports_become_the_same_stack(
     service: EarthEngineServer,
+    ee_client: EarthEngineServer,
     crgen,  # noqa: F811
     here: Path,  # noqa: F811
     tiny_weights: Path,
