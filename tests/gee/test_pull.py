@@ -284,6 +284,19 @@ def test_exports_under_way_are_not_taken_for_those_of_another_request(
     assert len(service.exports.requests) == 4
 
 
+def test_how_far_exports_are_and_what_they_cost_is_printed(
+    service: EarthEngineServer,
+    crgen,  # noqa: F811
+    here: Path,  # noqa: F811
+) -> None:
+    words = ("pull", *ASKED, "--out", "stack.zarr", "--export", "drive")
+    seen = [crgen(*words).out for _ in range(4)]
+    assert seen[2].count("running") == seen[2].count("50 % done, 1,234 EECU-seconds") == 4
+    assert seen[3].count("succeeded") == 4
+    assert "% done" not in seen[3]
+    assert seen[3].count("1,234 EECU-seconds") == 4
+
+
 def test_a_service_account_is_not_left_to_export_to_a_drive_nobody_sees(
     service: EarthEngineServer,
     crgen,  # noqa: F811

@@ -140,8 +140,17 @@ def _look(session: Session, export: Export) -> None:
             raise
         export.state = "GONE"
         return
-    export.state = operation.get("metadata", {}).get("state", "UNKNOWN")
-    export.message = operation.get("error", {}).get("message", "")
+    told = operation.get("metadata", {})
+    export.state = told.get("state", "UNKNOWN")
+    export.message = operation.get("error", {}).get("message", "") or _progress(told)
+
+
+def _progress(told: dict[str, Any]) -> str:
+    """Return how far an export is and what it has cost, as far as the service tells."""
+    done, spent = told.get("progress"), told.get("batchEecuUsageSeconds")
+    parts = [] if done is None or told.get("state") == DONE else [f"{100 * float(done):.0f} % done"]
+    parts += [] if spent is None else [f"{float(spent):,.0f} EECU-seconds"]
+    return ", ".join(parts)
 
 
 def _start(session: Session, export: Export, layer: Layer, pull: Pull, destination: Destination) -> None:
