@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numcodecs import Blosc
+from numcodecs.blosc import Blosc
 from numpy.typing import NDArray
 
 from crgen.errors import OutputError
