@@ -16,6 +16,7 @@ from crgen.errors import OutputError, RequestError
 from crgen.files import check_writable, require_space
 from crgen.gee.fetch.arrays import Pull
 from crgen.gee.fetch.export import Destination, Export, ExportState, run_exports
+from crgen.gee.manifest import Manifest
 from crgen.pipeline.request import ALL, EarthEngine, read
 from crgen.pipeline.run.plan import channels_of
 from crgen.pipeline.source.area import read_area, with_layer
@@ -193,7 +194,7 @@ def run_export(request: PullRequest, destination: Destination) -> list[Export]:
     """Start batch exports of what :func:`run_pull` would fetch, or look how those started before are doing.
 
     What was started is remembered in ``OUT.exports.json``, with its scenes; one that failed or was cancelled is
-    started again.
+    started again, with the same scenes. A request for other ones is refused.
 
     Raises:
         CrgenError: of the kind that fits what is wrong.
@@ -216,7 +217,7 @@ def import_export(request: PullRequest, folder: Path) -> None:
     if not path.exists():
         raise OutputError(f"there is no {path}: start the exports first, with --export and the same --out")
     state = ExportState.read(path)
-    geobox = state.manifest.area.geobox.pad(request.channels.margin)
+    geobox = state.manifest.area.geobox.pad(request.channels.margin if state.margin is None else state.margin)
     write_stack(open_exported(state, folder, geobox), request.out)
 
 
@@ -232,11 +233,23 @@ def _acquire(request: PullRequest) -> Acquired:
 
 def _exported(request: PullRequest, state: Path) -> Acquired:
     """Return the scenes that exports were started with, whatever the catalogue says by now."""
-    frozen = replace(request.earth_engine, manifest=state)
-    acquired = acquire(frozen, request.channels, aoi=None, t1=None, t2=None, crs=None)
-    for name, asked in (("t1", request.t1), ("t2", request.t2)):
-        if asked not in (None, held := acquired.manifest.dates[name]):
-            raise RequestError(f"{state} is of exports with {name} = {held}, not {asked}; choose another --out")
+    held = Manifest.read(state)
+    options, channels = request.earth_engine, request.channels
+    differing = [name for name in ("t1", "t2") if getattr(request, name) not in (None, held.dates[name])]
+    if options.manifest is not None:
+        named = Manifest.read(options.manifest)
+        same = (named.area, named.dates, named.scenes) == (held.area, held.dates, held.scenes)
+        differing += [] if same else ["manifest"]
+    elif held.rules != options.rules.told():
+        differing.append("rules for scenes")
+    differing += [] if held.bands == channels.bands else ["bands"]
+    differing += [] if held.pols == channels.held_pols(held.pols) else ["pols"]
+    if differing:
+        raise RequestError(
+            f"{state} is of exports that were started with other {' and '.join(differing)}: give the same again, or "
+            "choose another --out"
+        )
+    acquired = acquire(replace(options, manifest=state), channels, aoi=None, t1=None, t2=None, crs=None)
     if request.aoi is not None:
         area = read_area(
             with_layer(request.aoi, request.layer) or "", crs=request.crs, resolution=request.channels.resolution

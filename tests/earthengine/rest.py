@@ -197,7 +197,7 @@ class Exports:
                 if self.failure is not None:
                     following = "FAILED"
                     operation["error"] = {"code": 3, "message": self.failure}
-            operation["metadata"]["state"] = following
+            operation["metadata"] |= {"state": following, "progress": 0.5, "batchEecuUsageSeconds": 1234.5}
         return seen
 
 

@@ -256,6 +256,35 @@ def test_a_month_that_is_used_up_is_slower_told_once_and_right(
     assert session.gate.most == 2
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_wait_of_an_hour_ends_the_run_at_once_and_the_next_one_asks_again(
+    service: EarthEngineServer, right: Callable[[xr.Dataset], None], status: int
+) -> None:
+    service.add(faults.error(status, "Quota exceeded", after=2, retry_after=3600))
+    begun = time.monotonic()
+    with pytest.raises(SourceError, match=r"asks to wait 60 min, until .* UTC, before s\d_t\d, .* is asked for again"):
+        pull()
+    assert time.monotonic() - begun < 60
+    assert sum(tile.status == status for tile in service.tiles) <= 4, "as many as were under way"
+    service.faults.clear()
+    right(pull())
+    assert not service.served_twice()
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_long_wait_is_told(
+    service: EarthEngineServer,
+    right: Callable[[xr.Dataset], None],
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+) -> None:
+    monkeypatch.setattr("crgen.gee.connection.transport.LONGEST_WAIT", 0.5)
+    service.add(faults.error(status, "busy", first=1, retry_after=1))
+    with pytest.warns(CrgenWarning, match="asks to wait 1 s, until .* and crgen does") as told:
+        right(pull())
+    assert sum(issubclass(warned.category, CrgenWarning) for warned in told) == 1
+
+
 def test_a_proxys_page_says_its_own_status(service: EarthEngineServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CRGEN_EE_PATIENCE", "0.2")
     service.add(Fault("html", status=502))

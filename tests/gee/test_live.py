@@ -110,9 +110,10 @@ def test_power_and_decibel_are_the_same_scenes_and_power_is_there_sooner() -> No
     for name in names:
         bright = power[name] > 1e-3
         np.testing.assert_allclose(10 * np.log10(power[name][bright]), decibel[name][bright], atol=0.01)
+    session = connect(Settings.from_environment().standard)
     for collection in ("COPERNICUS/S1_GRD_FLOAT", "COPERNICUS/S1_GRD"):
         recent = ee.ImageCollection(collection).filterDate(ee.Date(time.time() * 1000).advance(-5, "day"), "2100-01-01")
-        newest = recent.aggregate_max("system:time_start").getInfo()
+        newest = session.call("the newest", recent.aggregate_max("system:time_start").getInfo)
         print(collection, "newest", newest and datetime.datetime.fromtimestamp(newest / 1000, datetime.UTC))
 
 
@@ -155,6 +156,15 @@ def test_how_often_a_tile_is_there_twice_at_one_time() -> None:
     found = catalogue(AREA, "2021-01-01", "2021-12-31", radar=False)
     print(len(found.optical), "images,", len(found.scored), "scores, ranks", {scene.rank for scene in found.optical})
     assert all(scene.processed and scene.baseline for scene in found.optical), "metadata is as crgen expects it"
+
+
+def test_the_brief_description_of_optical_images_serves() -> None:
+    session = connect(Settings.from_environment().standard)
+    before = session.transport.counts["requests"]
+    found = catalogue(AREA, "2021-07-01", "2021-07-31", radar=False)
+    asked = session.transport.counts["requests"] - before
+    print(len(found.optical), "images in", asked, "requests (2 if the brief description serves), notes", found.notes)
+    assert asked == 2
 
 
 def test_masks_at_the_edge_of_a_score(acquired: Acquired) -> None:
@@ -229,8 +239,10 @@ def test_ten_metre_bands_of_the_same_zone_are_passed_on_untouched(acquired: Acqu
     scene = acquired.manifest.scenes["s2_t1"][0]
     if scene.tile is None or not scene.tile.startswith("49"):
         pytest.skip("the nearest scene is of another UTM zone")
-    asked = {"expression": ee.Image(scene.id).select(["B8", "B3"]), "fileFormat": "NUMPY_NDARRAY"}
-    raw = ee.data.computePixels({**asked, "grid": grid_of(acquired.pull.geobox, job.tile)})
+    there = acquired.pull.geobox[
+        job.tile.row : job.tile.row + job.tile.height, job.tile.col : job.tile.col + job.tile.width
+    ]
+    raw = asked(ee.Image(scene.id).select(["B8", "B3"]), there)
     pixels = acquired.pull.fetcher.get(job)
     inside = pixels["valid"] == 1
     for band in ("B8", "B3"):

@@ -5,9 +5,16 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import ee
+import numpy as np
 import pytest
 
 from crgen.cli.main import app
+from crgen.gee.choose.catalogue import search
+from crgen.gee.choose.choice import Candidate, frozen
+from crgen.gee.choose.passes import passes_over
+from crgen.gee.connection.session import connect
+from crgen.gee.fetch.images import layers, past_together
 from crgen.gee.manifest import Manifest
 from crgen.pipeline.fill import run
 from crgen.pipeline.request import EarthEngine, FillRequest
@@ -16,8 +23,9 @@ from crgen.pipeline.run.plan import lay_out
 from crgen.pipeline.source.past import USUAL
 from crgen.pipeline.source.stack import without_past
 from tests.earthengine import faults
+from tests.earthengine.client import pixels
 from tests.earthengine.server import EarthEngineServer
-from tests.gee.test_acquire import CHANNELS, open_area
+from tests.gee.test_acquire import CHANNELS, lonlat, open_area
 from tests.gee.test_truth import assert_same, radar_truth
 
 
@@ -54,6 +62,34 @@ def test_the_past_of_the_stack_is_the_ground_of_its_days_in_few_requests(service
         assert (stack.clear_past[at].values >= 0.6).mean() > 0.5
     alone = open_area()
     assert without_past(stack).identical(alone.stack.compute(scheduler="synchronous").assign_attrs(stack.attrs))
+
+
+def test_the_radar_of_the_past_is_of_the_orbit_that_both_dates_show_there_or_missing(
+    service: EarthEngineServer, ee_client: EarthEngineServer
+) -> None:
+    """In a gap of orbit 113 both dates show orbit 40, which was not heard in April: 113 must not stand for it."""
+    days = {"t1": datetime.date(2021, 7, 8), "t2": datetime.date(2021, 7, 20)}
+    acquired = open_area(EarthEngine(), aoi="114.0,34.6100,114.8,34.6101", **days)
+    manifest, geobox = acquired.manifest, acquired.area.geobox
+    april = datetime.date(2021, 4, 15)
+    heard = search(connect(EarthEngine().settings), (114.0, 34.61, 114.8, 34.62), [(april, april)], optical=False)
+    passes = passes_over(heard.radar, manifest.area.polygon, manifest.area.crs, CHANNELS.pols)
+    scenes = frozen([Candidate(f"s1_{april}", overpass, 0, fits=True) for overpass in passes], frozenset())
+    assert {scene.relative_orbit for scene in scenes} == {113}
+    past = manifest.model_copy(update={"past": {f"s1_{april}": scenes}})
+    (layer,) = past_together(past, {"s1_past": [april]})
+    (layer_t1,) = (layer for layer in layers(manifest) if layer.name == "s1_t1")
+    part = geobox[:, : 6_000 // 10]
+    where = str(part.crs), part.affine, tuple(part.shape)
+    then, now = (one.decode(pixels(ee.deserializer.fromJSON(one.expression), *where)) for one in (layer, layer_t1))
+    lon, lat = lonlat(part)
+    level = (lat > 34.602) & (lat < 34.618)
+    gap, beside = level & (lon > 114.021) & (lon < 114.039), level & (lon > 114.041) & (lon < 114.06)
+    assert np.isfinite(now[:, gap]).all(), "of orbit 40"
+    assert np.isnan(then[:, gap]).all()
+    assert np.isfinite(then[:, beside]).all()
+    truth = radar_truth([scene.id for scene in reversed(scenes)], "VV", part)
+    assert_same(then[0][beside], truth[beside], 0.001)
 
 
 def test_a_past_without_radar_is_left_out_and_nothing_of_it_fetched(service: EarthEngineServer, tmp_path: Path) -> None:

@@ -251,6 +251,52 @@ def test_exports_start_once_are_looked_at_and_failed_ones_start_again(
     assert crgen(*words[:-1], "elsewhere").code == 7
 
 
+@pytest.mark.parametrize(
+    ("words", "differing"),
+    [
+        (("--t1", "2021-07-11"), "t1"),
+        (("--bands", "B4"), "bands"),
+        (("--pols", "VV"), "pols"),
+        (("--search-days", "9"), "rules for scenes"),
+        (("--manifest", "other.json"), "manifest"),
+        (("--manifest", "other.json", "--pols", "VV"), "manifest and pols"),
+    ],
+)
+def test_exports_under_way_are_not_taken_for_those_of_another_request(
+    service: EarthEngineServer,
+    crgen,  # noqa: F811
+    here: Path,  # noqa: F811
+    words: tuple[str, ...],
+    differing: str,
+) -> None:
+    export = ("pull", "--out", "stack.zarr", "--export", "drive")
+    for days, name in (("1", "same.json"), ("0", "other.json")):
+        assert crgen("scenes", "--aoi", AREA, *DATES, "--observed-days", days, "--manifest", name).code == 0
+    assert crgen(*export, "--manifest", "same.json").code == 0
+    assert crgen(*export, "--manifest", "same.json").code == 0
+    assert crgen(*export, *ASKED).code == 0
+    asked = () if "--manifest" in words else ASKED
+    outcome = crgen(*export, *asked, *words)
+    assert outcome.code == 2
+    assert (
+        f"stack.zarr.exports.json is of exports that were started with other {differing}: give the same" in outcome.err
+    )
+    assert len(service.exports.requests) == 4
+
+
+def test_how_far_exports_are_and_what_they_cost_is_printed(
+    service: EarthEngineServer,
+    crgen,  # noqa: F811
+    here: Path,  # noqa: F811
+) -> None:
+    words = ("pull", *ASKED, "--out", "stack.zarr", "--export", "drive")
+    seen = [crgen(*words).out for _ in range(4)]
+    assert seen[2].count("running") == seen[2].count("50 % done, 1,234 EECU-seconds") == 4
+    assert seen[3].count("succeeded") == 4
+    assert "% done" not in seen[3]
+    assert seen[3].count("1,234 EECU-seconds") == 4
+
+
 def test_a_service_account_is_not_left_to_export_to_a_drive_nobody_sees(
     service: EarthEngineServer,
     crgen,  # noqa: F811
@@ -265,11 +311,14 @@ def test_a_service_account_is_not_left_to_export_to_a_drive_nobody_sees(
 
 def test_downloaded_exports_become_the_same_stack(
     service: EarthEngineServer,
+    ee_client: EarthEngineServer,
     crgen,  # noqa: F811
     here: Path,  # noqa: F811
+    tiny_weights: Path,
 ) -> None:
-    assert crgen("pull", *ASKED, "--out", "live.zarr").code == 0
-    assert crgen("pull", *ASKED, "--out", "stack.zarr", "--export", "gcs", "--to", "bucket/path").code == 0
+    words = (*ASKED, "--weights", tiny_weights, "--out")
+    assert crgen("pull", *words, "live.zarr").code == 0
+    assert crgen("pull", *words, "stack.zarr", "--export", "gcs", "--to", "bucket/path").code == 0
     outcome = crgen("pull", "--out", "stack.zarr", "--exported", ".")
     assert outcome.code == 4
     assert "download all files of the export" in outcome.err
@@ -287,7 +336,7 @@ def export_as_earth_engine_would(state: ExportState, folder: Path) -> None:
     import ee
 
     folder.mkdir()
-    geobox = state.manifest.area.geobox.pad(256 + 8)
+    geobox = state.manifest.area.geobox.pad(state.margin)
     files = {export.variable: export.files for export in state.exports}
     for layer in layers(state.manifest):
         split = geobox.shape[0] // 2

@@ -25,6 +25,19 @@ T = TypeVar("T")
 
 RELATIVE_ORBITS = 175
 """Of Sentinel-1, after which numbers begin again."""
+OPTICAL_PROPERTIES = (
+    "system:time_start",
+    "system:footprint",
+    "SPACECRAFT_NAME",
+    "SENSING_ORBIT_NUMBER",
+    "SENSING_ORBIT_DIRECTION",
+    "DATATAKE_IDENTIFIER",
+    "DATASTRIP_ID",
+    "PROCESSING_BASELINE",
+    "MGRS_TILE",
+    "CLOUDY_PIXEL_PERCENTAGE",
+)
+"""What :func:`read_optical` reads."""
 COVERED = 0.001
 """Share of a footprint that may stick out of others which cover it."""
 DUPLICATE_SECONDS = 1.0
@@ -124,8 +137,7 @@ def search(
         days = [ee.Filter.date(first.isoformat(), (last + timedelta(days=1)).isoformat()) for first, last in stretches]
         return ee.ImageCollection(name).filterBounds(within).filter(days[0] if len(days) == 1 else ee.Filter.Or(*days))
 
-    def describe(name: str, stretches: Sequence[tuple[date, date]]) -> list[dict[str, Any]]:
-        asked = collection(name, stretches)
+    def ask(name: str, asked: Any) -> list[dict[str, Any]]:
         answer = session.call(f"the acquisitions of {name}", lambda: ee.data.computeValue(asked))
         try:
             return list(answer["features"])
@@ -134,6 +146,20 @@ def search(
                 f"Earth Engine described {name} in a way crgen does not understand; update crgen"
             ) from None
 
+    def describe(name: str, stretches: Sequence[tuple[date, date]]) -> list[dict[str, Any]]:
+        return ask(name, collection(name, stretches))
+
+    def describe_briefly(stretches: Sequence[tuple[date, date]]) -> list[dict[str, Any]]:
+        # What the service makes of it no local server can show: if it does not serve, the whole does.
+        try:
+            found = [_unbriefed(one) for one in ask(S2, collection(S2, stretches).map(_brief))]
+        except SourceError as error:
+            if error.transient:
+                raise
+            return describe(S2, stretches)
+        served = not found or understood(found, read_optical, centre)[0]
+        return found if served else describe(S2, stretches)
+
     def scores(stretches: Sequence[tuple[date, date]]) -> list[str]:
         names = collection(CLOUD_SCORE, stretches).aggregate_array("system:index")
         return list(session.call(f"the names of {CLOUD_SCORE}", lambda: ee.data.computeValue(names)))
@@ -141,9 +167,26 @@ def search(
     days = merged(stretches)
     centre = (bounds[0] + bounds[2]) / 2
     s1, left_out = understood(in_slices(partial(describe, S1), days), read_radar, centre) if radar else ([], [])
-    s2, more = understood(in_slices(partial(describe, S2), days), read_optical, centre) if optical else ([], [])
+    s2, more = understood(in_slices(describe_briefly, days), read_optical, centre) if optical else ([], [])
     scored = frozenset(in_slices(scores, days) if s2 else ())
     return Catalogue(tuple(s1), tuple(without_duplicates(s2, scored)), scored, (*left_out, *more))
+
+
+def _brief(image: Any) -> Any:
+    """Return what crgen reads of a Sentinel-2 image's description: the whole one has dozens of bands and properties."""
+    import ee
+
+    described = ee.Feature(None).copyProperties(image, [*OPTICAL_PROPERTIES])
+    return described.set("bands", ee.Image(image).bandNames()).set("index", ee.Image(image).id())
+
+
+def _unbriefed(feature: dict[str, Any]) -> dict[str, Any]:
+    """Return a brief description in the form of a whole one; empty if it is something else."""
+    try:
+        has = feature["properties"]
+        return {"id": f"{S2}/{has['index']}", "properties": has, "bands": [{"id": name} for name in has["bands"]]}
+    except (TypeError, KeyError):
+        return {}
 
 
 def in_slices(ask: Callable[[Sequence[tuple[date, date]]], list[T]], days: Sequence[tuple[date, date]]) -> list[T]:

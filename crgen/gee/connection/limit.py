@@ -106,10 +106,17 @@ class Gate:
             self.most = max(1, self.most // 2)
             self._limit = min(self._limit, float(self.most))
 
-    def refused(self, ticket: int, pause: float = 0.0) -> None:
-        """Count a refusal, and let nobody pass for ``pause`` seconds if the service asked for that."""
+    def refused(self, ticket: int) -> None:
+        """Count a refusal."""
         with self._changed:
             if ticket == self._refusals:
                 self._limit = max(1.0, self._limit / 2)
                 self._refusals += 1
-            self._opens = max(self._opens, time.monotonic() + pause)
+
+    def close(self, seconds: float) -> bool:
+        """Let nobody pass for some seconds, as the service asked; returns whether it was open until now."""
+        with self._changed:
+            now = time.monotonic()
+            was_open = self._opens <= now
+            self._opens = max(self._opens, now + seconds)
+            return was_open

@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from crgen.errors import CrgenError, SourceError
@@ -101,6 +102,12 @@ def persist(
         if divisible and suspect >= SUSPECT:
             raise TooMuch(fault.reason, suspected=True)
         attempt += 1
+        if fault.retry_after is not None and fault.retry_after > patience - spent:
+            raise SourceError(
+                f"Earth Engine asks to wait {moment_after(fault.retry_after)} before {what} is asked for again "
+                f"({_status(fault)}{fault.reason}), longer than the {patience:.0f} s that crgen waits; {advice}",
+                transient=True,
+            )
         wait = wait_before(attempt, fault.retry_after, random.uniform)
         spent += wait
         if spent > patience:
@@ -114,6 +121,15 @@ def persist(
         while (left := until - time.monotonic()) > 0:
             if stopped.wait(min(left, LOOK_UP)) or INTERRUPTED.is_set():
                 raise Stopped
+
+
+def moment_after(seconds: float) -> str:
+    """Return a time to wait for people: how long, and until when."""
+    length = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    try:
+        return f"{length}, until {datetime.now(UTC) + timedelta(seconds=seconds):%Y-%m-%d %H:%M} UTC,"
+    except OverflowError:
+        return "for ever"
 
 
 def _status(fault: Fault) -> str:

@@ -1,7 +1,8 @@
 """A connection to Earth Engine, made when a process first needs it.
 
-The ``ee`` client keeps one global state per process. :func:`connect` sets it up with crgen's own transport, so that
-dask threads share one pool, and dask worker processes and spawned ones connect by themselves.
+The ``ee`` client keeps one state per process. crgen's calls have another, with its own transport, so that dask threads
+share one pool, and what a notebook has set up for itself (address, retries, workload tag) stays as it is. Dask worker
+processes and spawned ones connect by themselves.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import os
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any, TypeVar
@@ -21,7 +23,7 @@ from crgen.errors import CrgenWarning, RequestError, SourceError
 from crgen.gee.connection.credentials import find_account, find_project, renewed_once
 from crgen.gee.connection.faults import Fault, explain
 from crgen.gee.connection.limit import Gate
-from crgen.gee.connection.retry import persist
+from crgen.gee.connection.retry import moment_after, persist
 from crgen.gee.connection.transport import Transport
 
 T = TypeVar("T")
@@ -91,15 +93,21 @@ class Session:
     """
 
     def __init__(self, settings: Settings) -> None:
-        skip_deprecations()
-        client_transport()
+        self._client = _keep_apart()
         self.settings = settings
         account = find_account(settings.credentials, google=settings.is_google)
         self.origin = account.origin
         self.as_service = account.as_service
         self.project = find_project(settings.project, account)
         self.gate = Gate(settings.concurrency)
-        self.transport = Transport(self.gate, settings.connect_timeout, settings.read_timeout, self._tell_restricted)
+        self.transport = Transport(
+            self.gate,
+            settings.connect_timeout,
+            settings.read_timeout,
+            settings.patience,
+            on_restricted=self._tell_restricted,
+            on_pause=self._tell_pause,
+        )
         self.retries: Counter[str] = Counter()
         """Failures that were asked again, by HTTP status (``"429"``) or ``"connection"``."""
         self._retry_lock = threading.Lock()
@@ -136,8 +144,16 @@ class Session:
             TooMuch: if the request must be split.
             SourceError: if it fails for good.
         """
+
+        def act() -> T:
+            _threads.state = self._client
+            try:
+                return action()
+            finally:
+                _threads.state = None
+
         return persist(
-            action,
+            act,
             what=what,
             gate=self.gate,
             patience=min(self.settings.patience, patience or math.inf),
@@ -148,11 +164,6 @@ class Session:
             divisible=divisible,
         )
 
-    @property
-    def in_charge(self) -> bool:
-        """Whether the client still sends through this session: another library may have initialised it anew."""
-        return client_transport() is self.transport
-
     def _tell_restricted(self) -> None:
         warnings.warn(
             f"project {self.project} has used up its compute of this month: Earth Engine goes on, but slower "
@@ -160,6 +171,9 @@ class Session:
             CrgenWarning,
             stacklevel=2,
         )
+
+    def _tell_pause(self, seconds: float) -> None:
+        warnings.warn(f"Earth Engine asks to wait {moment_after(seconds)} and crgen does", CrgenWarning, stacklevel=2)
 
     def _count_retry(self, fault: Fault) -> None:
         with self._retry_lock:
@@ -169,27 +183,57 @@ class Session:
         import ee
 
         ee.data.setMaxRetries(0)
-        ee.Initialize(credentials, url=self.settings.url, project=self.project, http_transport=self.transport)
+        with _no_deprecations():
+            ee.Initialize(credentials, url=self.settings.url, project=self.project, http_transport=self.transport)
         ee.data.setDefaultWorkloadTag(WORKLOAD)
 
 
-def client_transport() -> Any:
-    """Return what the ``ee`` client sends through; None before it is initialised.
+class _Threads(threading.local):
+    """What each thread sees of the client."""
 
-    There is no public way to ask: ``ee.data._get_state`` exists from earthengine-api 1.6.12 on.
+    state: Any = None
+    """That of the session it works for; None for what the client holds for everybody."""
+
+
+_threads = _Threads()
+
+
+def _keep_apart() -> Any:
+    """Return a fresh state of the ``ee`` client, which it takes for its own where ``_threads.state`` says so.
+
+    The client has one for the process, which a notebook may have set up for itself, and no public way to another.
 
     Raises:
-        SourceError: if this version of the client does not have it.
+        SourceError: if this version of the client does not keep its state where it is looked for.
     """
     import ee
 
     try:
-        return ee.data._get_state().http_transport
+        of_everybody = ee._state.get_state
+        if not hasattr(of_everybody, "for_crgen"):
+
+            def get_state() -> Any:
+                return of_everybody() if _threads.state is None else _threads.state
+
+            get_state.for_crgen = True  # type: ignore[attr-defined]
+            ee._state.get_state = get_state
+        return ee._state.EEState()
     except AttributeError as error:
         raise _unknown_client(error) from None
 
 
-def skip_deprecations() -> None:
+def _knows_functions() -> bool:
+    """Whether the client has the service's list of functions: ``ee.Reset`` forgets it."""
+    import ee
+
+    try:
+        return bool(ee.ApiFunction._api)
+    except AttributeError as error:
+        raise _unknown_client(error) from None
+
+
+@contextmanager
+def _no_deprecations() -> Iterator[None]:
     """Keep ``ee.Initialize`` from fetching a catalogue of deprecated assets, which it does without a timeout.
 
     Raises:
@@ -198,9 +242,18 @@ def skip_deprecations() -> None:
     import ee
 
     try:
-        ee.deprecation.deprecated_assets.setdefault("", ee.deprecation.DeprecatedAsset("", None, None, None))
+        held = ee.deprecation.deprecated_assets
+        stub = None if held else ee.deprecation.DeprecatedAsset("", None, None, None)
     except (AttributeError, TypeError) as error:
         raise _unknown_client(error) from None
+    if stub is None:
+        yield
+        return
+    held[""] = stub
+    try:
+        yield
+    finally:
+        held.pop("", None)
 
 
 def _unknown_client(error: Exception) -> SourceError:
@@ -217,15 +270,15 @@ _lock = threading.Lock()
 def connect(settings: Settings) -> Session:
     """Return this process's session, made when first asked for.
 
-    The client's state is global: other ``settings`` than before take it over, as does a call after somebody else
-    initialised the client. A forked process makes its own.
+    Other ``settings`` than before make another, as does a call after somebody reset the client. A forked process makes
+    its own.
 
     Raises:
         SourceError: if Earth Engine cannot be used, with the fix.
     """
     global _current
     with _lock:
-        if _current is None or _current[:2] != (os.getpid(), settings) or not _current[2].in_charge:
+        if _current is None or _current[:2] != (os.getpid(), settings) or not _knows_functions():
             _current = (os.getpid(), settings, Session(settings))
         return _current[2]
 

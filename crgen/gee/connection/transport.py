@@ -8,6 +8,7 @@ thread prepares its request or reads the pixels that came, another asks.
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from collections import Counter
@@ -22,6 +23,7 @@ from requests.adapters import HTTPAdapter
 
 from crgen.gee.connection.faults import Remedy, understand
 from crgen.gee.connection.limit import Gate, TurnedAway
+from crgen.gee.connection.retry import LONGEST_WAIT
 
 QUOTA_STATUS, RESTRICTED = "x-earth-engine-quota-status", "parallelism_restricted=true"
 """Header of successful answers, and what it says of a project whose compute of the month is used up."""
@@ -36,7 +38,9 @@ class Transport:
         gate: lets requests pass; as many connections are kept open as it does at most.
         connect_timeout: seconds to wait for a connection.
         read_timeout: seconds to wait for the answer to begin or go on, and for all of it once it has begun.
+        patience: seconds to wait at most, where the service asks to wait.
         on_restricted: called once, when the service says that the project is in restricted mode.
+        on_pause: called when the service asks to wait longer than crgen would by itself, with the seconds.
     """
 
     def __init__(
@@ -44,10 +48,14 @@ class Transport:
         gate: Gate,
         connect_timeout: float,
         read_timeout: float,
-        on_restricted: Callable[[], None] = lambda: None,
+        patience: float,
+        on_restricted: Callable[[], None],
+        on_pause: Callable[[float], None],
     ) -> None:
         self._gate = gate
+        self._patience = patience
         self._on_restricted = on_restricted
+        self._on_pause = on_pause
         self.restricted = False
         """Whether the service said that it gives less to this project."""
         self._session = requests.Session()
@@ -79,11 +87,16 @@ class Transport:
                 if response.status < 400:
                     self._gate.answered()
                     return response, content
-                fault = understand(HttpError(response, content))
+                fault, pause = understand(HttpError(response, content)), 0.0
                 if response.status == 429:
-                    self._gate.refused(ticket, fault.retry_after or 0.0)
-                if fault.remedy is Remedy.STOP and response.status != 401:  # the client renews a token that expired
+                    self._gate.refused(ticket)
+                if fault.remedy is Remedy.WAIT:
+                    pause = fault.retry_after or 0.0
+                # The client renews a token that expired.
+                if pause > self._patience or (fault.remedy is Remedy.STOP and response.status != 401):
                     self._gate.turn_away((response, content))
+                elif pause and self._gate.close(pause) and pause > LONGEST_WAIT:
+                    self._on_pause(pause)
                 return response, content
         except TurnedAway as away:
             refused: tuple[httplib2.Response, bytes] = away.answer
@@ -136,12 +149,12 @@ class Transport:
 
     def _read(self, response: requests.Response) -> bytes:
         until = time.monotonic() + self._timeout[1]
-        parts = []
+        whole = io.BytesIO()  # gives what it holds without a copy, unlike a list of parts
         for part in response.iter_content(BLOCK):
-            parts.append(part)
+            whole.write(part)
             if time.monotonic() > until:
                 raise requests.exceptions.ReadTimeout("the answer trickles")
-        return b"".join(parts)
+        return whole.getvalue()
 
     def _count(self, **by: int) -> None:
         with self._lock:

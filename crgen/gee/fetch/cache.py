@@ -1,7 +1,8 @@
 """Tiles on disk: what was fetched once is not asked for again, also after a crash.
 
 A tile is one file, named by the digest of what was asked (expression, bands, grid). It is written under a temporary
-name, brought to the disk and renamed, and begins with the digest of its content: a damaged tile counts as absent.
+name, brought to the disk and renamed, and begins with the digest of its content: a damaged tile counts as absent. The
+content is the header of an NPY, and the pixels as Blosc compresses them, bytes of like rank beside each other.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numcodecs.blosc import Blosc
 from numpy.typing import NDArray
 
 from crgen.errors import OutputError
@@ -30,8 +32,9 @@ try:
 except ImportError:  # Windows: processes may fetch a tile twice there
     fcntl = None  # type: ignore[assignment]
 
-MAGIC = b"crgen tile 1\n"
+MAGIC = b"crgen tile 2\n"
 DIGEST = hashlib.sha256().digest_size
+PACKED = Blosc(cname="lz4", clevel=5, shuffle=Blosc.SHUFFLE)
 KEEP_DAYS = 30
 _claimed: set[Path] = set()
 """Lock files of the tiles that this process is fetching."""
@@ -107,7 +110,12 @@ class TileCache:
         head = len(MAGIC) + DIGEST
         body = memoryview(content)[head:]
         if content[: len(MAGIC)] == MAGIC and content[len(MAGIC) : head] == hashlib.sha256(body).digest():
-            return np.asarray(np.load(io.BytesIO(body), allow_pickle=False))
+            stream = io.BytesIO(body)
+            np.lib.format.read_magic(stream)
+            shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
+            tile = np.empty(shape, dtype)
+            PACKED.decode(body[stream.tell() :], out=tile.view(np.uint8))
+            return tile
         _forget(path)
         return None
 
@@ -117,10 +125,13 @@ class TileCache:
         Raises:
             OutputError: if the disk does not take it.
         """
-        buffer = io.BytesIO()
-        np.save(buffer, tile, allow_pickle=False)
-        body = buffer.getbuffer()
-        self._write(self._path(key), MAGIC, hashlib.sha256(body).digest(), body)
+        tile, header = np.ascontiguousarray(tile), io.BytesIO()
+        np.lib.format.write_array_header_2_0(header, np.lib.format.header_data_from_array_1_0(tile))
+        parts = header.getvalue(), PACKED.encode(tile)
+        digest = hashlib.sha256()
+        for part in parts:
+            digest.update(part)
+        self._write(self._path(key), MAGIC, digest.digest(), *parts)
 
     def __contains__(self, key: str) -> bool:
         return self._path(key).exists()

@@ -59,6 +59,8 @@ class ExportState(BaseModel):
 
     destination: Destination
     manifest: Manifest
+    margin: int | None = None
+    """Pixels around the area that are exported too; None in files of crgen 0.1."""
     exports: list[Export]
 
     @classmethod
@@ -113,7 +115,8 @@ def run_exports(pull: Pull, manifest: Manifest, destination: Destination, path: 
             )
     else:
         exports = [Export(variable=layer.name, files=f"{stem}_{layer.name}") for layer in pull.layers]
-        state = ExportState(destination=destination, manifest=manifest, exports=exports)
+        margin = (pull.geobox.shape[0] - manifest.area.shape[0]) // 2
+        state = ExportState(destination=destination, manifest=manifest, margin=margin, exports=exports)
     layers = {layer.name: layer for layer in pull.layers}
     for export in state.exports:
         if export.operation is not None and export.state != DONE:
@@ -137,8 +140,17 @@ def _look(session: Session, export: Export) -> None:
             raise
         export.state = "GONE"
         return
-    export.state = operation.get("metadata", {}).get("state", "UNKNOWN")
-    export.message = operation.get("error", {}).get("message", "")
+    told = operation.get("metadata", {})
+    export.state = told.get("state", "UNKNOWN")
+    export.message = operation.get("error", {}).get("message", "") or _progress(told)
+
+
+def _progress(told: dict[str, Any]) -> str:
+    """Return how far an export is and what it has cost, as far as the service tells."""
+    done, spent = told.get("progress"), told.get("batchEecuUsageSeconds")
+    parts = [] if done is None or told.get("state") == DONE else [f"{100 * float(done):.0f} % done"]
+    parts += [] if spent is None else [f"{float(spent):,.0f} EECU-seconds"]
+    return ", ".join(parts)
 
 
 def _start(session: Session, export: Export, layer: Layer, pull: Pull, destination: Destination) -> None:

@@ -6,6 +6,7 @@ follow it are fetched ahead meanwhile, so that readers that go one block at a ti
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import math
 import os
@@ -222,6 +223,7 @@ class Fetcher:
         if not self.cache.is_split(job.key):
             try:
                 self.cache.store(job.key, self._request(session, job))
+                _give_memory_back()
                 return
             except TooMuch as error:
                 if job.tile.smallest:
@@ -266,6 +268,12 @@ class Fetcher:
             if layer.digest not in self._images:
                 self._images[layer.digest] = ee.deserializer.fromJSON(layer.expression)
             return self._images[layer.digest]
+
+
+def _give_memory_back() -> None:
+    """Return to the system what tiles took: the C library keeps it for each thread, which doubles what is held."""
+    with suppress(AttributeError, OSError, TypeError):  # another C library than glibc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _await(future: Delivery) -> None:

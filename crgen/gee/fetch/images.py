@@ -134,7 +134,7 @@ def past_together(manifest: Manifest, days: Mapping[str, Sequence[date]]) -> lis
         images = []
         for at, day in enumerate(chosen):
             if name == "s1_past":
-                image = radar_image(manifest.past[f"s1_{day}"], manifest.pols, now)
+                image = radar_like(manifest.past[f"s1_{day}"], manifest.pols, now)
                 image = _shown(image, manifest.pols, NO_SIGNAL)
                 names = list(manifest.pols)
             else:
@@ -202,6 +202,43 @@ def radar_image(scenes: Sequence[Scene], pols: Sequence[str], others: Sequence[S
         partial = [of_orbit(orbit) for orbit in orbits]
         # An orbit that lacks a polarisation at a pixel shows there only where no other has all.
         images = [*(image.updateMask(image.mask().reduce(ee.Reducer.min())) for image in partial), *partial]
+    return _in_decibel(images, pols)
+
+
+def radar_like(scenes: Sequence[Scene], pols: Sequence[str], dates: Sequence[Sequence[Scene]]) -> Any:
+    """Return what :func:`radar_image` does, of another day: each pixel of the orbit that it shows there at ``dates``.
+
+    Where that orbit was not heard on that day, nothing is there: another's would differ by geometry alone.
+
+    Args:
+        scenes: of the day.
+        pols: polarisations, the bands.
+        dates: the scenes of each date.
+    """
+    import ee
+
+    orbits = list(dict.fromkeys(scene.geometry for scene in dates[0]))
+    if len(orbits) == 1:
+        return radar_image(scenes, pols)
+    complete, partial = [], []
+    for number, orbit in enumerate(orbits):
+        held = ([scene for scene in date if scene.geometry == orbit] for date in dates)
+        mask, *others = (_pass(there, pols).mask() for there in held if there)
+        for other in others:
+            mask = mask.min(other)
+        shown = ee.Image.constant(number)
+        complete.append(shown.updateMask(mask.reduce(ee.Reducer.min())))
+        partial.append(shown.updateMask(mask.reduce(ee.Reducer.max())))
+    chosen = _stacked([*complete, *partial])
+    images = []
+    for number, orbit in enumerate(orbits):
+        if heard := [scene for scene in scenes if scene.geometry == orbit]:
+            images.append(_pass(heard, pols).updateMask(chosen.eq(number)))
+    return _in_decibel(images, pols)
+
+
+def _in_decibel(images: Sequence[Any], pols: Sequence[str]) -> Any:
+    """Return images of power as one in dB, the first on top, and ``valid``."""
     image = _mosaic([_flagged(_filled(image.log10().multiply(10))) for image in images])
     return image.select(list(pols)).toFloat().addBands(image.select([VALID]).toByte())
 

@@ -95,24 +95,29 @@ def read_tile(content: bytes, layer: Layer, tile: Tile) -> NDArray[Any]:
     Raises:
         Corrupt: if it is truncated, of another size, lacks a band, or holds what such pixels cannot be.
     """
-    try:
-        stream = io.BytesIO(content)
-        array = np.load(stream, allow_pickle=False)
-        rest = len(content) - stream.tell()
-    except (ValueError, EOFError, OSError) as error:
-        raise Corrupt(f"{len(content)} bytes arrived that are not a whole NPY array ({error})") from None
-    if rest:
-        raise Corrupt(f"{rest} bytes arrived beyond the end of the array")
-    if not isinstance(array, np.ndarray) or array.shape != (tile.height, tile.width):
-        shape = getattr(array, "shape", None)
-        raise Corrupt(f"an array of shape {shape} arrived, not {(tile.height, tile.width)}")
+    array = _opened(content)
+    if array.shape != (tile.height, tile.width):
+        raise Corrupt(f"an array of shape {array.shape} arrived, not {(tile.height, tile.width)}")
     if array.dtype.names != layer.dtype.names:
         raise Corrupt(f"the bands {array.dtype.names} arrived, not {layer.dtype.names}")
     if array.dtype != layer.dtype:
         array = _narrowed(array, layer.dtype)
     if not (array[VALID] <= 1).all():
         raise Corrupt("the validity band holds other values than 0 and 1")
-    return np.asarray(array)
+    return array
+
+
+def _opened(content: bytes) -> NDArray[Any]:
+    """Return the array of an NPY, which is a view of ``content``: of many tiles under way a copy each would be much."""
+    try:
+        stream = io.BytesIO(content)
+        major, _ = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
+        shape, columns_first, dtype = read(stream)
+        array = np.frombuffer(content, dtype, offset=stream.tell())
+        return array.reshape(shape, order="F" if columns_first else "C")
+    except (ValueError, EOFError) as error:
+        raise Corrupt(f"{len(content)} bytes arrived that are not a whole NPY array ({error})") from None
 
 
 def _narrowed(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -123,6 +123,19 @@ def test_patience_ends_with_the_reason_and_what_to_do() -> None:
         asking(failing(refusal(503, "unavailable")), patience=0.2)
 
 
+def test_a_wait_longer_than_patience_is_not_begun_but_said_with_its_end() -> None:
+    start = time.monotonic()
+    with pytest.raises(
+        SourceError, match=r"asks to wait 60 min, until \d{4}-\d\d-\d\d \d\d:\d\d UTC, .*HTTP 429"
+    ) as told:
+        asking(failing(refusal(429, headers={"retry-after": "3600"})), patience=900)
+    assert time.monotonic() - start < 1
+    assert told.value.transient
+    assert "run the same command again later" in str(told.value)
+    with pytest.raises(SourceError, match="asks to wait for ever before"):
+        asking(failing(refusal(503, headers={"retry-after": "inf"})), patience=900)
+
+
 def test_waiting_for_a_place_costs_no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("crgen.gee.connection.retry.FIRST_WAIT", 0.001)
     gate, failures = Gate(1), [refusal(503)]
@@ -247,8 +260,8 @@ def test_never_more_pass_at_once_than_the_limit() -> None:
 
 def test_a_pause_asked_for_holds_everybody() -> None:
     gate = Gate(2)
-    with gate.slot() as ticket:
-        gate.refused(ticket, pause=0.2)
+    assert gate.close(0.2)
+    assert not gate.close(0.1), "closed already"
     start = time.monotonic()
     with gate.slot():
         pass

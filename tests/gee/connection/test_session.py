@@ -220,18 +220,44 @@ def test_a_spawned_process_connects_by_itself(service: EarthEngineServer) -> Non
         assert pool.apply(number_in_another_process, (settings,)) == 2
 
 
-def test_another_library_may_initialise_the_client_anew(service: EarthEngineServer) -> None:
+def two() -> int:
+    import ee
+
+    return ee.data.computeValue(ee.Number(1).add(1))
+
+
+def test_a_notebooks_own_client_stays_as_it_was(service: EarthEngineServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while crgen's threads ask: its address, its retries, its tag, what it warns of."""
     import ee
     from google.auth.credentials import AnonymousCredentials
 
+    monkeypatch.setattr("ee.deprecation._FetchDataCatalogStac", lambda: {"links": []})
+    ee.Reset()
     first = connect(Settings.from_environment())
-    ee.Initialize(AnonymousCredentials(), project="other-project", url=service.url)
+    assert not ee.data.is_initialized(), "crgen came first"
+    assert not ee.deprecation.deprecated_assets
+    ee.Initialize(AnonymousCredentials(), project="of-the-notebook", url=service.url)
+    ee.data.setMaxRetries(3)
+    ee.data.setDefaultWorkloadTag("notebook")
+    before = dict(vars(ee.data._get_state()))
+    service.requests.clear()
+    with ThreadPoolExecutor(4) as pool:
+        answers = [pool.submit(first.call, "n", two) if n % 2 else pool.submit(two) for n in range(40)]
+        assert {answer.result() for answer in answers} == {2}
+    assert [asked.workload for asked in service.requests].count("notebook") == 20
+    assert [asked.workload for asked in service.requests].count(WORKLOAD) == 20
+    assert connect(Settings.from_environment()) is first
+    assert dict(vars(ee.data._get_state())) == before
+    ee.Reset()
     second = connect(Settings.from_environment())
     assert second is not first
-    assert second.in_charge
+    assert second.call("n", two) == 2
+    assert not ee.data.is_initialized()
 
 
-@pytest.mark.parametrize("name", ["data._get_state", "deprecation.deprecated_assets", "deprecation.DeprecatedAsset"])
+@pytest.mark.parametrize(
+    "name", ["_state.get_state", "_state.EEState", "deprecation.deprecated_assets", "deprecation.DeprecatedAsset"]
+)
 def test_a_client_that_lacks_an_internal_name_is_told_as_such(
     service: EarthEngineServer, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

@@ -27,7 +27,7 @@ def scenes_in(expression: str) -> set[str]:
 
 
 @pytest.fixture
-def strip(service: EarthEngineServer, monkeypatch: pytest.MonkeyPatch) -> Pull:
+def strip(service: EarthEngineServer, ee_client: EarthEngineServer, monkeypatch: pytest.MonkeyPatch) -> Pull:
     """A line of small tiles under two orbits, one of which has a gap at t1 alone, and in tiles of two zones."""
     monkeypatch.setattr("crgen.pipeline.source.earthengine.open_pull.__kwdefaults__", {"largest": 256})
     return acquire(EarthEngine(), CHANNELS, aoi=STRIP, crs="EPSG:32649", **DAYS).pull
