@@ -22,6 +22,8 @@ class Learned(NamedTuple):
     """Logarithm of the ratio of its two looks' days and those of t1 and t2 over which it does."""
     lessons: float
     """Lessons of the same place that count as much as the training series."""
+    caution: float
+    """Mean square error, in units of the copy's, that all else is charged with beside what it had on the series."""
     counts: float
     """Pixels for which the evidence of all lessons counts."""
     margin: float
@@ -40,31 +42,32 @@ class Learned(NamedTuple):
 
 
 LEARNED = Learned(
-    season=10.0,
-    apart=1000.0,
+    season=40.0,
+    apart=60.0,
     gap=0.5,
-    lessons=6.0,
+    lessons=12.0,
+    caution=0.15,
     counts=300.0,
     margin=0.95,
     last=3,
     half_life=15.0,
-    changed=1.0,
+    changed=3.0,
     seen=300.0,
     prior=np.array(
         [
             [
-                [0.8078, 0.7844, 0.4429, 0.6564, 0.7078],
-                [0.7844, 0.817, 0.4882, 0.6659, 0.6735],
-                [0.4429, 0.4882, 1.1785, 0.48, 0.4486],
-                [0.6564, 0.6659, 0.48, 1.0018, 0.8259],
-                [0.7078, 0.6735, 0.4486, 0.8259, 1.0938],
+                [0.9381, 0.9172, 0.4061, 0.7404, 0.844],
+                [0.9172, 0.9456, 0.5289, 0.7525, 0.8272],
+                [0.4061, 0.5289, 1.5327, 0.4563, 0.4817],
+                [0.7404, 0.7525, 0.4563, 1.0973, 0.9546],
+                [0.844, 0.8272, 0.4817, 0.9546, 1.2171],
             ],
             [
-                [1.9039, 1.881, 0.6963, 1.5173, 1.602],
-                [1.881, 1.9053, 0.7632, 1.5334, 1.5791],
-                [0.6963, 0.7632, 1.3987, 0.6409, 0.6428],
-                [1.5173, 1.5334, 0.6409, 1.8572, 1.5634],
-                [1.602, 1.5791, 0.6428, 1.5634, 1.8898],
+                [2.9497, 2.8928, 0.5275, 2.3318, 2.1783],
+                [2.8928, 2.8784, 0.5084, 2.34, 2.1564],
+                [0.5275, 0.5084, 1.307, 0.6236, 0.6057],
+                [2.3318, 2.34, 0.6236, 2.5355, 1.8434],
+                [2.1783, 2.1564, 0.6057, 1.8434, 2.3594],
             ],
         ]
     ),
