@@ -355,7 +355,7 @@ def learn(
             judged.append((lesson.weight, found))
     mixture = Mixture.alone(len(held))
     mixture.weights[:, held.numpy()] = believe([(w, one.errors) for w, one in judged], int(held.sum())).weights
-    return Believed(mixture, _lent(shared), *_proof(days, judged))
+    return Believed(mixture, _lent(shared), *_proof(days, judged, int(held.sum())))
 
 
 def _shared(lesson: Lesson, evidence: Callable[[Look, Look], Tensor]) -> tuple[float, Tensor]:
@@ -417,7 +417,9 @@ def _sampled(errors: Tensor, changed: Tensor, clear: Tensor, deviation: Tensor) 
     return Sample(errors[..., usable].numpy(), changed[0, usable].numpy(), deviation[..., usable].numpy())
 
 
-def _proof(days: Sequence[int], judged: Sequence[tuple[float, Judged]]) -> tuple[Proof | None, NDArray[np.float32]]:
+def _proof(
+    days: Sequence[int], judged: Sequence[tuple[float, Judged]], bands: int
+) -> tuple[Proof | None, NDArray[np.float32]]:
     """Score the mixture on each lesson, by what the others say of it; None if there is none.
 
     Returns:
@@ -426,12 +428,12 @@ def _proof(days: Sequence[int], judged: Sequence[tuple[float, Judged]]) -> tuple
     scores, ratios = [], []
     for at, (_, (errors, copy, sample)) in enumerate(judged):
         others = [(weight, one.errors) for i, (weight, one) in enumerate(judged) if i != at] or [(1e-9, errors)]
-        mixture = believe(others, errors.first.shape[1])
+        mixture = believe(others, bands)
         plain = copy.second[..., COPY, COPY].sum(0), copy.first[..., COPY].sum(0)
         scores.append((*mixture.score(errors), *(moment / copy.pixels.sum() for moment in plain)))
         ratios.append(mixture.ratios(sample))
     if not scores:
-        return None, np.zeros((0, 0), np.float32)
+        return None, np.zeros((bands, 0), np.float32)
     squared, bias, copy_squared, copy_bias = zip(*scores, strict=True)
     mean = [np.mean(values, 0) for values in (squared, bias, copy_squared, copy_bias)]
     every = np.concatenate(ratios, 1)

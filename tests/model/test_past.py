@@ -220,25 +220,22 @@ def test_the_past_shows_whether_to_copy_and_the_proof_leaves_each_lesson_out() -
     assert len(believed.proof.days) == 9
 
 
-def test_the_past_shows_how_far_the_stated_deviation_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Looks that are never to be copied, and a generator that states a third of its error."""
-    monkeypatch.setattr(past.past_learned, "LEARNED", LEARNED._replace(lessons=1e-9))
-    looks = [look(day, 0.1 + 3 * (day % 24 == 0)) for day in range(600, 712, 12)]
-    rng = torch.Generator().manual_seed(0)
+def test_the_past_shows_how_far_the_stated_deviation_is_off() -> None:
+    looks = [look(day, 0.1) for day in range(600, 712, 12)]
 
-    def generate(a: Look, b: Look, lent: torch.Tensor | None) -> Prediction:
-        noise = torch.normal(0.0, 0.03, b.s2.shape, generator=rng)
-        return Prediction(b.s2 + noise, variance=torch.full_like(b.s2, 0.01**2))
+    def ratios(stated: float | None) -> np.ndarray:
+        rng = torch.Generator().manual_seed(0)
 
-    believed = past.learn(looks, 708, 720, generate=generate, evidence=lambda a, b: torch.zeros(0))
-    assert believed.ratios.shape[0] == BANDS
-    assert believed.mixture.weights[0, :, ALONE].min() > 0.8
-    assert believed.ratios.mean() == pytest.approx(3 * (2 / np.pi) ** 0.5, rel=0.25)
+        def generate(a: Look, b: Look, lent: torch.Tensor | None) -> Prediction:
+            made = b.s2 + torch.normal(0.0, 0.03, b.s2.shape, generator=rng)
+            return Prediction(made, variance=None if stated is None else torch.full_like(made, stated**2))
 
-    def silent(a: Look, b: Look, lent: torch.Tensor | None) -> Prediction:
-        return generate(a, b, lent)._replace(variance=None)
+        return past.learn(looks, 708, 720, generate=generate, evidence=lambda a, b: torch.zeros(0)).ratios
 
-    assert past.learn(looks, 708, 720, generate=silent, evidence=lambda a, b: torch.zeros(0)).ratios.size == 0
+    assert ratios(0.03).shape == (BANDS, 9 * (SIDE // past.EVERY) ** 2)
+    np.testing.assert_allclose(ratios(0.01), 3 * ratios(0.03), rtol=1e-4)
+    assert 0 < np.median(ratios(0.03)) <= 0.6745  # the median of a normal error's size, as far as it is believed
+    assert ratios(None).size == 0
 
 
 def test_a_mixture_scores_its_pixels_as_its_moments() -> None:
