@@ -3,9 +3,9 @@
     python -m benchmarks.ordinary.after DATA [--weights base] [--series belgium_dates]
 
 The targets of `python -m benchmarks.ordinary` that have a clear date within 10 days after t2. Each is mapped with its
-past as `crgen fill` would: with nothing else, with 5 % of that later date seen (`--after 10`), and with 5 % of t2 itself,
-in the same places. RMSE pooled over the pixels of t2 that are clear and were not shown. "Share of the drop": of what 5 %
-of t2 take off the error, how much 5 % of the later date do.
+past as `crgen fill` would: with nothing else, with 5 % of that later date seen (`--after 10`), and with 5 % of t2
+itself, in the same places. RMSE pooled over the pixels of t2 that are clear and were not shown. "Share of the drop": of
+what 5 % of t2 take off the error, how much 5 % of the later date do.
 """
 
 from __future__ import annotations

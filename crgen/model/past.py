@@ -157,7 +157,7 @@ class Mixture(NamedTuple):
 
     def ratios(self, sample: Sample) -> NDArray[np.float32]:
         """Return the size of errors in units of the deviation that the generator states, ``(band, pixel)``."""
-        there = np.isfinite(sample.errors).all(2).T
+        there = np.asarray(np.isfinite(sample.errors).all(2)).T
         weights = _within(self.weights, there[None])[sample.changed.astype(int)]  # pixel, band, candidate
         errors = np.einsum("pbc,cbp->bp", weights, np.nan_to_num(sample.errors))
         stated = sample.deviation[self.generator - ALONE]

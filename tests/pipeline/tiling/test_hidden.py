@@ -126,11 +126,11 @@ def test_the_places_past_is_believed_more_than_the_card_and_less_than_the_scene(
         return found
 
     known = ErrorWidths(bands={"B3": 1.0}, blocks=4)
-    past, scene = off_by(0.04, 12), off_by(0.02, 12)
+    past, here = off_by(0.04, 12), off_by(0.02, 12)
     alone = widths([past], ("B3",), known)[0]
     assert alone == pytest.approx(4 ** (12 / 16), rel=0.02)
     assert widths([past, Hidden(1)], ("B3",), known)[0] == alone
-    assert widths([past, scene], ("B3",), known)[0] == pytest.approx(2 ** (12 / 16) * alone ** (4 / 16), rel=0.02)
+    assert widths([past, here], ("B3",), known)[0] == pytest.approx(2 ** (12 / 16) * alone ** (4 / 16), rel=0.02)
 
 
 def hidden_of(model, scene):  # noqa: F811

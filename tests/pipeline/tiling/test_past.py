@@ -115,16 +115,16 @@ def test_the_error_map_is_as_wide_as_the_places_past_was_off(learned: tuple[Path
     folder, result = learned
     alone = fill(place(), folder, tiny_weights, past="none", overwrite=True)
 
-    def held(product: Result) -> float:
-        """Share of pixels whose error is within the interval that the map states."""
+    def stated(product: Result) -> tuple[float, float]:
+        """Return how wide the intervals are on average, and the share of pixels that they hold."""
         with rasterio.open(product.paths.rasters["error"]) as file:
             width = file.read(masked=True) * file.scales[0]
         off = np.abs(product.reflectance.values - place().truth_t2.values)
-        return float((off <= width).mean())
+        return float(width.mean()), float((off <= width).mean())
 
-    print("HELD", held(result), held(alone))
-    assert abs(held(result) - 0.9) < 0.06
-    assert abs(held(result) - 0.9) < abs(held(alone) - 0.9) / 2
+    (width, held), (wide, _) = stated(result), stated(alone)
+    assert width < 0.6 * wide
+    assert held >= 0.9
 
 
 def test_chunks_decide_no_byte(learned: tuple[Path, Result], tiny_weights: Path) -> None:
