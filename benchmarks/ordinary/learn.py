@@ -63,6 +63,8 @@ class Judged(NamedTuple):
 
     target: Target
     own: past.Errors
+    copied: past.Errors
+    """Of the target's plain copy, water and all."""
     lessons: list[past.Errors]
 
 
@@ -97,8 +99,8 @@ def judge(target: Target, generator: Generator, make: Maker, *, taught: bool) ->
         others = past._lent([one for i, one in enumerate(shared) if i != at]) if taught else nothing
         errors.append(past._judge(lesson, target.looks, bands, make, others)[0])
     itself = past.Lesson(target.first, target.then, 1.0)
-    own = past._judge(itself, target.looks, bands, make, past._lent(shared) if taught else nothing)[0]
-    return Judged(target, own, errors)
+    own = past._judge(itself, target.looks, bands, make, past._lent(shared) if taught else nothing)
+    return Judged(target, own.errors, own.copied, errors)
 
 
 def evidence(generator: Generator, a: Look, b: Look) -> Tensor:
@@ -142,7 +144,7 @@ def loss(judged: list[Judged], priors: dict[str, past.Numbers]) -> float:
         lessons = past.lessons_for(target.looks, target.first.day, target.then.day)
         weighed = [(lesson.weight, errors) for lesson, errors in zip(lessons, one.lessons, strict=True)]
         mixture = past.believe(weighed, one.own.first.shape[1])
-        copy = one.own.second[:, :, COPY, COPY].sum() / one.own.pixels.sum() / one.own.first.shape[1]
+        copy = one.copied.second[:, :, COPY, COPY].sum(0).mean() / one.copied.pixels.sum()
         scores[target.place].append((np.sqrt(mixture.score(one.own)[0].mean()), np.sqrt(copy)))
     ratio = np.mean([np.divide(*np.mean(pairs, 0)) for pairs in scores.values()])
     worst = np.quantile([mine / copy for pairs in scores.values() for mine, copy in pairs], 1 - AT_MOST)
