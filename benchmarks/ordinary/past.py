@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.made import Array, Made
+from benchmarks.made import Array
 from crgen.model import past
 from crgen.model.generator import SIZE_MULTIPLE, Generator, Prediction
 from crgen.model.looks import Look, candidates_of, shown_by
@@ -23,7 +23,8 @@ from crgen.training.data.worldcereal import Date
 AT_LEAST = 8
 """Days before t2 of any look that counts as the past."""
 
-Maker = Callable[[Look, Look, Tensor | None], Prediction]
+Maker = Callable[..., Prediction]
+"""Of two looks and what is lent, and what was seen of the second, if anything."""
 
 
 def day_of(one: Date) -> int:
@@ -56,10 +57,10 @@ def look(one: Date, generator: Generator) -> Look:
 def maker(generator: Generator) -> Maker:
     """Return the function that makes the second of two looks of calibrated radar from the first."""
 
-    def make(a: Look, b: Look, lent: Tensor | None) -> Prediction:
+    def make(a: Look, b: Look, lent: Tensor | None, seen: Tensor | None = None) -> Prediction:
         with torch.inference_mode():
             prediction: Prediction = generator(
-                a.s1, a.s2, b.s1, calibrated=torch.ones(1), lent=None if lent is None else lent[None]
+                a.s1, a.s2, b.s1, seen, calibrated=torch.ones(1), lent=None if lent is None else lent[None]
             )
         return prediction._replace(reflectance=prediction.reflectance.float().clamp(0, 1))
 
@@ -77,18 +78,23 @@ def believed(generator: Generator, looks: list[Look], t1: int, t2: int, make: Ma
     return past.learn(looks, t1, t2, generate=make, evidence=evidence)
 
 
-def with_past(generator: Generator, dates: list[Date], a: int, b: int) -> tuple[Made, past.Believed]:
-    """Return the image of ``dates[b]`` from ``dates[a]`` and the place's past, and what was believed of it."""
+def map_of(
+    generator: Generator, looks: list[Look], first: Look, then: Look, seen: Tensor | None = None
+) -> tuple[Prediction, past.Believed]:
+    """Return the map of a window at t2, and what was believed of it.
+
+    Args:
+        generator: the generator.
+        looks: t1's and other looks.
+        first: t1's.
+        then: t2's, of which the radar is read.
+        seen: reflectance at t2 where it was seen, NaN elsewhere; None for nothing.
+    """
     make = maker(generator)
-    first, then = (look(dates[at], generator) for at in (a, b))
-    looks = [first, *(look(one, generator) for one in taken(dates, a, b))]
     belief = believed(generator, looks, first.day, then.day, make)
-    lent = belief.evidence if belief.mixture.generator == past.TAUGHT else None
-    made = make(first, then, lent)
-    seen = candidates_of(shown_by(looks, first.day, then.day), then.day)
+    made = make(first, then, belief.evidence if belief.taught else None, seen)
+    shown = candidates_of(shown_by(looks, first.day, then.day), then.day)
     weights = torch.from_numpy(belief.mixture.weights).float()
-    image = past.mix(made, seen, past.radar_changed(first.s1, then.s1), torch.zeros(1), weights)
-    height, width = dates[a].clear.shape
-    cut = image[0, :, :height, :width].numpy()
-    water = None if made.water is None else made.water[0, :, :height, :width].numpy()
-    return Made(arranged(cut, generator.config.bands, BANDS), water), belief
+    known = torch.zeros(1) if seen is None else torch.isfinite(seen[:, generator.core]).all(1).flatten(1).sum(1)
+    image = past.mix(made, shown, past.radar_changed(first.s1, then.s1), known, weights)
+    return made._replace(reflectance=image), belief

@@ -56,8 +56,8 @@ def fill(
             "windows": f"{work.grid.window_count:,} of {work.model.card.window} × {work.model.card.window} px",
             "memory": f"about {size_text(work.memory)} for imagery, {work.workers} workers",
             "disk": f"at most {size_text(work.disk)}, scratch files included",
-            **({} if work.scene.pull is None else fetching(work.scene.pull, work.scene.pull.kept())),
-            **({"past": past} if (past := past_line(work.scene)) else {}),
+            **fetching(scene.pulls),
+            **({"past": past} if (past := past_line(scene.stack, scene.pulls)) else {}),
             "time": f"about {duration(work.seconds)} for the windows on {work.device} in {work.precision.name} "
             f"({work.windows_per_second:.1f} windows/s, measured now)",
             "output": str(work.paths.reflectance),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import functools
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,8 +13,9 @@ import typer
 from crgen.pipeline.request import EarthEngine, options_of
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from crgen.gee.fetch.arrays import Pull
-    from crgen.pipeline.source.imagery import Scene
 
 AS_TEXT: dict[Any, Any] = {datetime.date | None: str | None, tuple[str, ...] | None: str | None}
 """Types that the command line takes as text; :func:`~crgen.pipeline.request.read` reads it."""
@@ -56,31 +57,40 @@ def takes(*kinds: type, without: Collection[str] = ()) -> Callable[[Callable[...
     return give
 
 
-def fetching(pull: Pull, kept: int) -> dict[str, str]:
-    """Return what a dry run says of fetching tiles, of which ``kept`` are on disk, by heading."""
+def fetching(pulls: Sequence[Pull]) -> dict[str, str]:
+    """Return what a dry run says of the tiles that must be fetched, by heading; nothing where there are none."""
     from crgen.files import size_text
 
-    requests = len(pull) - kept
+    if not pulls:
+        return {}
+    kept = [pull.kept() for pull in pulls]
+    tiles, side, settings = sum(map(len, pulls)), pulls[0].side, pulls[0].settings
+    size = sum(pull.bytes * (len(pull) - here) / len(pull) for pull, here in zip(pulls, kept, strict=True))
     return {
-        "tiles": f"{len(pull):,} of up to {pull.side} × {pull.side} px, {kept:,} here already",
-        "requests": f"{requests:,} for pixels, {pull.settings.concurrency} at once at most",
-        "download": f"{size_text(pull.bytes * requests / len(pull))} uncompressed, kept in {pull.folder}",
+        "tiles": f"{tiles:,} of up to {side} × {side} px, {sum(kept):,} here already",
+        "requests": f"{tiles - sum(kept):,} for pixels, {settings.concurrency} at once at most",
+        "download": f"{size_text(size)} uncompressed, kept in {pulls[0].folder}",
     }
 
 
-def past_line(scene: Scene) -> str:
-    """Return what a dry run says of the other looks at the place; empty where there are none."""
+def past_line(stack: xr.Dataset, pulls: Sequence[Pull]) -> str:
+    """Return what a dry run says of the other looks at the place; empty where there are none.
+
+    Args:
+        stack: the Stack.
+        pulls: the tiles of the whole area and those that its past is learned from; none for a local stack.
+    """
     from crgen.files import size_text
     from crgen.pipeline.source.stack import past_days
 
-    days = past_days(scene.stack)
+    days = past_days(stack)
     if not days:
         return ""
     text = f"{len(days)} looks from {days[0]} to {days[-1]}"
-    if scene.lessons is None or scene.pull is None:
+    if len(pulls) < 2:
         return text
-    weights = [layer.dtype.itemsize for layer in scene.pull.layers]
-    copied = [w for w, layer in zip(weights, scene.pull.layers, strict=True) if not layer.name.endswith(("_t1", "_t2"))]
-    requests = len(scene.lessons) + len(scene.pull) * len(copied) // len(weights)
-    size = scene.lessons.bytes + scene.pull.bytes * sum(copied) // sum(weights)
-    return f"{text}, {len(copied)} of them fetched whole; adds {requests:,} requests, {size_text(size)}"
+    whole, lessons = pulls
+    copied = [layer.dtype.itemsize for layer in whole.layers if not layer.name.endswith(("_t1", "_t2"))]
+    requests = len(lessons) + len(whole) * len(copied) // len(whole.layers)
+    size = lessons.bytes + whole.bytes * sum(copied) // sum(layer.dtype.itemsize for layer in whole.layers)
+    return f"{text}, {len(copied)} of them fetched whole; {requests:,} of the tiles, {size_text(size)}"

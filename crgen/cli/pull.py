@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from crgen.cli.console import console, note, progress
-from crgen.cli.options import fetching, takes
-from crgen.pipeline.request import EarthEngine, parse_bands, parse_date
+from crgen.cli.options import fetching, past_line, takes
+from crgen.pipeline.request import YEAR, EarthEngine, parse_bands, parse_date
 
 
 @takes(EarthEngine)
@@ -24,6 +24,11 @@ def pull(
     weights: Annotated[str, typer.Option(help="Weights whose bands and margin to fetch.")] = "base",
     pols: Annotated[str, typer.Option(help="Polarisations instead, e.g. VV,VH.")] = "",
     bands: Annotated[str, typer.Option(help="Sentinel-2 bands instead, e.g. B2,B3,B4,B8, or all.")] = "",
+    past: Annotated[
+        str | None,
+        typer.Option(help="Fetch other looks at the place to learn from, as far back as 1y, 90d …; or none. (1y)"),
+    ] = None,
+    after: Annotated[int, typer.Option(help="Days after t2 within which looks tell of its light.")] = 0,
     crs: Annotated[str | None, typer.Option(help="Grid, e.g. EPSG:32650. (the area's UTM zone)")] = None,
     manifest: Annotated[
         Path | None, typer.Option(help="Use the scenes of a manifest or of a product's .json again.")
@@ -50,6 +55,8 @@ def pull(
 
     if sum((dry_run, export is not None, exported is not None)) > 1:
         raise RequestError("--dry-run, --export and --exported do different things: give one of them")
+    if (past is not None or after) and (export is not None or exported is not None):
+        raise RequestError("exports hold the two dates alone: leave out --past and --after")
     request = PullRequest(
         out=out,
         aoi=aoi,
@@ -60,6 +67,8 @@ def pull(
         weights=weights,
         pols=tuple(filter(None, pols.upper().replace(" ", "").split(","))),
         bands=parse_bands(bands) or (),
+        past=past or YEAR,
+        after=after,
         earth_engine=EarthEngine(**earth_engine, manifest=manifest),
     )
     if export is not None:
@@ -85,7 +94,8 @@ def pull(
         cost = {
             "area": f"{plan.acquired.area.name}, {plan.pull.geobox.crs}, with its margin",
             "pixels": f"{columns} × {rows} = {rows * columns:,}",
-            **fetching(plan.pull, plan.kept),
+            **fetching(plan.pulls),
+            **({"past": said} if (said := past_line(plan.acquired.stack, plan.pulls)) else {}),
             "disk": f"at most {size_text(plan.disk)} more for {out}",
         }
         for name, value in cost.items():

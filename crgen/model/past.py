@@ -11,7 +11,8 @@ the scene's regression, and on its answer candidates for the land of b are compa
 The map of t2 mixes the candidates with non-negative weights that sum to one, per band, apart for pixels whose radar
 changed and did not: those that would have been best on the lessons. As the weights sum to one, the error of a mixture
 is the mixture of errors, so all that is needed of a lesson is the second moments of its candidates' errors. A place has
-few lessons, so they are averaged with those of the training series (:mod:`crgen.model.past_learned`).
+few lessons, so they are averaged with those of the training series (:mod:`crgen.model.past_learned`), where all but the
+copy is charged with some error more: what is believed beside it is to be proven.
 Forecasters call this linear pooling: Bates & Granger, "The combination of forecasts", Operational Research Quarterly 20
 (1969); with such weights: Granger & Ramanathan, J. Forecasting 3 (1984).
 
@@ -39,6 +40,8 @@ ALONE, TAUGHT = range(len(LOOKS), len(CANDIDATES))
 """Candidates that are made; the others were seen."""
 SIDE = 7
 """Side in pixels over which the change of the radar is averaged: 49 pixels leave little of the speckle."""
+EVERY = 4
+"""Of how many pixels down and across one is enough to tell how wide errors spread."""
 ENOUGH = 30
 """Pixels of a lesson below which a class is not judged by it."""
 
@@ -59,6 +62,26 @@ class Errors(NamedTuple):
         """Return the moments over the pixels of both."""
         assert isinstance(other, Errors)
         return Errors(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+class Sample(NamedTuple):
+    """Some pixels of a lesson, at every :data:`EVERY` of them down and across."""
+
+    errors: NDArray[np.float32]
+    """Of the candidates, ``(candidate, band, pixel)``; a candidate that is missing has NaN."""
+    changed: NDArray[np.bool_]
+    """Whether the radar changed, ``(pixel,)``."""
+    deviation: NDArray[np.float32]
+    """Standard deviation that each generator states, ``(generator, band, pixel)``; NaN where it states none."""
+
+
+class Judged(NamedTuple):
+    """How the candidates did on a lesson."""
+
+    errors: Errors
+    copied: Errors
+    """Of copying alone."""
+    sample: Sample
 
 
 class Lesson(NamedTuple):
@@ -92,6 +115,9 @@ class Believed(NamedTuple):
     """To lend to every window, ``(evidence_size,)``; empty for none."""
     proof: Proof | None
     """Of the bands that were seen; None without a lesson."""
+    ratios: NDArray[np.float32]
+    """Errors of the mixture on the same lessons in units of the deviation that the generator states, alike left out,
+    of some pixels, ``(band, pixel)``; empty where it states none."""
 
     @property
     def taught(self) -> bool:
@@ -129,6 +155,14 @@ class Mixture(NamedTuple):
         squared = np.einsum("zbc,zbcd,zbd->b", weights, second, weights)
         return squared / errors.pixels.sum(), np.einsum("zbc,zbc->b", weights, first) / errors.pixels.sum()
 
+    def ratios(self, sample: Sample) -> NDArray[np.float32]:
+        """Return the size of errors in units of the deviation that the generator states, ``(band, pixel)``."""
+        there = np.asarray(np.isfinite(sample.errors).all(2)).T
+        weights = _within(self.weights, there[None])[sample.changed.astype(int)]  # pixel, band, candidate
+        errors = np.einsum("pbc,cbp->bp", weights, np.nan_to_num(sample.errors))
+        stated = sample.deviation[self.generator - ALONE]
+        return np.asarray(np.abs(errors) / np.maximum(stated, 1e-9), np.float32)
+
 
 def believe(lessons: Sequence[tuple[float, Errors]], bands: int) -> Mixture:
     """Return the mixture that would have been best on lessons, each with its weight; the generator alone without any.
@@ -137,7 +171,7 @@ def believe(lessons: Sequence[tuple[float, Errors]], bands: int) -> Mixture:
     """
     if not any(weight > 0 for weight, _ in lessons):
         return Mixture.alone(bands)
-    total = np.repeat(past_learned.LEARNED.prior[:, None] * past_learned.LEARNED.lessons, bands, 1)
+    total = np.repeat(_prior()[:, None] * past_learned.LEARNED.lessons, bands, 1)
     for weight, errors in lessons:
         total += weight * _comparable(errors)
     taught = any(np.isfinite(errors.first[..., TAUGHT]).any() for _, errors in lessons)
@@ -150,6 +184,18 @@ def believe(lessons: Sequence[tuple[float, Errors]], bands: int) -> Mixture:
         found.append((float(np.einsum("zbc,zbcd,zbd->", weights, total, weights)), weights))
     (plain, alone), *others = found
     return Mixture(next((weights for value, weights in others if value < past_learned.LEARNED.margin * plain), alone))
+
+
+def _prior() -> Numbers:
+    """Return the training series' mean products of errors, with which anything but the copy is believed cautiously.
+
+    All else is charged with :attr:`Learned.caution`, an error common to it. So places are mapped by the copy more than
+    would be best on average, but fewer of them worse than by copying; lessons that prove a gain outweigh it.
+    """
+    prior = past_learned.LEARNED.prior.copy()
+    made = np.arange(len(CANDIDATES)) != COPY
+    prior[:, np.outer(made, made)] += past_learned.LEARNED.caution
+    return prior
 
 
 def _comparable(errors: Errors) -> Numbers:
@@ -298,19 +344,18 @@ def learn(
     lessons = lessons_for(looks, t1, t2)
     shared = [_shared(lesson, evidence) for lesson in lessons] if past_learned.LEARNED.margin else []
     held = torch.stack([torch.isfinite(look.s2).any(3).any(2).any(0) for look in looks]).all(0)
-    days, judged, copied = [], [], []
+    days, judged = [], []
     for at, lesson in enumerate(lessons):
         if not any(look.clear.any() for look in shown_by(looks, lesson.a.day, lesson.b.day)):
             continue  # nothing to compare the generator with
         others = _lent([one for i, one in enumerate(shared) if i != at])
-        errors, of_copy = _judge(lesson, looks, held, generate, others)
-        if errors.pixels.sum() >= ENOUGH:
+        found = _judge(lesson, looks, held, generate, others)
+        if found.errors.pixels.sum() >= ENOUGH:
             days.append(lesson.b.day)
-            judged.append((lesson.weight, errors))
-            copied.append(of_copy)
+            judged.append((lesson.weight, found))
     mixture = Mixture.alone(len(held))
-    mixture.weights[:, held.numpy()] = believe(judged, int(held.sum())).weights
-    return Believed(mixture, _lent(shared), _proof(days, judged, copied))
+    mixture.weights[:, held.numpy()] = believe([(w, one.errors) for w, one in judged], int(held.sum())).weights
+    return Believed(mixture, _lent(shared), *_proof(days, judged, int(held.sum())))
 
 
 def _shared(lesson: Lesson, evidence: Callable[[Look, Look], Tensor]) -> tuple[float, Tensor]:
@@ -334,35 +379,65 @@ def _judge(
     held: Tensor,
     generate: Callable[[Look, Look, Tensor | None], Prediction],
     evidence: Tensor,
-) -> tuple[Errors, Errors]:
-    """Return the errors of the candidates on a lesson, and of the copy alone."""
+) -> Judged:
+    """Return how the candidates did on a lesson.
+
+    Args:
+        lesson: the lesson.
+        looks: all looks at the place.
+        held: which bands all of them have, ``(band,)`` bool.
+        generate: see :func:`learn`.
+        evidence: of the other lessons, to lend.
+    """
     a, b = lesson.a, lesson.b
     seen = as_they_are_now(candidates_of(shown_by(looks, a.day, b.day), b.day))
     alone = generate(a, b, None)
     land = dry(alone)[:, None]
     guarded = land * seen + (1 - land) * alone.reflectance[:, None]
-    taught = torch.full_like(alone.reflectance, torch.nan)
+    taught = alone._replace(reflectance=torch.full_like(alone.reflectance, torch.nan))
     if evidence.numel() and past_learned.LEARNED.margin:
-        taught = generate(a, b, evidence).reflectance
-    every = torch.cat([guarded, alone.reflectance[:, None], taught[:, None]], 1)
+        taught = generate(a, b, evidence)
+    every = torch.cat([guarded, alone.reflectance[:, None], taught.reflectance[:, None]], 1)[:, :, held]
     changed = radar_changed(a.s1, b.s1)
     clear = b.clear & torch.isfinite(b.s2[:, held]).all(1, keepdim=True)
     plain = torch.full_like(every, torch.nan)
-    plain[:, COPY] = seen[:, COPY]
+    plain[:, COPY] = seen[:, COPY, held]
     truth = b.s2[:, held]
-    return moments(every[:, :, held], truth, changed, clear), moments(plain[:, :, held], truth, changed, clear)
+    stated = [torch.full_like(truth, torch.nan) if v is None else v[:, held] for v in (alone.variance, taught.variance)]
+    sample = _sampled(every - truth[:, None], changed, clear, torch.stack(stated, 1).sqrt())
+    return Judged(moments(every, truth, changed, clear), moments(plain, truth, changed, clear), sample)
 
 
-def _proof(days: Sequence[int], judged: Sequence[tuple[float, Errors]], copied: Sequence[Errors]) -> Proof | None:
-    """Score the mixture on each lesson, by what the others say of it; None if there is none."""
-    scores = []
-    for at, ((_, errors), copy) in enumerate(zip(judged, copied, strict=True)):
-        others = [one for i, one in enumerate(judged) if i != at] or [(1e-9, errors)]
-        mixed = believe(others, errors.first.shape[1]).score(errors)
+def _sampled(errors: Tensor, changed: Tensor, clear: Tensor, deviation: Tensor) -> Sample:
+    """Return some of the pixels where the truth counts and all candidates are there that exist at all."""
+    some = [x[..., ::EVERY, ::EVERY] for x in (errors, changed, clear, deviation)]
+    errors, changed, clear, deviation = (x.movedim(0, -3).flatten(-3) for x in some)  # windows beside each other
+    exist = torch.isfinite(errors).any(2).any(1)
+    usable = clear[0] & torch.isfinite(errors[exist]).all(0).all(0)
+    return Sample(errors[..., usable].numpy(), changed[0, usable].numpy(), deviation[..., usable].numpy())
+
+
+def _proof(
+    days: Sequence[int], judged: Sequence[tuple[float, Judged]], bands: int
+) -> tuple[Proof | None, NDArray[np.float32]]:
+    """Score the mixture on each lesson, by what the others say of it; None if there is none.
+
+    Returns:
+        The scores, and :attr:`Believed.ratios`.
+    """
+    scores, ratios = [], []
+    for at, (_, (errors, copy, sample)) in enumerate(judged):
+        others = [(weight, one.errors) for i, (weight, one) in enumerate(judged) if i != at] or [(1e-9, errors)]
+        mixture = believe(others, bands)
         plain = copy.second[..., COPY, COPY].sum(0), copy.first[..., COPY].sum(0)
-        scores.append((*mixed, *(moment / copy.pixels.sum() for moment in plain)))
+        scores.append((*mixture.score(errors), *(moment / copy.pixels.sum() for moment in plain)))
+        ratios.append(mixture.ratios(sample))
     if not scores:
-        return None
+        return None, np.zeros((bands, 0), np.float32)
     squared, bias, copy_squared, copy_bias = zip(*scores, strict=True)
     mean = [np.mean(values, 0) for values in (squared, bias, copy_squared, copy_bias)]
-    return Proof(tuple(days), np.sqrt(mean[0]), mean[1], np.sqrt(mean[2]), mean[3])
+    every = np.concatenate(ratios, 1)
+    return (
+        Proof(tuple(days), np.sqrt(mean[0]), mean[1], np.sqrt(mean[2]), mean[3]),
+        every[:, np.isfinite(every).all(0)],
+    )

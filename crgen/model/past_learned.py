@@ -22,6 +22,8 @@ class Learned(NamedTuple):
     """Logarithm of the ratio of its two looks' days and those of t1 and t2 over which it does."""
     lessons: float
     """Lessons of the same place that count as much as the training series."""
+    caution: float
+    """Mean square error, in units of the copy's, that all else is charged with beside what it had on the series."""
     counts: float
     """Pixels for which the evidence of all lessons counts."""
     margin: float
@@ -44,6 +46,7 @@ LEARNED = Learned(
     apart=1000.0,
     gap=0.5,
     lessons=6.0,
+    caution=0.12,
     counts=300.0,
     margin=0.95,
     last=3,
@@ -53,18 +56,18 @@ LEARNED = Learned(
     prior=np.array(
         [
             [
-                [0.8078, 0.7844, 0.4429, 0.6564, 0.7078],
-                [0.7844, 0.817, 0.4882, 0.6659, 0.6735],
-                [0.4429, 0.4882, 1.1785, 0.48, 0.4486],
-                [0.6564, 0.6659, 0.48, 1.0018, 0.8259],
-                [0.7078, 0.6735, 0.4486, 0.8259, 1.0938],
+                [0.8078, 0.7844, 0.4429, 0.6564, 0.6994],
+                [0.7844, 0.817, 0.4882, 0.6659, 0.6882],
+                [0.4429, 0.4882, 1.1785, 0.48, 0.4582],
+                [0.6564, 0.6659, 0.48, 1.0018, 0.8132],
+                [0.6994, 0.6882, 0.4582, 0.8132, 1.0637],
             ],
             [
-                [1.9039, 1.881, 0.6963, 1.5173, 1.602],
-                [1.881, 1.9053, 0.7632, 1.5334, 1.5791],
-                [0.6963, 0.7632, 1.3987, 0.6409, 0.6428],
-                [1.5173, 1.5334, 0.6409, 1.8572, 1.5634],
-                [1.602, 1.5791, 0.6428, 1.5634, 1.8898],
+                [1.9039, 1.881, 0.6963, 1.5173, 1.6055],
+                [1.881, 1.9053, 0.7632, 1.5334, 1.5971],
+                [0.6963, 0.7632, 1.3987, 0.6409, 0.6569],
+                [1.5173, 1.5334, 0.6409, 1.8572, 1.5566],
+                [1.6055, 1.5971, 0.6569, 1.5566, 1.9061],
             ],
         ]
     ),

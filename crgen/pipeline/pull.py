@@ -17,13 +17,14 @@ from crgen.files import check_writable, require_space
 from crgen.gee.fetch.arrays import Pull
 from crgen.gee.fetch.export import Destination, Export, ExportState, run_exports
 from crgen.gee.manifest import Manifest
-from crgen.pipeline.request import ALL, EarthEngine, read
+from crgen.pipeline.request import ALL, YEAR, EarthEngine, check_after, parse_past, read
 from crgen.pipeline.run.plan import channels_of
 from crgen.pipeline.source.area import read_area, with_layer
 from crgen.pipeline.source.earthengine import Acquired, Channels, acquire
 from crgen.pipeline.source.local.exported import open_exported
 from crgen.pipeline.source.local.read import open_stack
 from crgen.pipeline.source.local.write import write_stack
+from crgen.pipeline.source.past import NO_PAST, Asked, asked_for
 from crgen.pipeline.source.stack import POLARISATIONS, S2_BANDS
 
 LOOK_EVERY = 0.5
@@ -51,6 +52,10 @@ class PullRequest:
     """Polarisations; empty for the weights'."""
     bands: tuple[str, ...] = ()
     """Sentinel-2 bands, or ``("all",)``; empty for those that a fill with these weights reads by default."""
+    past: str = YEAR
+    """How far back to look for other looks at the place, as a person writes it."""
+    after: int = 0
+    """Days after t2 within which looks tell of its light."""
     earth_engine: EarthEngine = field(default_factory=EarthEngine)
 
     def __post_init__(self) -> None:
@@ -61,6 +66,8 @@ class PullRequest:
                     raise RequestError(f"there is no {what} '{name}'; choose from {', '.join(known)}")
             if len(set(given)) != len(given):
                 raise RequestError(f"a {what} is named twice: {', '.join(given)}")
+        parse_past(self.past)
+        check_after(self.after)
 
     @property
     def channels(self) -> Channels:
@@ -76,30 +83,39 @@ class PullPlan:
     """What a pull would do and cost."""
 
     acquired: Acquired
-    tiles: int
-    kept: int
-    """Tiles that are on disk already."""
+    kept: tuple[int, ...]
+    """Tiles that are on disk already, of each of :attr:`pulls`."""
 
     @property
     def pull(self) -> Pull:
-        """The tiles."""
+        """The tiles of the whole area."""
         return self.acquired.pull
+
+    @property
+    def pulls(self) -> tuple[Pull, ...]:
+        """All that is fetched: the whole area, and what its past is learned from."""
+        return self.acquired.pulls
+
+    @property
+    def tiles(self) -> int:
+        """Tiles in all."""
+        return sum(map(len, self.pulls))
 
     @property
     def requests(self) -> int:
         """Requests for pixels, if none must be split."""
-        return self.tiles - self.kept
+        return self.tiles - sum(self.kept)
 
     @property
     def download(self) -> float:
-        """Bytes to fetch, uncompressed, if tiles are alike."""
-        return self.pull.bytes * self.requests / self.tiles
+        """Bytes to fetch, uncompressed, if the tiles of a pull are alike."""
+        return sum(pull.bytes * (1 - kept / len(pull)) for pull, kept in zip(self.pulls, self.kept, strict=True))
 
     @property
     def disk(self) -> int:
-        """Bytes of the Stack, uncompressed."""
-        rows, columns = self.pull.geobox.shape
-        return int(rows * columns) * 4 * sum(layer.channels for layer in self.pull.layers)
+        """Bytes of the Stack, uncompressed, but for those where its past is missing."""
+        sizes = ((pull.geobox.shape, sum(layer.channels for layer in pull.layers)) for pull in self.pulls)
+        return sum(int(rows * columns) * 4 * channels for (rows, columns), channels in sizes)
 
 
 def plan_pull(request: PullRequest) -> PullPlan:
@@ -109,8 +125,8 @@ def plan_pull(request: PullRequest) -> PullPlan:
         CrgenError: of the kind that fits what is wrong; nothing has been written.
     """
     _check_free(request.out)
-    acquired = _acquire(request)
-    return PullPlan(acquired, len(acquired.pull), acquired.pull.kept())
+    acquired = _acquire(request, asked_for(request.past, request.after) or NO_PAST)
+    return PullPlan(acquired, tuple(pull.kept() for pull in acquired.pulls))
 
 
 def run_pull(request: PullRequest, on_tiles: Callable[[int, int], None] = lambda done, total: None) -> PullPlan:
@@ -146,6 +162,8 @@ def pull(
     weights: str = "base",
     pols: Sequence[str] = (),
     bands: Sequence[str] = (),
+    past: str = YEAR,
+    after: int = 0,
     project: str | None = None,
     credentials: Path | str | None = None,
     search_days: int = 6,
@@ -170,6 +188,9 @@ def pull(
         weights: weights whose bands and margin to fetch.
         pols: polarisations instead, e.g. ``["VV", "VH"]``.
         bands: Sentinel-2 bands instead, e.g. ``["B2", "B3", "B4", "B8"]``.
+        past: how far back to look for other looks at the place, for a fill to learn from: ``"1y"``, ``"90d"``, or
+            ``"none"``. Those that may be copied are fetched whole, the others over the middle of the area.
+        after: days after t2 within which looks tell of its light too.
         project: Google Cloud project. (``EE_PROJECT_ID``, or what the credentials say)
         credentials: a service account's JSON key. (what ``earthengine authenticate`` stored)
         search_days: days around a date within which acquisitions serve it.
@@ -191,7 +212,7 @@ def pull(
 
 
 def run_export(request: PullRequest, destination: Destination) -> list[Export]:
-    """Start batch exports of what :func:`run_pull` would fetch, or look how those started before are doing.
+    """Start batch exports of the two dates of a pull, or look how those started before are doing.
 
     What was started is remembered in ``OUT.exports.json``, with its scenes; one that failed or was cancelled is
     started again, with the same scenes. A request for other ones is refused.
@@ -226,9 +247,10 @@ def export_state(out: Path) -> Path:
     return out.with_name(out.name + ".exports.json")
 
 
-def _acquire(request: PullRequest) -> Acquired:
+def _acquire(request: PullRequest, past: Asked = NO_PAST) -> Acquired:
     area = with_layer(request.aoi, request.layer)
-    return acquire(request.earth_engine, request.channels, aoi=area, t1=request.t1, t2=request.t2, crs=request.crs)
+    dates = {"t1": request.t1, "t2": request.t2}
+    return acquire(request.earth_engine, request.channels, aoi=area, **dates, crs=request.crs, past=past)
 
 
 def _exported(request: PullRequest, state: Path) -> Acquired:
@@ -273,7 +295,7 @@ def _watched(plan: PullPlan, on_tiles: Callable[[int, int], None]) -> Iterator[N
 
     def look() -> None:
         while not done.wait(LOOK_EVERY):
-            on_tiles(min(plan.kept + fetcher.arrived - start, plan.tiles), plan.tiles)
+            on_tiles(min(sum(plan.kept) + fetcher.arrived - start, plan.tiles), plan.tiles)
 
     watcher = threading.Thread(target=look, daemon=True)
     watcher.start()

@@ -158,8 +158,7 @@ class FillRequest:
         if self.bands is not None and (not self.bands or len(set(self.bands)) < len(self.bands)):
             raise RequestError("name at least one band, each once, e.g. B4,B3,B2")
         parse_past(self.past or NONE)
-        if not 0 <= self.after <= 366:
-            raise RequestError("--after must be from 0 to 366 days")
+        check_after(self.after)
         if self.chunk < 1 or (self.workers is not None and self.workers < 1):
             raise RequestError("the chunk size and the number of workers must be positive")
         for name in ("source", "weights", "crs"):
@@ -200,6 +199,16 @@ def parse_past(text: str) -> int:
     if text.strip().lower() != NONE and not 0 < days <= 3660:
         raise RequestError(f"--past is '{text}'; give a time such as 1y, 6m or 90d, up to 10y, or none")
     return days
+
+
+def check_after(days: int) -> None:
+    """Refuse days after t2 that make no sense.
+
+    Raises:
+        RequestError: if they are fewer than none or more than a year.
+    """
+    if not 0 <= days <= 366:
+        raise RequestError(f"--after is {days}; give days from 0 to 366")
 
 
 def parse_bands(value: Sequence[str] | None) -> tuple[str, ...] | None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from crgen.cli.main import app
+from crgen.errors import RequestError
 from crgen.gee.choose.catalogue import search
 from crgen.gee.choose.choice import Candidate, frozen
 from crgen.gee.choose.passes import passes_over
@@ -21,7 +22,7 @@ from crgen.pipeline.request import EarthEngine, FillRequest
 from crgen.pipeline.run.fingerprint import fingerprint_of, identity_of
 from crgen.pipeline.run.plan import lay_out
 from crgen.pipeline.source.past import USUAL
-from crgen.pipeline.source.stack import without_past
+from crgen.pipeline.source.stack import past_days, without_past
 from tests.earthengine import faults
 from tests.earthengine.client import pixels
 from tests.earthengine.server import EarthEngineServer
@@ -156,13 +157,47 @@ def test_a_product_is_made_again_with_its_past(service: EarthEngineServer, reque
     assert again.past.described() == first.past.described()
 
 
+def test_a_pulled_stack_holds_the_past_and_a_fill_learns_the_same_of_it(
+    service: EarthEngineServer, request_: FillRequest, tmp_path: Path
+) -> None:
+    import crgen
+
+    live = run(request_)
+    asked = {"aoi": request_.aoi, "t1": request_.t1, "t2": request_.t2, "weights": request_.weights}
+    for name in ("stack.zarr", "folder"):
+        fetched = len(service.tiles)
+        stack = crgen.pull(**asked, out=tmp_path / name)
+        assert len(service.tiles) == fetched, "everything was on disk already"
+        assert len(past_days(stack)) == 8
+        offline = crgen.fill(source=str(tmp_path / name), weights=request_.weights, out=tmp_path / f"{name}.tif")
+        assert offline.paths.reflectance.read_bytes() == live.paths.reflectance.read_bytes()
+        assert offline.past is not None
+        assert live.past is not None
+        assert offline.past.described() == live.past.described()
+    assert not past_days(crgen.pull(**asked, past="none", out=tmp_path / "without.zarr"))
+
+
+def test_exports_hold_the_two_dates_alone_and_say_so(
+    service: EarthEngineServer, request_: FillRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = f"pull --aoi {request_.aoi} --t1 2021-07-10 --t2 2021-07-22 --out s.zarr --export gcs --to bucket --past 1y"
+    with pytest.raises(RequestError, match="leave out --past"):
+        app(asked.split(), standalone_mode=False)
+
+
 def test_a_dry_run_says_what_the_past_adds(
     service: EarthEngineServer, request_: FillRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = f"--aoi {request_.aoi} --t1 2021-07-10 --t2 2021-07-22 --weights {request_.weights} --out {request_.out}"
     app(["fill", *asked.split(), "--dry-run"], standalone_mode=False)
     said = " ".join(capsys.readouterr().out.split())
-    assert "8 looks from 2020-07-14 to 2021-07-21, 3 of them fetched whole; adds 5 requests" in said
+    past = "8 looks from 2020-07-14 to 2021-07-21, 3 of them fetched whole; 5 of the tiles"
+    assert past in said
+    assert "requests 8 for pixels" in said
+    app([*f"pull {asked} --dry-run".replace(".tif", ".zarr").split()], standalone_mode=False)
+    pulled = " ".join(capsys.readouterr().out.split())
+    assert past in pulled
+    assert "requests 8 for pixels" in pulled
     app(["fill", *asked.split(), "--dry-run", "--past", "none"], standalone_mode=False)
     assert "looks from" not in capsys.readouterr().out
 

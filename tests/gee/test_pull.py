@@ -113,7 +113,7 @@ def test_both_radar_days_are_said_printed_drawn_and_in_the_title(
 
 
 def test_a_dry_run_counts_and_writes_nothing(service: EarthEngineServer, crgen, here: Path) -> None:  # noqa: F811
-    outcome = crgen("pull", *ASKED, "--out", "stack.zarr", "--dry-run")
+    outcome = crgen("pull", *ASKED, "--past", "none", "--out", "stack.zarr", "--dry-run")
     assert outcome.code == 0, outcome.err
     assert "requests 4 for pixels" in outcome.out
     assert "100.0 % of the area" in outcome.out
@@ -129,8 +129,8 @@ def test_a_dry_run_of_fill_counts_them_too(
 ) -> None:
     words = (*ASKED, "--weights", tiny_weights)
     pulled = crgen("pull", *words, "--out", "stack.zarr", "--dry-run").out.splitlines()
-    filled = crgen("fill", *words, "--past", "none", "--out", "map.tif", "--dry-run").out.splitlines()
-    for heading in ("tiles", "requests", "download"):
+    filled = crgen("fill", *words, "--out", "map.tif", "--dry-run").out.splitlines()
+    for heading in ("tiles", "requests", "download", "past"):
         (line,) = (line for line in pulled if line.startswith(heading))
         assert line in filled
     assert not service.tiles
@@ -316,9 +316,9 @@ def test_downloaded_exports_become_the_same_stack(
     here: Path,  # noqa: F811
     tiny_weights: Path,
 ) -> None:
-    words = (*ASKED, "--weights", tiny_weights, "--out")
-    assert crgen("pull", *words, "live.zarr").code == 0
-    assert crgen("pull", *words, "stack.zarr", "--export", "gcs", "--to", "bucket/path").code == 0
+    words = (*ASKED, "--weights", tiny_weights)
+    assert crgen("pull", *words, "--past", "none", "--out", "live.zarr").code == 0
+    assert crgen("pull", *words, "--out", "stack.zarr", "--export", "gcs", "--to", "bucket/path").code == 0
     outcome = crgen("pull", "--out", "stack.zarr", "--exported", ".")
     assert outcome.code == 4
     assert "download all files of the export" in outcome.err

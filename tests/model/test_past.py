@@ -220,6 +220,49 @@ def test_the_past_shows_whether_to_copy_and_the_proof_leaves_each_lesson_out() -
     assert len(believed.proof.days) == 9
 
 
+def test_the_past_shows_how_far_the_stated_deviation_is_off() -> None:
+    looks = [look(day, 0.1) for day in range(600, 712, 12)]
+
+    def ratios(stated: float | None) -> np.ndarray:
+        rng = torch.Generator().manual_seed(0)
+
+        def generate(a: Look, b: Look, lent: torch.Tensor | None) -> Prediction:
+            made = b.s2 + torch.normal(0.0, 0.03, b.s2.shape, generator=rng)
+            return Prediction(made, variance=None if stated is None else torch.full_like(made, stated**2))
+
+        return past.learn(looks, 708, 720, generate=generate, evidence=lambda a, b: torch.zeros(0)).ratios
+
+    assert ratios(0.03).shape == (BANDS, 9 * (SIDE // past.EVERY) ** 2)
+    np.testing.assert_allclose(ratios(0.01), 3 * ratios(0.03), rtol=1e-4)
+    assert 0 < np.median(ratios(0.03)) <= 0.6745  # the median of a normal error's size, as far as it is believed
+    assert ratios(None).size == 0
+
+
+def test_a_mixture_scores_its_pixels_as_its_moments() -> None:
+    rng = np.random.default_rng(5)
+    errors = rng.normal(0, 0.05, (C, BANDS, 200)).astype(np.float32)
+    changed = rng.random(200) < 0.3
+    weights = rng.dirichlet(np.ones(C), (2, BANDS))
+    weights[..., TAUGHT] = 0
+    mixture = past.Mixture(weights / weights.sum(-1, keepdims=True))
+    ratios = mixture.ratios(past.Sample(errors, changed, np.full((2, BANDS, 200), 0.5, np.float32)))
+    candidates, where = torch.from_numpy(errors)[None, ..., None], torch.from_numpy(changed)[None, None, :, None]
+    found = past.moments(candidates, torch.zeros(1, BANDS, 200, 1), where, torch.ones_like(where))
+    np.testing.assert_allclose(np.square(0.5 * ratios).mean(1), mixture.score(found)[0], rtol=1e-4)
+
+
+def test_what_is_believed_beside_the_copy_is_to_be_proven(monkeypatch: pytest.MonkeyPatch) -> None:
+    lessons = [(1.0, errors_of([0.1, 0.1, 0.1, 0.08, 0.1], seed)) for seed in range(30)]
+    copied = []
+    for caution in (0.0, 0.3):
+        monkeypatch.setattr(past.past_learned, "LEARNED", LEARNED._replace(caution=caution))
+        few, many = (past.believe(lessons[:count], BANDS).weights[..., COPY].mean() for count in (1, 30))
+        copied.append((few, many))
+    (few, many), (few_cautious, many_cautious) = copied
+    assert few_cautious > few + 0.1
+    assert abs(many_cautious - many) < abs(few_cautious - few)
+
+
 def test_the_evidence_of_a_lesson_is_not_lent_to_itself() -> None:
     looks = [look(day, 0.1) for day in (676, 688, 700)]
     lent: dict[tuple[int, int], torch.Tensor] = {}

@@ -240,7 +240,7 @@ def open_workshop(request: FillRequest, work: Plan, store: PartStore) -> Worksho
         clear_threshold=request.clear_threshold,
         on_inputs=lambda chunk, inputs: thumbnails.reduce(*work.grid.corner(chunk), inputs),
         lent=cache(lambda: lent_by(work.grid, store, predictor.evidence_size)),
-        widths=cache(lambda: widths(hidden_in(store, len(scene.made)), scene.made, card.error)),
+        widths=cache(lambda: widths(spread_in(store, scene.made), scene.made, card.error)),
         past=past,
         learned=cache(lambda: learned_from(store)),
     )
@@ -315,6 +315,16 @@ def hidden_in(store: PartStore, bands: int) -> Hidden:
     for path in sorted(store.folder.glob(f"*{CHECK}"), key=lambda path: int(path.stem)):
         found.add(Hidden.from_json(store.open(path.name).summary))
     return found
+
+
+def spread_in(store: PartStore, bands: tuple[str, ...]) -> list[Hidden]:
+    """Return what was found where truth was hidden: on the place's past, if there is one, and on cells of the scene.
+
+    Raises:
+        OSError: if a part of it cannot be read.
+    """
+    past = [learned_from(store).hidden(bands)] if store.check(PAST) else []
+    return [*past, hidden_in(store, len(bands))]
 
 
 def check_name(group: int) -> str:

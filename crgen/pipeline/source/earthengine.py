@@ -73,6 +73,11 @@ class Acquired:
     """What a person should know of where its tiles are kept."""
 
     @property
+    def pulls(self) -> tuple[Pull, ...]:
+        """All tiles that may be fetched."""
+        return (self.pull,) if self.lessons is None else (self.pull, self.lessons.pull)
+
+    @property
     def stack(self) -> xr.Dataset:
         """The Stack, margin included; nothing is fetched yet."""
         days = {name: day.isoformat() for name, day in self.manifest.dates.items()}

@@ -40,6 +40,11 @@ class Scene:
     """The tiles that its past is learned from, beside."""
 
     @property
+    def pulls(self) -> tuple[Pull, ...]:
+        """All tiles that may be fetched."""
+        return tuple(pull for pull in (self.pull, self.lessons) if pull is not None)
+
+    @property
     def days(self) -> dict[str, list[datetime.date]]:
         """Days of acquisition (UTC) by variable, in order, as far as the Stack says them."""
         return {

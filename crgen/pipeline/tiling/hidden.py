@@ -3,7 +3,7 @@
 A block is a cell of the lattice; in every other one all of t2 is hidden, in the rest its middle alone, as clouds hide
 much or little. Its middle is compared. From the same blocks follows how wide an interval must be in units of the
 deviation that the generator states: that ratio's quantile (split conformal prediction, normalised), drawn towards what
-the weights' card says where blocks are few.
+the place's past says where blocks are few, and that towards what the weights' card says.
 """
 
 from __future__ import annotations
@@ -143,9 +143,7 @@ def compare(
     found.errors = np.stack([pair.sum(1) for pair in pairs])
     found.squares = np.stack([np.square(pair).sum(1) for pair in pairs])
     if deviation is not None:
-        ratio = np.abs(error[:, seen.known]) / np.maximum(deviation[:, seen.known], 1e-9)
-        bins = np.searchsorted(RATIOS, ratio)
-        found.ratios = np.stack([np.bincount(band, minlength=len(RATIOS) + 1) for band in bins])
+        found.ratios = binned(np.abs(error[:, seen.known]) / np.maximum(deviation[:, seen.known], 1e-9))
     if water is not None:
         called, known = water >= 0.5, seen.known & (seen.told != UNKNOWN)
         is_water = seen.told == 100
@@ -154,21 +152,28 @@ def compare(
     return found
 
 
-def widths(found: Hidden, bands: Sequence[str], known: ErrorWidths | None) -> NDArray[np.float64]:
+def binned(ratios: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Return pixels by band and by bin of error over stated deviation, of these ratios ``(band, pixel)``."""
+    counts = [np.bincount(band, minlength=len(RATIOS) + 1) for band in np.searchsorted(RATIOS, ratios)]
+    return np.array(counts, np.int64).reshape(len(ratios), len(RATIOS) + 1)
+
+
+def widths(found: Sequence[Hidden], bands: Sequence[str], known: ErrorWidths | None) -> NDArray[np.float64]:
     """Return half the width of the 90 % interval by band, in stated deviations.
 
     Args:
-        found: on the hidden blocks of the scene.
+        found: where truth was hidden, what is most like the scene last: on the place's past, on blocks of the scene.
         bands: their names.
         known: what the weights' card says; None for a normal distribution.
     """
     known = known or ErrorWidths(bands={}, blocks=FEWEST)
-    before = np.log([known.bands.get(band, NORMAL) for band in bands])
-    if not found.ratios.any():
-        return np.asarray(np.exp(before))
-    here = np.log([_quantile(band) for band in found.ratios])
-    share = found.blocks / (found.blocks + known.blocks)
-    return np.asarray(np.exp(share * here + (1 - share) * before))
+    logs = np.log([known.bands.get(band, NORMAL) for band in bands])
+    for some in found:
+        share = some.blocks / (some.blocks + known.blocks)
+        for at, counts in enumerate(some.ratios):
+            if counts.any():
+                logs[at] = share * np.log(_quantile(counts)) + (1 - share) * logs[at]
+    return np.asarray(np.exp(logs))
 
 
 def _quantile(counts: NDArray[np.int64]) -> float:

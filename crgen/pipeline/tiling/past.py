@@ -18,6 +18,7 @@ from crgen.model.looks import Look, looked_at, shown_by
 from crgen.model.past import Believed, Mixture, Proof
 from crgen.pipeline.box import Box
 from crgen.pipeline.source.past import Day, block_of
+from crgen.pipeline.tiling.hidden import Hidden, binned
 from crgen.pipeline.tiling.predict import Predictor
 from crgen.pipeline.tiling.reader import StackReader
 
@@ -34,6 +35,11 @@ class Learned:
     believed: Believed
     bands: dict[str, int]
     """Those of the proof, each with its place among the generator's."""
+    ratios: NDArray[np.int64]
+    """Pixels of the earlier pairs by band and by bin of error over stated deviation, ``(band, bin)``, each pair left
+    out of what its map was mixed by; see :class:`~crgen.pipeline.tiling.hidden.Hidden`."""
+    blocks: int
+    """Windows of these pairs."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -74,6 +80,14 @@ class Learned:
             },
         }
 
+    def hidden(self, bands: Sequence[str]) -> Hidden:
+        """Return how wide errors spread on the place's past, as if the later looks were hidden blocks of the scene."""
+        found = Hidden(len(bands), self.blocks)
+        for at, band in enumerate(bands):
+            if band in self.bands:
+                found.ratios[at] = self.ratios[[*self.bands].index(band)]
+        return found
+
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON can hold it, but for the evidence."""
         proof = self.believed.proof
@@ -81,6 +95,8 @@ class Learned:
             "weights": self.believed.mixture.weights.tolist(),
             "proof": None if proof is None else {n: np.asarray(v).tolist() for n, v in proof._asdict().items()},
             "bands": self.bands,
+            "ratios": self.ratios.tolist(),
+            "blocks": self.blocks,
             "notes": list(self.notes),
         }
 
@@ -96,8 +112,11 @@ class Learned:
                 Mixture(np.array(held["weights"])),
                 torch.zeros(0) if evidence is None else torch.from_numpy(evidence),
                 proof,
+                np.zeros((0, 0), np.float32),
             ),
             held["bands"],
+            np.array(held["ratios"]),
+            held["blocks"],
             tuple(held["notes"]),
         )
 
@@ -161,7 +180,8 @@ class PastOf:
             notes.append(f"the place's past teaches nothing: {why}; the generator stands alone")
         bands = self.predictor.model.card.config.bands
         held = {band: at for at, band in enumerate(bands) if all(_has(look, at) for look in looks)}
-        return Learned(believed, held, tuple(notes))
+        pairs = 0 if believed.proof is None else len(believed.proof.days)
+        return Learned(believed, held, binned(believed.ratios), pairs * len(origins), tuple(notes))
 
     def looks(self, box: Box, s2_t1: Array, clear_t1: Array | None) -> Array:
         """Return what may be copied over a rectangle, ``(candidate, band, y, x)``.
@@ -227,12 +247,16 @@ class PastOf:
         def made(*inputs: Tensor, **extra: Tensor) -> Tensor:
             prediction: Prediction = self.predictor.model.generator(*inputs, **extra)
             planes = [prediction.reflectance.float()]
-            if prediction.water is not None:
-                planes.append(prediction.water.float())
+            planes += [plane.float() for plane in (prediction.variance, prediction.water) if plane is not None]
             return torch.cat(planes, 1)
 
         planes = self.predictor.over(made, a.s1, a.s2, b.s1, nothing, **more)
-        return Prediction(planes[:, :bands], water=planes[:, bands:] if planes.shape[1] > bands else None)
+        stated = bands * (1 + self.predictor.predicts_variance)
+        return Prediction(
+            planes[:, :bands],
+            variance=planes[:, bands:stated] if self.predictor.predicts_variance else None,
+            water=planes[:, stated:] if self.predictor.predicts_water else None,
+        )
 
     def _evidence(self, a: Look, b: Look) -> Tensor:
         seen = torch.where(b.clear, b.s2, torch.nan)

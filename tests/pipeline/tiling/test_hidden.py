@@ -96,7 +96,7 @@ def test_intervals_hold_nine_of_ten_pixels_however_far_the_stated_deviation_is_o
         stated = rng.uniform(0.005, 0.05, seen.reflectance.shape)
         made = seen.reflectance + factor * stated * rng.standard_t(4, stated.shape)
         found.add(compare(seen, made, stated, None))
-    width = widths(found, ("B3", "B8"), ErrorWidths(bands={"B3": 1, "B8": 1}, blocks=0.1))
+    width = widths([found], ("B3", "B8"), ErrorWidths(bands={"B3": 1, "B8": 1}, blocks=0.1))
     seen = seen_block(rng, side=200)
     stated = rng.uniform(0.005, 0.05, seen.reflectance.shape)
     error = np.abs(factor * stated * rng.standard_t(4, stated.shape))
@@ -105,16 +105,32 @@ def test_intervals_hold_nine_of_ten_pixels_however_far_the_stated_deviation_is_o
 
 def test_where_few_blocks_were_seen_the_card_counts_more() -> None:
     known = ErrorWidths(bands={"B3": 3.0}, blocks=8)
-    assert widths(Hidden(2), ("B3", "B8"), known).tolist() == pytest.approx([3.0, NORMAL])
-    assert widths(Hidden(1), ("B8",), None).tolist() == pytest.approx([NORMAL])
+    assert widths([Hidden(2)], ("B3", "B8"), known).tolist() == pytest.approx([3.0, NORMAL])
+    assert widths([Hidden(1)], ("B8",), None).tolist() == pytest.approx([NORMAL])
     seen = seen_block(np.random.default_rng(2), bands=1)
     before = 3.0
     for blocks in (1, 4, 64):
         found = compare(seen, seen.reflectance + 0.01, np.full(seen.reflectance.shape, 0.01), None)
         found.blocks = blocks
-        (width,) = widths(found, ("B3",), known)
+        (width,) = widths([found], ("B3",), known)
         assert 1 < width < before
         before = width
+
+
+def test_the_places_past_is_believed_more_than_the_card_and_less_than_the_scene() -> None:
+    seen = seen_block(np.random.default_rng(3), bands=1)
+
+    def off_by(error: float, blocks: int) -> Hidden:
+        found = compare(seen, seen.reflectance + error, np.full(seen.reflectance.shape, 0.01), None)
+        found.blocks = blocks
+        return found
+
+    known = ErrorWidths(bands={"B3": 1.0}, blocks=4)
+    past, here = off_by(0.04, 12), off_by(0.02, 12)
+    alone = widths([past], ("B3",), known)[0]
+    assert alone == pytest.approx(4 ** (12 / 16), rel=0.02)
+    assert widths([past, Hidden(1)], ("B3",), known)[0] == alone
+    assert widths([past, here], ("B3",), known)[0] == pytest.approx(2 ** (12 / 16) * alone ** (4 / 16), rel=0.02)
 
 
 def hidden_of(model, scene):  # noqa: F811

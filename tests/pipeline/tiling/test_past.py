@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
@@ -108,6 +109,22 @@ def test_the_proof_is_printed_and_stands_in_the_item(learned: tuple[Path, Result
         assert sum(shares.values()) == pytest.approx(1, abs=0.01)
     assert result.past.worse == (np.square(said["rmse"]).sum() > np.square(said["copy_rmse"]).sum())
     assert ("copying was better" in result.past.line) is result.past.worse
+
+
+def test_the_error_map_is_as_wide_as_the_places_past_was_off(learned: tuple[Path, Result], tiny_weights: Path) -> None:
+    folder, result = learned
+    alone = fill(place(), folder, tiny_weights, past="none", overwrite=True)
+
+    def stated(product: Result) -> tuple[float, float]:
+        """Return how wide the intervals are on average, and the share of pixels that they hold."""
+        with rasterio.open(product.paths.rasters["error"]) as file:
+            width = file.read(masked=True) * file.scales[0]
+        off = np.abs(product.reflectance.values - place().truth_t2.values)
+        return float(width.mean()), float((off <= width).mean())
+
+    (width, held), (wide, _) = stated(result), stated(alone)
+    assert width < 0.6 * wide
+    assert held >= 0.9
 
 
 def test_chunks_decide_no_byte(learned: tuple[Path, Result], tiny_weights: Path) -> None:
