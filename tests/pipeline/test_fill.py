@@ -22,6 +22,7 @@ from crgen.model.config import preset
 from crgen.model.device import MAX_DRIFT
 from crgen.model.weights import load_model, read_card, save_weights
 from crgen.pipeline.flood.polygons import LAYERS
+from crgen.pipeline.picture.page import Sheet
 from crgen.pipeline.product.result import Result
 from crgen.pipeline.request import FillRequest
 from crgen.pipeline.run.plan import plan
@@ -332,7 +333,14 @@ def test_a_request_that_makes_no_sense_is_refused(wrong, says, tiny_weights: Pat
         crgen.fill(**request)
 
 
-def test_what_a_polygon_leaves_out_is_not_told_as_missing(tiny_weights: Path, tmp_path: Path) -> None:
+def test_what_a_polygon_leaves_out_is_not_told_as_missing(tiny_weights: Path, tmp_path: Path, monkeypatch) -> None:
+    drawn: list[str] = []
+    draw = Sheet.draw_legend
+    monkeypatch.setattr(
+        Sheet,
+        "draw_legend",
+        lambda sheet, entries, top: (drawn.extend(entry[1][0] for entry in entries), draw(sheet, entries, top)),
+    )
     corners = [[113.53, 34.71], [113.54, 34.71], [113.53, 34.72], [113.53, 34.71]]
     (tmp_path / "triangle.geojson").write_text(json.dumps({"type": "Polygon", "coordinates": [corners]}))
     request = {"aoi": str(tmp_path / "triangle.geojson"), "source": "demo", "weights": str(tiny_weights), "clip": True}
@@ -341,3 +349,6 @@ def test_what_a_polygon_leaves_out_is_not_told_as_missing(tiny_weights: Path, tm
     assert sum(result.tally.shares.values()) == pytest.approx(1)
     assert Quality.NODATA not in result.tally.shares
     assert "No data" not in result.paths.page.read_text()
+    shares = [float(text.split()[-2]) for text in drawn if text.endswith("%")]
+    assert sum(shares) == pytest.approx(100, abs=0.2), "of the picture's legend too"
+    assert "missing, or outside the area" in drawn
