@@ -26,8 +26,8 @@ from crgen.files import publish, write_partial
 from crgen.pipeline.product.outputs import Paths
 from crgen.pipeline.request import FillRequest
 from crgen.pipeline.source.local.read import open_stack
-from crgen.pipeline.tiling.chunk import GENERATED_CLASSES
 from crgen.pipeline.tiling.composite import seen_clear
+from crgen.pipeline.tiling.quality import GENERATED_CLASSES
 from crgen.pipeline.tiling.reader import StackReader
 from crgen.pipeline.tiling.water import UNKNOWN, told_by_image
 

@@ -17,7 +17,7 @@ from crgen.pipeline.product.outputs import Paths
 from crgen.pipeline.source.area import read_area
 from crgen.pipeline.source.demo import open_demo
 from crgen.pipeline.source.stack import build_stack
-from crgen.pipeline.tiling.quality import Quality
+from crgen.pipeline.tiling.quality import GENERATED_CLASSES
 from crgen.pipeline.tiling.water import told_by_image
 
 AOI = "113.53,34.71,113.54,34.72"
@@ -54,7 +54,7 @@ def later(folder: Path, truth: xr.Dataset, *, day: str = "2021-07-30", first: st
 
 def generated(product: Paths) -> np.ndarray:
     with rasterio.open(product.quality) as quality:
-        return np.isin(quality.read(1), [Quality.GENERATED, Quality.GENERATED_RADAR_ONLY])
+        return np.isin(quality.read(1), GENERATED_CLASSES)
 
 
 def test_generated_pixels_are_scored_against_the_later_image(product, truth, tmp_path) -> None:

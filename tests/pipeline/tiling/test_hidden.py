@@ -18,7 +18,7 @@ from crgen.pipeline.tiling.hidden import (
     middle,
     widths,
 )
-from crgen.pipeline.tiling.quality import Quality
+from crgen.pipeline.tiling.quality import GENERATED_CLASSES, Quality
 from tests.pipeline.tiling.test_chunk import PLACE, model, predictor_of, run, run_of, scene, whole  # noqa: F401
 
 some_cells = st.dictionaries(
@@ -153,7 +153,7 @@ def test_hidden_cells_are_predicted_without_what_was_seen_there(model, scene) ->
 
 
 def test_half_widths_stand_where_pixels_were_generated_and_fade_with_the_share_of_observation(whole) -> None:  # noqa: F811
-    generated = np.isin(whole.quality, [Quality.GENERATED, Quality.GENERATED_RADAR_ONLY])
+    generated = np.isin(whole.quality, GENERATED_CLASSES)
     blended = whole.quality == Quality.BLENDED
     assert (np.isfinite(whole.error).all(0) == (generated | blended)).all()
     assert (whole.error[:, generated] > 0).all()
