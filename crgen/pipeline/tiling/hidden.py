@@ -163,9 +163,10 @@ def widths(found: Hidden, bands: Sequence[str], known: ErrorWidths | None) -> ND
         known: what the weights' card says; None for a normal distribution.
     """
     known = known or ErrorWidths(bands={}, blocks=FEWEST)
-    before = np.log([known.bands.get(band, NORMAL) for band in bands])
+    unseen = [known.bands.get(band, NORMAL) for band in bands]
     if not found.ratios.any():
-        return np.asarray(np.exp(before))
+        return np.asarray(unseen)
+    before = np.log([known.seen.get(band, width) for band, width in zip(bands, unseen, strict=True)])
     here = np.log([_quantile(band) for band in found.ratios])
     share = found.blocks / (found.blocks + known.blocks)
     return np.asarray(np.exp(share * here + (1 - share) * before))

@@ -344,14 +344,14 @@ class Predictor:
             assert made.water is not None, "a form that predicts it"
             water = made.water.float()
             if (errors := self.model.card.water) is not None:
-                water = (errors.slope * torch.logit(water, 1e-6) + errors.offset).sigmoid()
+                water = errors.read(water)
             dn = torch.cat([dn, (water * REFLECTANCE_SCALE).round()], 1)
         if self.predicts_variance:
             assert made.variance is not None, "a form that predicts it"
             places = [self._opened[at] for at in self._made]
             deviation = made.variance[:, places].float().sqrt()
             dn = torch.cat([dn, (deviation * REFLECTANCE_SCALE).round().clamp(max=MAX_GENERATED)], 1)
-        told_of = self._unlike(*inputs[1:3], more["clear_t1"])[:, None, None, None].expand_as(dn[:, :1]).float()
+        told_of = self._unlike(inputs[1], inputs[2], more["clear_t1"])[:, None, None, None].expand_as(dn[:, :1]).float()
         if self.model.card.config.predicts_reliability:
             assert made.reliability is not None, "a form that predicts it"
             told_of = torch.cat([told_of, 1 - made.reliability.float()], 1)

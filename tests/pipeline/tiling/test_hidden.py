@@ -117,6 +117,14 @@ def test_where_few_blocks_were_seen_the_card_counts_more() -> None:
         before = width
 
 
+def test_where_something_was_seen_the_card_says_another_width_than_where_nothing_was() -> None:
+    known = ErrorWidths(bands={"B3": 1.0}, seen={"B3": 2.0}, blocks=1e9)
+    seen = seen_block(np.random.default_rng(2), bands=1)
+    found = compare(seen, seen.reflectance + 0.01, np.full(seen.reflectance.shape, 0.01), None)
+    assert widths(Hidden(1), ("B3",), known) == pytest.approx([1.0])
+    assert widths(found, ("B3",), known) == pytest.approx([2.0])
+
+
 def hidden_of(model, scene):  # noqa: F811
     work = run_of(model, scene)
     told: dict[tuple[int, int], float] = {}
