@@ -118,6 +118,15 @@ def test_ground_whose_radar_changed_or_that_clouds_hide_does_not_count(product, 
     assert made[:, half + 3 :].sum() <= scores["pixels"] <= made[:, half - 3 :].sum()
 
 
+def test_how_many_rows_are_read_at_once_changes_no_score(product, truth, tmp_path, monkeypatch) -> None:
+    change = np.random.default_rng(0).normal(0, 6, truth["s1_t2"].shape).astype(np.float32)
+    stack = later(tmp_path, truth, s1_t2=truth["s1_t2"].values + change)
+    whole = audit(product.reflectance, stack).scores
+    assert 0 < whole["share"] < 1
+    monkeypatch.setattr("crgen.pipeline.audit.STRIP", 7)
+    assert audit(product.reflectance, stack).scores == whole
+
+
 def test_the_record_has_a_line_a_map_and_day(product, truth, tmp_path) -> None:
     for day in ("2021-07-30", "2021-08-03", "2021-07-30"):
         (tmp_path / day).mkdir(exist_ok=True)
