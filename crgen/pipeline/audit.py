@@ -35,7 +35,8 @@ RECORD = "track_record.csv"
 DAYS = 20
 """Days after t2 within which an image still tells of it."""
 STAYED = 2.0
-"""Change of radar in dB, mean over :data:`SIDE` × SIDE pixels, up to which ground counts as unchanged: twice what speckle does."""
+"""Change of radar in dB, mean over :data:`SIDE` × SIDE pixels, up
+to which ground counts as unchanged: twice what speckle does."""
 SIDE = 5
 """Pixels of the square over which radar is averaged."""
 STRIP = 512
