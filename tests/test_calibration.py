@@ -10,47 +10,59 @@ from benchmarks.floods.calibration import (
     LAGS,
     Patch,
     areas,
-    fit_logit,
+    blocks_of,
     fit_near,
+    fit_reading,
     fit_scene,
     fit_water,
     fit_widths,
+    half_widths,
     held_by,
+    interval_score,
     radial,
     read,
     reliability,
     score,
 )
 from benchmarks.water import Truth
+from crgen.model.card import ErrorWidths, WaterErrors
 
 SHAPE = (96, 96)
 BANDS = ("B11", "B8", "B3")
 
 
-def patch_of(
-    rng: np.random.Generator, event: str = "a", slope: float = 2.0, offset: float = -1.0, reach: float = 0
-) -> Patch:
-    """A patch whose labels follow its probabilities, read with a slope and an offset, alike over some pixels."""
+READING = WaterErrors(slope=2.0, slope_dry=1.0, offset=-1.0, near=0, reach=1, scene=0)
+
+
+def patch_of(rng: np.random.Generator, event: str = "a", reach: float = 0, condition: str = "nothing seen") -> Patch:
+    """A patch whose labels follow its probabilities as they are to be read, alike over some pixels."""
     field = ndimage.gaussian_filter(rng.normal(size=SHAPE), 12, mode="wrap")
     p = 1 / (1 + np.exp(-2 * field / field.std()))
     noise = rng.normal(size=SHAPE)
     if reach:
         noise = ndimage.gaussian_filter(noise, reach, mode="wrap")
     order = noise.ravel().argsort().argsort().reshape(SHAPE) / noise.size  # uniform, alike near by
-    water = (order < read(p, slope, offset)).astype(np.float32)
+    water = (order < read(p, READING)).astype(np.float32)
     dry = np.zeros(SHAPE, np.float32)
     ratio = np.abs(rng.standard_t(5, (3, *SHAPE))).astype(np.float32) * 2
     truth = Truth(dry, water, water == 0, np.zeros(SHAPE, bool))
     unet = p.astype(np.float32)
-    return Patch(event, "nothing seen", p.astype(np.float32), truth, np.ones(SHAPE, bool), ratio, p > 0.3, unet)
+    stated = rng.uniform(0.005, 0.05, ratio.shape).astype(np.float32)
+    seen = np.ones(SHAPE, bool)
+    return Patch(event, condition, p.astype(np.float32), truth, seen, ratio * stated, stated, p > 0.3, unet)
 
 
-def test_slope_and_offset_are_found_whatever_the_size_of_events() -> None:
+def test_how_probabilities_are_to_be_read_is_found_whatever_the_size_of_events() -> None:
     rng = np.random.default_rng(0)
-    patches = [patch_of(rng, event) for event in "aaaab"]
-    slope, offset = fit_logit(patches)
-    assert slope == pytest.approx(2, rel=0.1)
-    assert offset == pytest.approx(-1, abs=0.15)
+    found = fit_reading([patch_of(rng, event) for event in "aaaab"])
+    p = np.linspace(0.05, 0.95, 19)
+    np.testing.assert_allclose(read(p, found), read(p, READING), atol=0.05)
+
+
+def test_a_card_without_a_slope_of_its_own_for_dry_ground_is_read_by_the_logit() -> None:
+    errors = WaterErrors(slope=2.0, offset=-1.0, near=0, reach=1, scene=0)
+    p = np.linspace(0.01, 0.99, 9)
+    np.testing.assert_allclose(read(p, errors), 1 / (1 + np.exp(1 - 2 * np.log(p / (1 - p)))), atol=1e-9)
 
 
 @settings(max_examples=5, deadline=None)
@@ -66,7 +78,7 @@ def test_products_are_summed_by_distance(seed) -> None:
 
 def test_doubts_that_go_together_are_found_to() -> None:
     rng = np.random.default_rng(1)
-    alone, together = (fit_near([patch_of(rng, reach=reach) for _ in range(3)], 2, -1) for reach in (0, 6))
+    alone, together = (fit_near([patch_of(rng, reach=reach) for _ in range(3)], READING) for reach in (0, 6))
     assert alone[0] < 0.1
     assert together[0] > 0.5
     assert 30 < together[1] < 400
@@ -91,10 +103,32 @@ def test_areas_count_new_water_and_what_was_to_be_expected() -> None:
 
 def test_widths_hold_nine_in_ten() -> None:
     rng = np.random.default_rng(4)
-    widths = fit_widths([patch_of(rng, event) for event in "aabb"], BANDS)
+    seen = [patch_of(rng, event, condition="10% of t2 seen") for event in "aabb"]
+    for patch in seen:
+        patch.error[:] *= 2
+    widths = fit_widths([patch_of(rng, event) for event in "aabb"] + seen, BANDS)
     fresh = patch_of(rng)
     for i, band in enumerate(BANDS):
         assert (fresh.ratio[i] <= widths.bands[band]).mean() == pytest.approx(0.9, abs=0.02)
+        assert (2 * fresh.ratio[i] <= widths.seen[band]).mean() == pytest.approx(0.9, abs=0.02)
+
+
+def test_a_scene_that_is_worse_than_others_has_wider_intervals_where_some_of_it_was_seen() -> None:
+    rng = np.random.default_rng(8)
+    own = [patch_of(rng, condition="10% of t2 seen") for _ in range(30)]
+    for patch in own:
+        patch.error[:] *= 3
+    known = ErrorWidths(bands=dict.fromkeys(BANDS, 4.0), seen=dict.fromkeys(BANDS, 4.0), blocks=0.5)
+    half = half_widths(own[0], [blocks_of(patch) for patch in own[1:]], BANDS, known)
+    assert (own[0].error <= half).mean() == pytest.approx(0.9, abs=0.03)
+    alone = half_widths(own[0], [], BANDS, known)
+    assert (own[0].error <= alone).mean() < 0.75
+
+
+def test_the_score_of_an_interval_is_least_where_it_holds_nine_in_ten() -> None:
+    error = np.abs(np.random.default_rng(9).normal(size=100_000))
+    scores = {half: float(interval_score(error, half).mean()) for half in (0.8, 1.2, 1.645, 2.1, 3.0)}
+    assert min(scores, key=scores.__getitem__) == 1.645
 
 
 def test_a_calibrated_probability_has_no_error_and_a_bold_one_has() -> None:
@@ -107,10 +141,18 @@ def test_a_calibrated_probability_has_no_error_and_a_bold_one_has() -> None:
 
 def test_the_tables_leave_out_each_event_in_turn() -> None:
     rng = np.random.default_rng(6)
-    table = score([patch_of(rng, event) for event in "aabbcc"], BANDS)
+    table = score(
+        [
+            patch_of(rng, event, condition=condition)
+            for event in "aabbcc"
+            for condition in ("nothing seen", "10% of t2 seen")
+        ],
+        BANDS,
+    )
     assert [line.split(" | ")[0] for line in table.splitlines() if line[:5] in ("| a |", "| b |", "| c |")] == [
         "| a",
         "| b",
         "| c",
     ]
     assert "newly under water" in table
+    assert "| **all** |" in table

@@ -7,9 +7,11 @@ takes `calibration.md`. Events that the weights were not trained on are left out
 fitted on the others. With --write, weights go to NEW.safetensors with what was fitted on all of these events in their
 card (`crgen.model.card.WaterErrors`, `ErrorWidths`): then `crgen fill` states intervals.
 
-Fitted are a slope and offset of the logit of water (every event counts alike), how the doubts of near pixels go
-together (the correlogram of residuals), what a whole scene has in common (so that nine in ten patches' areas are held),
-and half the width of intervals in stated deviations.
+Fitted are how probabilities of water are to be read (beta calibration, every event counting alike), how the doubts of
+near pixels go together (the correlogram of residuals), what a whole scene has in common (so that nine in ten patches'
+areas are held), and half the width of intervals in stated deviations, where nothing of t2 is seen and where some is.
+Where some is seen, a patch's interval is scaled as `crgen fill` scales it, by hidden blocks of its own scene: here the
+other patches of its event.
 """
 
 from __future__ import annotations
@@ -19,9 +21,12 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.optimize import curve_fit, minimize
@@ -34,7 +39,7 @@ from benchmarks.water import Truth, otsu, truth_of
 from crgen.model.card import ErrorWidths, WaterErrors
 from crgen.model.weights import load_model, save_weights
 from crgen.pipeline.flood.area import SMALLEST, deviation_of, interval_of
-from crgen.pipeline.tiling.hidden import COVERED
+from crgen.pipeline.tiling.hidden import COVERED, RATIOS, Hidden, widths
 from crgen.training.data.ombria import HELD_OUT, VALIDATION, Ombria
 
 CONDITIONS = (NOTHING, "30 % cloud on t1", WHOLE, "10% of t2 seen")
@@ -58,10 +63,22 @@ class Patch:
     truth: Truth
     counts: NDArray[np.bool_]
     """Where t2 is clear and was not shown."""
-    ratio: Array
-    """Error of the image over its stated deviation, ``(band, y, x)``, NaN where nothing counts."""
+    error: Array
+    """Of the image, absolute, ``(band, y, x)``, NaN where nothing counts."""
+    deviation: Array
+    """Stated with it, alike."""
     otsu: NDArray[np.bool_]
     unet: Array | None
+
+    @property
+    def sees(self) -> bool:
+        """Whether some of t2 was shown."""
+        return self.condition.endswith("of t2 seen")
+
+    @cached_property
+    def ratio(self) -> Array:
+        """The error over the stated deviation."""
+        return np.asarray(self.error / np.maximum(self.deviation, 1e-9), np.float32)
 
     @property
     def known(self) -> NDArray[np.bool_]:
@@ -94,8 +111,7 @@ def gather(data: Path, out: Path, weights: str, every: int) -> tuple[list[Patch]
                 assert made.reflectance is not None
                 assert made.water is not None
                 assert made.deviation is not None
-                error = np.where(counts, made.reflectance - sample.target, np.nan)
-                ratio = np.abs(error) / np.maximum(made.deviation, 1e-9)
+                error = np.abs(np.where(counts, made.reflectance - sample.target, np.nan))
                 patches.append(
                     Patch(
                         sample.event,
@@ -103,7 +119,8 @@ def gather(data: Path, out: Path, weights: str, every: int) -> tuple[list[Patch]
                         made.water[1],
                         truth,
                         counts[0],
-                        ratio.astype(np.float32),
+                        error.astype(np.float32),
+                        made.deviation,
                         otsu(view.s1_t2[0]),
                         None if unet is None else _unet(unet, view),
                     )
@@ -117,45 +134,39 @@ def _unet(unet: WaterRow, view: View) -> Array | None:
     return None if water is None else water[1]
 
 
-def logit(p: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return the logit of a probability."""
-    p = np.clip(p, 1e-6, 1 - 1e-6).astype(np.float64)
-    return np.log(p / (1 - p))
+def read(p: NDArray[np.floating], errors: WaterErrors) -> NDArray[np.float64]:
+    """Return how predicted probabilities are to be read."""
+    return errors.read(torch.from_numpy(p.astype(np.float64))).numpy()
 
 
-def read(p: NDArray[np.floating], slope: float, offset: float) -> NDArray[np.float64]:
-    """Return how a predicted probability is to be read."""
-    return 1 / (1 + np.exp(-(slope * logit(p) + offset)))
-
-
-def fit_logit(patches: Sequence[Patch]) -> tuple[float, float]:
-    """Return slope and offset that make the labels likeliest, every event counting alike."""
-    x, y, weight = [], [], []
+def fit_reading(patches: Sequence[Patch]) -> WaterErrors:
+    """Return the reading that makes the labels likeliest, every event counting alike; nothing is said of areas yet."""
+    logs, labels, weights = [], [], []
     by_event: dict[str, int] = defaultdict(int)
     for patch in patches:
         by_event[patch.event] += int(patch.known.sum())
     for patch in patches:
-        x.append(logit(patch.p[patch.known][::THIN]))
-        y.append(patch.truth.t2[patch.known][::THIN])
-        weight.append(np.full(len(x[-1]), 1 / by_event[patch.event]))
-    logits, labels, weights = (np.concatenate(parts) for parts in (x, y, weight))
+        p = np.clip(patch.p[patch.known][::THIN].astype(np.float64), 1e-6, 1 - 1e-6)
+        logs.append(np.stack([np.log(p), -np.log1p(-p)]))
+        labels.append(patch.truth.t2[patch.known][::THIN])
+        weights.append(np.full(len(p), 1 / by_event[patch.event]))
+    x, y, weight = (np.concatenate(parts, -1) for parts in (logs, labels, weights))
 
     def loss(at: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        z = np.exp(at[0]) * logits + at[1]
-        off = weights * (1 / (1 + np.exp(-z)) - labels)
-        return float((weights * (np.logaddexp(0, z) - labels * z)).sum()), np.array(
-            [np.exp(at[0]) * (off * logits).sum(), off.sum()]
-        )
+        slopes = np.exp(at[:2])
+        z = slopes @ x + at[2]
+        off = weight * (1 / (1 + np.exp(-z)) - y)
+        return float((weight * (np.logaddexp(0, z) - y * z)).sum()), np.array([*slopes * (x @ off), off.sum()])
 
-    best = minimize(loss, np.zeros(2), jac=True).x
-    return float(np.exp(best[0])), float(best[1])
+    wet, dry, offset = minimize(loss, np.zeros(3), jac=True).x
+    return WaterErrors(slope=np.exp(wet), slope_dry=np.exp(dry), offset=offset, near=0.0, reach=1.0, scene=0.0)
 
 
-def fit_near(patches: Sequence[Patch], slope: float, offset: float) -> tuple[float, float]:
+def fit_near(patches: Sequence[Patch], errors: WaterErrors) -> tuple[float, float]:
     """Return which share of pixels' doubts goes together, and over how many metres that falls off to 1/e."""
     products, weights = np.zeros(LAGS), np.zeros(LAGS)
     for patch in patches:
-        q = np.where(patch.dry_before, read(patch.p, slope, offset), 0)
+        q = np.where(patch.dry_before, read(patch.p, errors), 0)
         residual = np.where(patch.dry_before, (patch.truth.t2 == 1) - q, 0)
         doubt = np.sqrt(q * (1 - q))
         for field, sums in ((residual, products), (doubt, weights)):
@@ -186,7 +197,7 @@ def radial(field: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def areas(patch: Patch, errors: WaterErrors) -> tuple[float, float, float]:
     """Return pixels newly under water, how many were expected, and their deviation without what scenes share."""
-    q = np.where(patch.dry_before, read(patch.p, errors.slope, errors.offset), 0)
+    q = np.where(patch.dry_before, read(patch.p, errors), 0)
     doubt = np.sqrt(q * (1 - q))
     starts = np.arange(0, doubt.shape[0], SMALLEST), np.arange(0, doubt.shape[1], SMALLEST)
     blocks = np.add.reduceat(np.add.reduceat(doubt, starts[0], 0), starts[1], 1)
@@ -213,36 +224,69 @@ def fit_scene(found: Sequence[tuple[float, float, float]]) -> float:
 
 def fit_water(patches: Sequence[Patch]) -> WaterErrors:
     """Return what the card is to say of water."""
-    slope, offset = fit_logit(patches)
-    near, reach = fit_near(patches, slope, offset)
-    errors = WaterErrors(slope=slope, offset=offset, near=near, reach=reach, scene=0.0)
+    errors = fit_reading(patches)
+    near, reach = fit_near(patches, errors)
+    errors = errors.model_copy(update={"near": near, "reach": reach})
     scene = fit_scene([areas(patch, errors) for patch in patches if patch.dry_before.any()])
     return errors.model_copy(update={"scene": scene})
 
 
 def fit_widths(patches: Sequence[Patch], bands: Sequence[str]) -> ErrorWidths:
     """Return what the card is to say of intervals: every event counts alike."""
+    seen = [patch for patch in patches if patch.sees]
     by_event: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
-    for patch in patches:
-        by_event[patch.event].append(np.log(_quantiles(patch.ratio)))
+    for patch in seen:
+        by_event[patch.event].append(np.log(np.nanquantile(patch.ratio, COVERED, (1, 2))))
     means = np.array([np.nanmean(some, 0) for some in by_event.values()])
     within = np.nanmean([np.nanvar(some, 0).mean() for some in by_event.values()])
     between = max(float(np.nanvar(means, 0).mean()), 1e-6)
-    pooled = {}
+    return ErrorWidths(
+        bands=_widths_of([patch for patch in patches if not patch.sees], "ratio", bands),
+        seen=_widths_of(seen, "ratio", bands),
+        blocks=max(float(within / between), 0.1),
+    )
+
+
+def _widths_of(patches: Sequence[Patch], what: str, bands: Sequence[str]) -> dict[str, float]:
+    """Return by band below what nine in ten pixels of a plane of patches lie, every event counting alike."""
+    events = sorted({patch.event for patch in patches})
+    widths = {}
     for i, band in enumerate(bands):
-        ratios = [
-            np.concatenate([p.ratio[i][np.isfinite(p.ratio[i])][::THIN] for p in patches if p.event == e])
-            for e in by_event
-        ]
-        weights = np.concatenate([np.full(len(some), 1 / len(some)) for some in ratios])
-        order = np.argsort(np.concatenate(ratios))
+        planes = {e: [getattr(patch, what)[i] for patch in patches if patch.event == e] for e in events}
+        values = [np.concatenate([plane[np.isfinite(plane)][::THIN] for plane in some]) for some in planes.values()]
+        weights = np.concatenate([np.full(len(some), 1 / len(some)) for some in values])
+        order = np.argsort(np.concatenate(values))
         reached = np.cumsum(weights[order]) / weights.sum()
-        pooled[band] = float(np.concatenate(ratios)[order][np.searchsorted(reached, COVERED)])
-    return ErrorWidths(bands=pooled, blocks=max(float(within / between), 0.1))
+        widths[band] = float(np.concatenate(values)[order][np.searchsorted(reached, COVERED)])
+    return widths
 
 
-def _quantiles(ratio: Array) -> NDArray[np.float64]:
-    return np.array([np.nanquantile(band, COVERED) for band in ratio])
+def blocks_of(patch: Patch) -> Hidden:
+    """Return a patch as hidden blocks of its scene are counted."""
+    bins = [np.searchsorted(RATIOS, band[np.isfinite(band)]) for band in patch.ratio]
+    found = Hidden(len(bins), blocks=1)
+    found.ratios = np.stack([np.bincount(some, minlength=len(RATIOS) + 1) for some in bins])
+    return found
+
+
+def half_widths(patch: Patch, scene: Sequence[Hidden], bands: Sequence[str], known: ErrorWidths) -> Array:
+    """Return half the width of intervals as `crgen fill` makes them, ``(band, y, x)``.
+
+    Args:
+        patch: where.
+        scene: hidden blocks of its scene; none where nothing of t2 is seen.
+        bands: their names.
+        known: what the card says.
+    """
+    found = Hidden(len(bands))
+    for some in scene:
+        found.add(some)
+    return np.asarray(patch.deviation * widths([found], bands, known)[:, None, None], np.float32)
+
+
+def interval_score(error: NDArray[np.floating], half: NDArray[np.floating] | float) -> NDArray[np.floating]:
+    """Return the score of intervals that are to hold a share COVERED (Gneiting & Raftery 2007); the less the better."""
+    return np.asarray(2 * half + 2 / (1 - COVERED) * np.maximum(error - half, 0))
 
 
 def reliability(p: NDArray[np.float64], y: NDArray[np.float32]) -> tuple[list[tuple[float, float, int]], float, float]:
@@ -259,51 +303,27 @@ def reliability(p: NDArray[np.float64], y: NDArray[np.float32]) -> tuple[list[tu
 def score(patches: Sequence[Patch], bands: Sequence[str]) -> str:
     """Return the tables of events left out in turn."""
     events = sorted({patch.event for patch in patches})
-    water, widths = [], []
-    diagram: list[tuple[NDArray[np.float64], NDArray[np.float32]]] = []
-    cells: dict[str, list[float]] = defaultdict(list)
+    rows, found = [], []
+    cells: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
     for event in events:
         rest, own = [p for p in patches if p.event != event], [p for p in patches if p.event == event]
-        errors, width = fit_water(rest), fit_widths(rest, bands)
-        p = np.concatenate([read(one.p[one.known], errors.slope, errors.offset) for one in own])
-        y = np.concatenate([one.truth.t2[one.known] for one in own])
-        diagram.append((p, y))
-        rows, error, middle = reliability(p, y)
-        brier = float(np.square(p - y).mean())
-        skill = {"Otsu": [one.otsu[one.known].astype(float) for one in own]}
-        if all(one.unet is not None for one in own):
-            skill["U-Net"] = [one.unet[one.known] for one in own if one.unet is not None]
-        over = {name: 1 - brier / float(np.square(np.concatenate(some) - y).mean()) for name, some in skill.items()}
-        called = p >= 0.5
-        hits, wrong = int((called & (y == 1)).sum()), int((called != (y == 1)).sum())
-        found = [areas(one, errors) for one in own if one.dry_before.any()]
-        ends = [interval_of(expected, deviation, errors.scene) for _, expected, deviation in found]
-        held = held_by(found, errors.scene)
-        log = [math.log((t + 1) / (e + 1)) for t, e, _ in (areas(one, errors) for one in rest if one.dry_before.any())]
-        k = float(np.quantile(np.abs(log), COVERED))
-        globe = [(e + 1) * (math.exp(k) - math.exp(-k)) for _, e, _ in found]
-        water.append(
-            [
-                event, f"{brier:.3f}", *(f"{over[name]:+.2f}" if name in over else "" for name in ("Otsu", "U-Net")),
-                f"{error:.3f}", f"{middle:.3f}", f"{hits / max(hits + wrong, 1):.2f}",
-                f"{2 * hits / max(2 * hits + wrong, 1):.2f}", f"{held.mean():.0%} of {len(held)}",
-                f"{np.mean([b - a for a, b in ends]) / max(np.mean(globe), 1e-9):.2f}",
-            ]
-        )  # fmt: skip
+        found.append(_water_of(own, rest))
+        rows.append([event, *_water_row(found[-1])])
+        known, globe = fit_widths(rest, bands), _widths_of(rest, "error", bands)
+        blocks = [(patch, blocks_of(patch)) for patch in own if patch.sees]
         for one in own:
+            scene = [some for patch, some in blocks if one.sees and patch is not one]
+            half = half_widths(one, scene, bands, known)
             for i, band in enumerate(bands):
-                inside = one.ratio[i] <= width.bands[band]
-                there = np.isfinite(one.ratio[i])
+                there = np.isfinite(one.error[i])
                 names = {"all": there, one.condition: there, "newly under water": there & one.truth.new}
                 for name, where in names.items():
                     if where.sum() >= 100:
-                        cells[name].append(float(inside[where].mean()))
-    for name, shares in cells.items():
-        draws = np.random.default_rng(0).integers(0, len(shares), (2000, len(shares)))
-        low, high = np.percentile(np.array(shares)[draws].mean(1), (2.5, 97.5))
-        widths.append([name, f"{np.mean(shares):.1%}", f"{low:.1%} to {high:.1%}", str(len(shares))])
-    p, y = (np.concatenate(some) for some in zip(*diagram, strict=True))
-    rows, error, middle = reliability(p, y)
+                        error, width = one.error[i][where], half[i][where]
+                        scores = interval_score(error, width).mean(), interval_score(error, globe[band]).mean()
+                        cells[name].append((float((error <= width).mean()), float(scores[0]), float(scores[1])))
+    whole = Water(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+    rows.append(["**all**", *_water_row(whole)])
     head = [
         "event left out", "Brier score", "skill over Otsu", "skill over the U-Net", "calibration error",
         "the same, .05 < p < .95", "IoU", "F1", "areas held by their interval (90 is right)",
@@ -311,18 +331,77 @@ def score(patches: Sequence[Patch], bands: Sequence[str]) -> str:
     ]  # fmt: skip
     return "\n\n".join(
         [
-            markdown(head, water),
-            f"All events: calibration error {error:.3f}, within .05 < p < .95 {middle:.3f}. Reliability:",
+            markdown(head, rows),
+            "Reliability, all events:",
             markdown(
                 ["mean probability", "share that is water", "pixels"],
-                [[f"{a:.2f}", f"{b:.2f}", f"{n:,}"] for a, b, n in rows],
+                [[f"{a:.2f}", f"{b:.2f}", f"{n:,}"] for a, b, n in reliability(whole.p, whole.label)[0]],
             ),
             markdown(
-                ["intervals of reflectance", "pixels held (90 % is right)", "95 % of bootstraps", "patches × bands"],
-                widths,
+                [
+                    "intervals of reflectance", "pixels held (90 % is right)", "95 % of bootstraps",
+                    "interval score ÷ that of one global width", "patches × bands",
+                ],
+                [[name, *_interval_row(np.array(some))] for name, some in cells.items()],
             ),
         ]
+    )  # fmt: skip
+
+
+class Water(NamedTuple):
+    """What was predicted of events left out: by pixel whose label is known, and by patch that was dry."""
+
+    p: NDArray[np.float64]
+    label: NDArray[np.float32]
+    otsu: NDArray[np.float64]
+    unet: NDArray[np.float64]
+    """NaN where there is none."""
+    held: NDArray[np.bool_]
+    """Whether the area lies within its interval."""
+    width: NDArray[np.float64]
+    """Of that, in pixels."""
+    globe: NDArray[np.float64]
+    """That of one relative error of all areas, alike."""
+
+
+def _water_of(own: Sequence[Patch], rest: Sequence[Patch]) -> Water:
+    """Predict an event by what the others teach."""
+    errors = fit_water(rest)
+    known = [(one, one.known) for one in own]
+    found, others = ([areas(one, errors) for one in some if one.dry_before.any()] for some in (own, rest))
+    ends = np.array([interval_of(expected, deviation, errors.scene) for _, expected, deviation in found])
+    expected = np.array([expected for _, expected, _ in found])
+    rate = float(np.quantile([abs(true - e) / max(e, 1.0) for true, e, _ in others], COVERED))
+    return Water(
+        np.concatenate([read(one.p[at], errors) for one, at in known]),
+        np.concatenate([one.truth.t2[at] for one, at in known]),
+        np.concatenate([one.otsu[at].astype(np.float64) for one, at in known]),
+        np.concatenate([np.full(at.sum(), np.nan) if one.unet is None else one.unet[at] for one, at in known]),
+        held_by(found, errors.scene),
+        ends[:, 1] - ends[:, 0],
+        expected + rate * expected - np.maximum(expected - rate * expected, 0),
     )
+
+
+def _water_row(found: Water) -> list[str]:
+    p, y = found.p, found.label
+    _, error, middle = reliability(p, y)
+    brier = float(np.square(p - y).mean())
+    skills = [1 - brier / float(np.square(other - y).mean()) for other in (found.otsu, found.unet)]
+    called = p >= 0.5
+    hits, wrong = int((called & (y == 1)).sum()), int((called != (y == 1)).sum())
+    return [
+        f"{brier:.3f}", *("" if math.isnan(skill) else f"{skill:+.2f}" for skill in skills), f"{error:.3f}",
+        f"{middle:.3f}", f"{hits / max(hits + wrong, 1):.2f}", f"{2 * hits / max(2 * hits + wrong, 1):.2f}",
+        f"{found.held.mean():.0%} of {len(found.held)}", f"{found.width.mean() / max(found.globe.mean(), 1e-9):.2f}",
+    ]  # fmt: skip
+
+
+def _interval_row(scores: NDArray[np.float64]) -> list[str]:
+    draws = np.random.default_rng(0).integers(0, len(scores), (2000, len(scores)))
+    low, high = np.percentile(scores[draws, 0].mean(1), (2.5, 97.5))
+    held, own, globe = scores.mean(0)
+    return [f"{held:.1%}", f"{low:.1%} to {high:.1%}", f"{own / globe:.2f}", str(len(scores))]
 
 
 def main() -> None:
@@ -337,14 +416,14 @@ def main() -> None:
     patches, bands = gather(given.data, given.out, given.weights, given.every)
     assert {patch.event for patch in patches} <= {*VALIDATION, *HELD_OUT}
     table = score(patches, bands)
-    water, widths = fit_water(patches), fit_widths(patches, bands)
-    said = f"Fitted on all of them: {water!r}; {widths!r}"
+    water, intervals = fit_water(patches), fit_widths(patches, bands)
+    said = f"Fitted on all of them: {water!r}; {intervals!r}"
     print(f"{table}\n\n{said}")
     given.out.mkdir(parents=True, exist_ok=True)
     (given.out / "calibration.md").write_text(f"{table}\n\n{said}\n")
     if given.write is not None:
         model = load_model(given.weights)
-        save_weights(given.write, model.generator, model.card.model_copy(update={"water": water, "error": widths}))
+        save_weights(given.write, model.generator, model.card.model_copy(update={"water": water, "error": intervals}))
         print(f"written: {given.write}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor
 
 from crgen.errors import WeightsError
 from crgen.model.config import GeneratorConfig
@@ -19,7 +20,10 @@ class WaterErrors(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     slope: float = Field(gt=0)
-    """A probability p is to be read as one whose logit is slope · logit(p) + offset."""
+    """A probability p is to be read as one whose logit is slope · log p − slope_dry · log(1 − p) + offset (beta
+    calibration; Kull et al. 2017, doi 10.1214/17-EJS1338SI)."""
+    slope_dry: float | None = Field(default=None, gt=0)
+    """The same as ``slope`` where there is none."""
     offset: float
     near: float = Field(ge=0, le=1)
     """Share of a pixel's doubt that it has in common with those right beside it."""
@@ -28,6 +32,11 @@ class WaterErrors(BaseModel):
     scene: float = Field(ge=0)
     """Relative standard deviation of the area that a whole scene has in common."""
 
+    def read(self, p: Tensor) -> Tensor:
+        """Return what predicted probabilities are to be read as, of any shape."""
+        p = p.clamp(1e-6, 1 - 1e-6)
+        return (self.slope * p.log() - (self.slope_dry or self.slope) * (-p).log1p() + self.offset).sigmoid()
+
 
 class ErrorWidths(BaseModel):
     """How wide intervals must be, in deviations that the generator states; fitted on events that it never saw."""
@@ -35,7 +44,10 @@ class ErrorWidths(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     bands: dict[str, float]
-    """Half the width of the interval that holds 90 % of the pixels, by band; 1.64 where there is none."""
+    """Half the width of the interval that holds 90 % of the pixels, by band, where nothing of t2 is seen; 1.64 where
+    there is none."""
+    seen: dict[str, float] = Field(default_factory=dict)
+    """The same where some of t2 is seen; that of :attr:`bands` where there is none."""
     blocks: float = Field(gt=0)
     """How many hidden blocks of a scene tell as much as this does."""
 

@@ -104,6 +104,11 @@ class GeneratorConfig:
         return self.form == "adaptive" or (self.water and set(CORE) <= set(self.bands))
 
     @property
+    def predicts_reliability(self) -> bool:
+        """Whether a prediction says how far S2 at t1 shows the ground."""
+        return self.form == "adaptive"
+
+    @property
     def predicts_variance(self) -> bool:
         """Whether a prediction holds a variance of the reflectance."""
         return self.form == "adaptive"

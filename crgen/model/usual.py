@@ -11,7 +11,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from crgen.model.config import CORE
 
@@ -76,6 +78,23 @@ def unlike(usual: Usual, windows: Iterable[tuple[int, Mapping[str, float]]]) -> 
             if not low <= value <= high:
                 outside[f"{name} {'below' if value < low else 'above'}"] += pixels
     return outside
+
+
+def unlike_windows(usual: Usual, planes: Mapping[str, Tensor]) -> Tensor:
+    """Return which windows have a mean that lies outside, ``(window,)``.
+
+    Args:
+        usual: the ranges.
+        planes: by variable, ``(window, y, x)``, NaN where missing or, at t1, not known to be clear.
+    """
+    strange = torch.zeros(len(next(iter(planes.values()))), dtype=torch.bool)
+    for name in planes.keys() & usual.keys():
+        known = torch.isfinite(planes[name])
+        sums = torch.where(known, planes[name], 0).double().sum((1, 2))
+        mean = (sums / known.sum((1, 2))).cpu().numpy().round(3)
+        low, high = usual[name]
+        strange |= torch.from_numpy((mean < low) | (mean > high))
+    return strange
 
 
 def unlike_text(usual: Usual, outside: Mapping[str, int], pixels: int) -> str:

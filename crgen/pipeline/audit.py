@@ -26,8 +26,8 @@ from crgen.files import publish, write_partial
 from crgen.pipeline.product.outputs import Paths
 from crgen.pipeline.request import FillRequest
 from crgen.pipeline.source.local.read import open_stack
-from crgen.pipeline.tiling.chunk import GENERATED_CLASSES
 from crgen.pipeline.tiling.composite import seen_clear
+from crgen.pipeline.tiling.quality import GENERATED_CLASSES
 from crgen.pipeline.tiling.reader import StackReader
 from crgen.pipeline.tiling.water import UNKNOWN, told_by_image
 
@@ -35,7 +35,10 @@ RECORD = "track_record.csv"
 DAYS = 20
 """Days after t2 within which an image still tells of it."""
 STAYED = 2.0
-"""Change of radar in dB, mean over 5 × 5 pixels, up to which ground counts as unchanged: twice what speckle does."""
+"""Change of radar in dB, mean over :data:`SIDE` × SIDE pixels, up
+to which ground counts as unchanged: twice what speckle does."""
+SIDE = 5
+"""Pixels of the square over which radar is averaged."""
 STRIP = 512
 """Rows at once."""
 
@@ -208,11 +211,14 @@ def _compare(
             rows = min(STRIP, map_.height - row)
             window = Window(0, row, map_.width, rows)
             box = reader.box._replace(r0=reader.box.r0 + row, r1=reader.box.r0 + row + rows)
+            margin = box.grow(SIDE // 2)
+            own = box.slices(margin)
             made = np.isin(_read(quality, 1, window), GENERATED_CLASSES)
             sums["generated"] += int(made.sum())
-            data = reader.read(box, ("s1_t1", "s1_t2", "s2_t2", "clear_t2"))
+            data = reader.read(box, ("s2_t2", "clear_t2"))
+            radar = reader.read(margin, ("s1_t1", "s1_t2"))
             clear = seen_clear(data["s2_t2"], data["clear_t2"], clear_threshold)
-            compared = made & clear & _stayed(data["s1_t1"][0], data["s1_t2"][0])
+            compared = made & clear & _stayed(radar["s1_t1"][0], radar["s1_t2"][0])[own]
             if not compared.any():
                 continue
             truth = data["s2_t2"][at_stack]
@@ -234,7 +240,7 @@ def _stayed(before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[
     """Return where the radar of two days is the same but for speckle; not where it is missing."""
 
     def smooth(db: NDArray[np.float32]) -> NDArray[np.float64]:
-        power = uniform_filter(10 ** (np.nan_to_num(db, nan=-60.0).astype(np.float64) / 10), 5)
+        power = uniform_filter(10 ** (np.nan_to_num(db, nan=-60.0).astype(np.float64) / 10), SIDE)
         return np.asarray(10 * np.log10(power + 1e-9))
 
     same = np.abs(smooth(after) - smooth(before)) <= STAYED

@@ -203,8 +203,6 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
             *scene.notes,
             *(learned.notes if learned else ()),
         )
-        if done:
-            notes = (f"{len(done)} of {work.grid.count} chunks were finished by a run that was stopped", *notes)
         rasters = {name: splice(paths.rasters[name], workshop.rasters[name], blocks[name]) for name in blocks}
         finished = [(spliced.path, paths.rasters[name]) for name, spliced in rasters.items()]
         held = {name: spliced.path for name, spliced in rasters.items()}
@@ -230,6 +228,8 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
             check=check,
             card=work.model.card,
             radar=radar,
+            notes=notes,
+            learned=learned,
         )
         finished.append((page, paths.page))
         finished.append((write_thumbnail(paths, panels, work.model.card), paths.thumbnail))
@@ -253,6 +253,8 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
         scratch.announce(finished)
         withdraw(paths, finished)
         publish(finished)
+    if done:
+        notes = (f"{len(done)} of {work.grid.count} chunks were finished by a run that was stopped", *notes)
     return Result(paths, tally, notes, time.perf_counter() - start, len(done), radar, areas, check, learned)
 
 

@@ -17,7 +17,7 @@ from crgen.pipeline.product.outputs import Paths
 from crgen.pipeline.source.area import read_area
 from crgen.pipeline.source.demo import open_demo
 from crgen.pipeline.source.stack import build_stack
-from crgen.pipeline.tiling.quality import Quality
+from crgen.pipeline.tiling.quality import GENERATED_CLASSES
 from crgen.pipeline.tiling.water import told_by_image
 
 AOI = "113.53,34.71,113.54,34.72"
@@ -54,7 +54,7 @@ def later(folder: Path, truth: xr.Dataset, *, day: str = "2021-07-30", first: st
 
 def generated(product: Paths) -> np.ndarray:
     with rasterio.open(product.quality) as quality:
-        return np.isin(quality.read(1), [Quality.GENERATED, Quality.GENERATED_RADAR_ONLY])
+        return np.isin(quality.read(1), GENERATED_CLASSES)
 
 
 def test_generated_pixels_are_scored_against_the_later_image(product, truth, tmp_path) -> None:
@@ -116,6 +116,15 @@ def test_ground_whose_radar_changed_or_that_clouds_hide_does_not_count(product, 
     made = generated(product)
     made[: len(clear) // 2] = False
     assert made[:, half + 3 :].sum() <= scores["pixels"] <= made[:, half - 3 :].sum()
+
+
+def test_how_many_rows_are_read_at_once_changes_no_score(product, truth, tmp_path, monkeypatch) -> None:
+    change = np.random.default_rng(0).normal(0, 6, truth["s1_t2"].shape).astype(np.float32)
+    stack = later(tmp_path, truth, s1_t2=truth["s1_t2"].values + change)
+    whole = audit(product.reflectance, stack).scores
+    assert 0 < whole["share"] < 1
+    monkeypatch.setattr("crgen.pipeline.audit.STRIP", 7)
+    assert audit(product.reflectance, stack).scores == whole
 
 
 def test_the_record_has_a_line_a_map_and_day(product, truth, tmp_path) -> None:

@@ -22,13 +22,14 @@ from crgen.model.config import preset
 from crgen.model.device import MAX_DRIFT
 from crgen.model.weights import load_model, read_card, save_weights
 from crgen.pipeline.flood.polygons import LAYERS
+from crgen.pipeline.picture.page import Sheet
 from crgen.pipeline.product.result import Result
 from crgen.pipeline.request import FillRequest
 from crgen.pipeline.run.plan import plan
 from crgen.pipeline.source.area import read_area
 from crgen.pipeline.source.demo import open_demo
 from crgen.pipeline.tiling.hidden import FEWEST
-from crgen.pipeline.tiling.quality import Quality
+from crgen.pipeline.tiling.quality import GENERATED_CLASSES, Quality
 from crgen.pipeline.tiling.water import told_by_image
 from tests.products import files_of
 
@@ -157,7 +158,7 @@ def test_the_error_is_a_strict_cog_where_pixels_were_generated(product: Result) 
         assert cog.descriptions == BANDS
         assert (cog.dtypes[0], cog.nodata, cog.scales[0]) == ("uint16", 65535, 1e-4)
     quality, width = product.quality.compute().values, product.half_width.compute().values
-    made = np.isin(quality, [Quality.GENERATED, Quality.GENERATED_RADAR_ONLY, Quality.BLENDED])
+    made = np.isin(quality, [*GENERATED_CLASSES, Quality.BLENDED])
     assert (np.isfinite(width).all(0) == made).all()
     assert (np.isnan(width).all(0) == ~made).all()
     band = json.loads(product.paths.item.read_text())["assets"]["error"]["bands"][0]
@@ -268,7 +269,7 @@ def test_an_image_of_t2_without_a_clear_score_is_not_taken_as_observed(tiny_weig
     stack = open_demo(read_area(AOI).geobox, *days, pols=("VV",), bands=("B11", "B8", "B3")).drop_vars("clear_t2")
     crgen.write_stack(stack, tmp_path / "unscored.zarr")
     result = crgen.fill(source=str(tmp_path / "unscored.zarr"), out=tmp_path / "a.tif", weights=str(tiny_weights))
-    assert set(np.unique(result.quality)) == {Quality.GENERATED}
+    assert set(np.unique(result.quality)) <= set(GENERATED_CLASSES)
     assert any("clear_t2" in note for note in result.notes)
     assert result.check == {"checked": False, "reason": "nothing of t2 was seen"}
 
@@ -332,7 +333,14 @@ def test_a_request_that_makes_no_sense_is_refused(wrong, says, tiny_weights: Pat
         crgen.fill(**request)
 
 
-def test_what_a_polygon_leaves_out_is_not_told_as_missing(tiny_weights: Path, tmp_path: Path) -> None:
+def test_what_a_polygon_leaves_out_is_not_told_as_missing(tiny_weights: Path, tmp_path: Path, monkeypatch) -> None:
+    drawn: list[str] = []
+    draw = Sheet.draw_legend
+    monkeypatch.setattr(
+        Sheet,
+        "draw_legend",
+        lambda sheet, entries, top: (drawn.extend(entry[1][0] for entry in entries), draw(sheet, entries, top)),
+    )
     corners = [[113.53, 34.71], [113.54, 34.71], [113.53, 34.72], [113.53, 34.71]]
     (tmp_path / "triangle.geojson").write_text(json.dumps({"type": "Polygon", "coordinates": [corners]}))
     request = {"aoi": str(tmp_path / "triangle.geojson"), "source": "demo", "weights": str(tiny_weights), "clip": True}
@@ -341,3 +349,6 @@ def test_what_a_polygon_leaves_out_is_not_told_as_missing(tiny_weights: Path, tm
     assert sum(result.tally.shares.values()) == pytest.approx(1)
     assert Quality.NODATA not in result.tally.shares
     assert "No data" not in result.paths.page.read_text()
+    shares = [float(text.split()[-2]) for text in drawn if text.endswith("%")]
+    assert sum(shares) == pytest.approx(100, abs=0.2), "of the picture's legend too"
+    assert "missing, or outside the area" in drawn

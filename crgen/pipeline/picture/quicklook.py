@@ -47,7 +47,7 @@ def draw_quicklook(
     title: str,
     geobox: GeoBox,
     stretch_like: Sequence[NDArray[np.float32]],
-    counts: Mapping[Quality, int],
+    shares: Mapping[Quality, float],
     xmp: str = "",
     proof: str = "",
 ) -> Path:
@@ -63,7 +63,7 @@ def draw_quicklook(
         geobox: the grid of the area; gives shape and scale.
         stretch_like: by composite, the optical image whose 2nd to 98th percentiles, by channel, set the stretch: the
             result, not a cloudy input.
-        counts: pixels by quality class, for the legend.
+        shares: of the area by quality class, for the legend.
         xmp: an XMP packet to put into the file.
         proof: a line below it: what was scored on the place's own past.
 
@@ -80,7 +80,7 @@ def draw_quicklook(
     column = max(panel_width, NARROWEST)
     width = 2 * MARGIN + columns * (column + GAP) - GAP
     sheet = Sheet(width)
-    legend = sheet.wrapped(_legend(counts, any(_is_missing(panel).any() for panel in panels)))
+    legend = sheet.wrapped(_legend(shares, any(_is_missing(panel).any() for panel in panels)))
     row = CAPTION + panel_height + GAP
     lines = len(legend) + bool(proof)
     sheet.set_height(MARGIN + TITLE + -(-len(panels) // columns) * row + lines * LINE + MARGIN / 2)
@@ -217,12 +217,10 @@ def _caption(panel: Panel, radar: NDArray[np.float64]) -> str:
     return f"{panel.caption} · {span}"
 
 
-def _legend(counts: Mapping[Quality, int], missing: bool) -> list[Entry]:
-    total = sum(counts.values())
+def _legend(shares: Mapping[Quality, float], missing: bool) -> list[Entry]:
     entries = []
     for quality in (*(q for q in Quality if q), Quality.NODATA):
-        share = 100 * counts.get(quality, 0) / total if total else 0.0
-        if share:
+        if share := 100 * shares.get(quality, 0.0):
             percent = f"{share:.1f} %" if share >= 0.1 else "< 0.1 %"
             patch = {
                 "facecolor": tuple(c / 255 for c in COLOURS[quality]),
@@ -230,8 +228,8 @@ def _legend(counts: Mapping[Quality, int], missing: bool) -> list[Entry]:
                 "linewidth": 0.5,
             }
             entries.append((f"{LABELS[quality]} {percent}", patch if quality else MISSING))
-    if missing and not counts.get(Quality.NODATA):
-        entries.append(("missing input", MISSING))
+    if missing and not shares.get(Quality.NODATA):
+        entries.append(("missing, or outside the area", MISSING))
     return entries
 
 

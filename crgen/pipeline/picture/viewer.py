@@ -20,6 +20,7 @@ from pyproj import Transformer
 
 from crgen.files import write_partial
 from crgen.pipeline.flood.polygons import LAYERS, hidden_name
+from crgen.pipeline.source.ground import ground_pixel
 
 LARGEST = 8_000_000
 """Bytes of a page at most."""
@@ -27,6 +28,11 @@ MOST_OUTLINES = 4_000
 """Outlines drawn; the largest come first."""
 GRID = 9
 """Places along a side whose longitude and latitude are known; those between follow linearly."""
+NAMES = {
+    "flood": "new water",
+    "water_before": "water before too",
+    "water_unknown_before": "water, unknown before",
+}
 OUTLINES = {"flood": "#c2185b", "water_before": "#08519c", "water_unknown_before": "#b35900"}
 
 Pixels = NDArray[np.uint8]
@@ -45,6 +51,8 @@ class Layer:
     pixels: Pixels
     kind: Literal["image", "overlay"] = "image"
     """An image is seen alone; an overlay lies over it."""
+    keys: Sequence[tuple[str, str]] = ()
+    """What colours mean: words, and the colour as CSS has it."""
 
 
 def write_page(
@@ -54,8 +62,9 @@ def write_page(
     geobox: GeoBox,
     layers: Sequence[Layer],
     outlines: Path | None,
+    first: Mapping[str, str],
+    notes: Sequence[str],
     facts: Mapping[str, str],
-    legend: Sequence[tuple[str, str]],
     scenes: Sequence[Mapping[str, str]],
     repeat: str,
     cite: str,
@@ -69,8 +78,9 @@ def write_page(
         geobox: the grid of the map.
         layers: pictures of the area, the images first: the first on the left, the second on the right.
         outlines: a GeoPackage of :func:`~crgen.pipeline.flood.polygons.write_polygons`.
-        facts: what a person should know, by its name.
-        legend: names and colours of the quality classes.
+        first: what a person asks first, by its name; stands above the map.
+        notes: what a person should know before trusting it; below that.
+        facts: all else, by its name; stands below the map.
         scenes: acquisitions, by ``what``, ``day``, ``platform``, ``orbit`` and ``id``.
         repeat: the command that makes the map again.
         cite: how to cite it.
@@ -91,15 +101,17 @@ def write_page(
     )
     said = {
         "title": title,
+        "first": first,
+        "notes": notes,
         "facts": facts,
-        "legend": legend,
+        "outline_keys": [(NAMES[layer], OUTLINES[layer]) for layer in LAYERS],
         "scenes": scenes,
         "repeat": repeat,
         "cite": cite,
         "licence": licence,
         "width": geobox.shape[1],
         "height": geobox.shape[0],
-        "place": {"shape": [int(n) for n in geobox.shape], "grid": _lonlat(geobox)},
+        "place": {"shape": [int(n) for n in geobox.shape], "pixel": ground_pixel(geobox), "grid": _lonlat(geobox)},
     }
     page, share = b"", 1.0
     while not page or len(page) > LARGEST:

@@ -330,7 +330,7 @@ def picture(
         title=title,
         geobox=scene.area.geobox,
         stretch_like=panels[1],
-        counts={quality: tally.pixels[quality] for quality in Quality},
+        shares=tally.shares,
         xmp=xmp(card.name),
         proof=learned.line if learned is not None else "",
     )

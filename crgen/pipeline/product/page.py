@@ -17,11 +17,12 @@ from crgen.pipeline.picture.quicklook import Panel, colours_of, stretch_of
 from crgen.pipeline.picture.thumbnail import cog_thumbnail
 from crgen.pipeline.picture.viewer import Layer, Pixels, write_page
 from crgen.pipeline.product.outputs import Paths
-from crgen.pipeline.product.selfcheck import check_line
+from crgen.pipeline.product.selfcheck import check_line, worse_than_copying
 from crgen.pipeline.product.styles import ERROR_RAMP, WATER_RAMP
 from crgen.pipeline.source.imagery import Scene
 from crgen.pipeline.source.stack import manifest_of
 from crgen.pipeline.tiling.counts import Tally
+from crgen.pipeline.tiling.past import Learned
 from crgen.pipeline.tiling.quality import COLOURS, LABELS, Quality
 
 PAPER = (
@@ -43,6 +44,8 @@ def write_product_page(
     check: Mapping[str, Any],
     card: ModelCard,
     radar: str,
+    notes: Sequence[str],
+    learned: Learned | None = None,
 ) -> Path:
     """Write the page of finished files under its hidden name and return that.
 
@@ -57,6 +60,8 @@ def write_product_page(
         check: the self-check.
         card: of the weights.
         radar: what a person is told of the radar; may be empty.
+        notes: what a person is told of the inputs.
+        learned: what the place's past teaches.
     """
     demo = manifest_of(scene.stack).get("source") == "demo"
     years = " and ".join(dict.fromkeys((str(scene.t1.year), str(scene.t2.year))))
@@ -65,10 +70,11 @@ def write_product_page(
         paths.page,
         title=f"{paths.reflectance.stem}: Sentinel-2 reflectance of {scene.t2}, cloud-free",
         geobox=scene.area.geobox,
-        layers=[*_images(*panels), *_overlays(rasters)],
+        layers=[*_images(*panels), *_overlays(rasters, tally)],
         outlines=outlines,
-        facts=_facts(scene, tally, areas, check, radar) | {"Made by": made_by},
-        legend=[(LABELS[q], "#{:02x}{:02x}{:02x}".format(*COLOURS[q][:3])) for q in Quality if q],
+        first=_first(areas, check, learned),
+        notes=notes,
+        facts=_facts(scene, tally, radar) | {"Made by": made_by},
         scenes=list(_scenes(scene)),
         repeat=f"crgen fill --manifest {shlex.quote(paths.item.name)} --out again.tif",
         cite=f"Map of {scene.t2} made by {made_by}, after {PAPER}.",
@@ -89,30 +95,41 @@ def _images(panels: Sequence[Panel], images: Sequence[NDArray[np.float32]]) -> I
     seen[~np.isin(classes, [Quality.OBSERVED, Quality.BLENDED])] = np.nan
     observed = Panel("t2 observed" + result.title.removeprefix("t2 result"), seen, "optical", result.caption)
     rest = [panel for panel in panels if panel is not t1 and panel is not result and panel.kind != "quality"]
-    for number, panel in enumerate((t1, result, observed, *rest)):
-        name = f"{panel.title} ({panel.caption.rpartition(' · ')[2]})"
-        yield Layer(f"image{number}", name, f"The whole area: {name}", colours_of(panel, *stretches))
+    if np.isfinite(seen).any():
+        rest.insert(0, observed)
+    for number, panel in enumerate((t1, result, *rest)):
+        shown = panel.caption.rpartition(" · ")[2]
+        name = f"{panel.title}, {' '.join(shown.split()[-2:]) if shown.endswith('colour') else shown}"
+        yield Layer(f"image{number}", name, f"The whole area: {panel.title} ({shown})", colours_of(panel, *stretches))
 
 
-def _overlays(rasters: Mapping[str, Path]) -> Iterator[Layer]:
+def _overlays(rasters: Mapping[str, Path], tally: Tally) -> Iterator[Layer]:
     if "water" in rasters:
         water = cog_thumbnail(rasters["water"], ["water"])[0]
         ends, colours = [ramp[0] for ramp in WATER_RAMP], [(*_rgb(ramp[1]), ramp[2]) for ramp in WATER_RAMP]
         text = "Probability of water at t2, from transparent (none) to dark blue (certain)"
-        yield Layer("water", "Probability of water at t2", text, _ramped(water, ends, colours), "overlay")
+        keys = [(f"{per_cent} %", colour) for per_cent, colour, _ in WATER_RAMP]
+        yield Layer("water", "Probability of water at t2", text, _ramped(water, ends, colours), "overlay", keys)
     if "error" in rasters:
         error = cog_thumbnail(rasters["error"])
         known = np.isfinite(error).all(0)
         error = np.where(known, np.where(known, error, 0).mean(0), np.nan)
         top = 2 * float(error[known].mean()) if known.any() else 1.0
         ends = np.linspace(0, top or 1.0, len(ERROR_RAMP)).tolist()
-        name = f"How wrong generated pixels may be (yellow 0, brown {top:.3f} or more)"
+        keys = [(f"{end:.3f}", colour) for end, colour in zip(ends, ERROR_RAMP, strict=True)]
+        keys[-1] = (f"{keys[-1][0]} or more", ERROR_RAMP[-1])
+        name = "How far reflectance may be off where it was generated"
         text = "Half the width of the 90 % interval of reflectance, mean of the bands, from yellow (small) to brown"
-        yield Layer("error", name, text, _ramped(error, ends, [(*_rgb(c), 220) for c in ERROR_RAMP]), "overlay")
+        yield Layer("error", name, text, _ramped(error, ends, [(*_rgb(c), 220) for c in ERROR_RAMP]), "overlay", keys)
     classes = cog_thumbnail(rasters["quality"])[0]
     table = np.array([(*COLOURS[quality][:3], 190 if quality else 0) for quality in Quality], np.uint8)
     shown = table[np.nan_to_num(classes).astype(np.uint8)]
-    yield Layer("quality", "Quality classes", "Where each pixel comes from, by colour", shown, "overlay")
+    keys = [
+        (f"{LABELS[quality]} {100 * share:.1f} %", "#{:02x}{:02x}{:02x}".format(*COLOURS[quality][:3]))
+        for quality, share in tally.shares.items()
+        if quality
+    ]
+    yield Layer("quality", "Quality classes", "Where each pixel comes from, by colour", shown, "overlay", keys)
 
 
 def _ramped(values: NDArray[np.float32], ends: Sequence[float], colours: Sequence[Sequence[int]]) -> Pixels:
@@ -128,13 +145,24 @@ def _rgb(colour: str) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _facts(scene: Scene, tally: Tally, areas: Areas | None, check: Mapping[str, Any], radar: str) -> dict[str, str]:
+def _first(areas: Areas | None, check: Mapping[str, Any], learned: Learned | None) -> dict[str, str]:
+    """Return where the water is and how wrong the map may be; that a copy would be better comes first."""
+    checked = {"Self-check": check_line(check)}
+    if areas is None:
+        flooded = {}
+    else:
+        interval = " (in brackets: where it lies nine times in ten)" if areas.interval else ""
+        flooded = {"Flooded": f"{areas.text}{interval}"}
+    past = {"On the place's past": learned.line} if learned is not None and learned.line else {}
+    if learned is not None and learned.worse:
+        return past | checked | flooded
+    return (checked | flooded if worse_than_copying(check) else flooded | checked) | past
+
+
+def _facts(scene: Scene, tally: Tally, radar: str) -> dict[str, str]:
     facts = {"Area": f"{scene.area.name}, {scene.area.geobox.crs}", "t1, t2": f"{scene.t1}, {scene.t2}"}
     if radar:
         facts["Radar"] = radar
-    if areas is not None:
-        facts["Flooded"] = areas.text
-    facts["Self-check"] = check_line(check)
     return facts | {LABELS[quality].capitalize(): f"{100 * share:.1f} %" for quality, share in tally.shares.items()}
 
 

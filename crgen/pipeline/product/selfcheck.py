@@ -43,13 +43,18 @@ def self_check(found: Hidden, tally: Tally, bands: Sequence[str]) -> dict[str, A
     return scores
 
 
+def worse_than_copying(scores: Mapping[str, Any]) -> bool:
+    """Return whether copying t1 would have been nearer to the hidden blocks."""
+    return bool(scores["checked"] and scores["generated"]["RMSE"] > scores["copy of t1"]["RMSE"])
+
+
 def check_line(scores: Mapping[str, Any]) -> str:
     """Return the self-check as one line; first that the map is worse than copying t1, where it is."""
     if not scores["checked"]:
         return f"not checked: {scores['reason']}"
     made, copied = scores["generated"], scores["copy of t1"]
     bias = max(made["bias"].items(), key=lambda band: abs(band[1]))
-    warning = "WORSE THAN COPYING t1: " if made["RMSE"] > copied["RMSE"] else ""
+    warning = "WORSE THAN COPYING t1: " if worse_than_copying(scores) else ""
     water = f", water F1 {scores['water_F1']:.2f}" if "water_F1" in scores else ""
     return (
         f"{warning}{scores['blocks']} hidden blocks of t2: RMSE {made['RMSE']:.3f} (copy of t1 {copied['RMSE']:.3f}), "

@@ -42,6 +42,8 @@ class Plan:
     precision: Precision
     windows_per_second: float
     """Measured now, on this device; 0 if it was not measured."""
+    clear_threshold: float
+    """Clear-sky score from which a pixel counts as clear."""
 
     @property
     def channels(self) -> Channels:
@@ -58,6 +60,7 @@ class Plan:
             self.scene.made,
             precision=self.precision.name,
             calibrated=self.scene.calibrated,
+            clear_threshold=self.clear_threshold,
         )
 
     @property
@@ -146,7 +149,7 @@ def lay_out(request: FillRequest) -> Plan:
     paths = Paths.of(request.out, scene.area, scene.t1, scene.t2)
     grid = ChunkGrid(lattice_box(scene.area.geobox), Lattice(card.window), request.chunk)
     workers = request.workers or os.cpu_count() or 1
-    return Plan(scene, model, device, paths, grid, workers, Precision(request.precision), 0.0)
+    return Plan(scene, model, device, paths, grid, workers, Precision(request.precision), 0.0, request.clear_threshold)
 
 
 def channels_of(weights: str, bands: Sequence[str] | None) -> Channels:

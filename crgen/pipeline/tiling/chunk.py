@@ -28,7 +28,7 @@ from crgen.pipeline.tiling.hidden import NORMAL, Hidden, Seen, compare, hidden_p
 from crgen.pipeline.tiling.lending import Lent, Origin, cells
 from crgen.pipeline.tiling.past import Learned, PastOf
 from crgen.pipeline.tiling.predict import REFLECTANCE_SCALE, Predictor, Staged, WindowInputs
-from crgen.pipeline.tiling.quality import Quality
+from crgen.pipeline.tiling.quality import GENERATED_CLASSES, Quality
 from crgen.pipeline.tiling.reader import StackReader
 from crgen.pipeline.tiling.stages import overlapped
 from crgen.pipeline.tiling.water import expected_pixels, in_per_cent, join_water, leaves_open, told_by_image
@@ -48,9 +48,6 @@ def before(chunk: Chunk) -> list[tuple[int, At]]:
     return [(i, (chunk.row - d, chunk.col - a)) for i, (d, a) in steps if chunk.row >= d and chunk.col >= a]
 
 
-GENERATED_CLASSES = (Quality.GENERATED, Quality.GENERATED_RADAR_ONLY)
-
-
 class Own(NamedTuple):
     """What is known of a chunk's own pixels before its windows are computed."""
 
@@ -58,6 +55,8 @@ class Own(NamedTuple):
     share: Array
     radar_t2: NDArray[np.bool_]
     optical_t1: NDArray[np.bool_]
+    hidden_t1: NDArray[np.bool_]
+    """Where t1 is known not to be clear by its score."""
     inside: NDArray[np.bool_]
     water: NDArray[np.uint8] | None
     """What images tell of water at t1 and t2, see :func:`~crgen.pipeline.tiling.water.told_by_image`."""
@@ -380,6 +379,7 @@ class Run:
             share=share[own],
             radar_t2=radar_t2[own],
             optical_t1=optical_t1[own],
+            hidden_t1=~clear_t1[own],
             inside=inside[own],
             water=None if water is None else water[:, *own],
             computed=wanted[own],
@@ -415,6 +415,8 @@ class Run:
             own.share,
             radar_t2=own.radar_t2,
             optical_t1=own.optical_t1,
+            hidden_t1=own.hidden_t1 if generated.hidden is None else generated.hidden >= whole / 2,
+            unlike=generated.unlike >= whole / 2,
             inside=own.inside,
         )
         if generated.deviation is not None:

@@ -54,6 +54,8 @@ def compose(
     *,
     radar_t2: Mask,
     optical_t1: Mask,
+    hidden_t1: Mask,
+    unlike: Mask,
     inside: Mask,
 ) -> Composite:
     """Blend the generated and the observed image.
@@ -64,6 +66,8 @@ def compose(
         share: how much of each pixel is observation, ``(y, x)``.
         radar_t2: where the radar of t2 is present: nothing can be generated elsewhere.
         optical_t1: where the optical image of t1 is present.
+        hidden_t1: where it does not show the ground.
+        unlike: where the inputs are unlike the training.
         inside: the pixels of the area; others become nodata.
 
     Returns:
@@ -71,9 +75,17 @@ def compose(
     """
     share = np.where(~radar_t2 & (share > 0), np.float32(1), share).astype(np.float64)
     quality = np.select(
-        [~inside, share == 1, ~radar_t2, share > 0, optical_t1],
-        [Quality.NODATA, Quality.OBSERVED, Quality.NODATA, Quality.BLENDED, Quality.GENERATED],
-        Quality.GENERATED_RADAR_ONLY,
+        [~inside, share == 1, ~radar_t2, share > 0, unlike, ~optical_t1, hidden_t1],
+        [
+            Quality.NODATA,
+            Quality.OBSERVED,
+            Quality.NODATA,
+            Quality.BLENDED,
+            Quality.GENERATED_UNLIKE,
+            Quality.GENERATED_RADAR_ONLY,
+            Quality.GENERATED_CLOUDY_T1,
+        ],
+        Quality.GENERATED,
     ).astype(np.uint8)
     blend = np.where(share > 0, observed, 0) * share + np.where(share < 1, generated, 0) * (1 - share)
     return Composite(np.where(quality == Quality.NODATA, np.nan, blend), quality)

@@ -162,12 +162,13 @@ def widths(found: Sequence[Hidden], bands: Sequence[str], known: ErrorWidths | N
     """Return half the width of the 90 % interval by band, in stated deviations.
 
     Args:
-        found: where truth was hidden, what is most like the scene last: on the place's past, on blocks of the scene.
+        found: where truth was hidden: on the place's past, if there is one, and last on blocks of the scene.
         bands: their names.
         known: what the weights' card says; None for a normal distribution.
     """
     known = known or ErrorWidths(bands={}, blocks=FEWEST)
-    logs = np.log([known.bands.get(band, NORMAL) for band in bands])
+    unseen = {band: known.bands.get(band, NORMAL) for band in bands}
+    logs = np.log([known.seen.get(band, unseen[band]) if found[-1].ratios.any() else unseen[band] for band in bands])
     for some in found:
         share = some.blocks / (some.blocks + known.blocks)
         for at, counts in enumerate(some.ratios):

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from crgen.model.device import computing_in
 from crgen.model.generator import Prediction
 from crgen.model.past import Believed, mix, radar_changed
+from crgen.model.usual import unlike_windows
 from crgen.model.weights import LoadedModel
 from crgen.pipeline.box import Box
 from crgen.pipeline.tiling.lending import Lent, Origin
@@ -90,6 +91,10 @@ class Planes(NamedTuple):
     """Probability of water at t1 and at t2, ``(2, y, x)``."""
     deviation: NDArray[Any] | None
     """Standard deviation of the reflectance, of its shape."""
+    unlike: NDArray[Any]
+    """1 where the window is unlike the training, ``(y, x)``."""
+    hidden: NDArray[Any] | None
+    """How far S2 at t1 does not show the ground, 0 to 1, alike; None where the generator does not say."""
 
 
 class Predictor:
@@ -103,6 +108,7 @@ class Predictor:
         batch: windows computed at once, :func:`batch_on` if not given.
         precision: what to compute in, see :mod:`crgen.model.device`; decides the result too.
         calibrated: whether the radar is in true dB.
+        clear_threshold: clear-sky score below which a pixel of t1 does not tell what the ground is like.
         on_windows: called with the number of windows just computed or found to need no work.
     """
 
@@ -115,11 +121,12 @@ class Predictor:
         batch: int | None = None,
         precision: str = "float32",
         calibrated: bool = True,
+        clear_threshold: float = 0.0,
         on_windows: Callable[[int], None] = lambda count: None,
     ) -> None:
         self.model, self.device, self.precision, self.on_windows = model, device, precision, on_windows
         bands = model.card.config.bands
-        self.opened, self.calibrated = opened, calibrated
+        self.opened, self.calibrated, self.clear_threshold = opened, calibrated, clear_threshold
         self._opened = [bands.index(band) for band in opened]
         self._made = [opened.index(band) for band in made]
         self.batch = batch or batch_on(device, model.card.window)
@@ -141,15 +148,20 @@ class Predictor:
     @property
     def planes(self) -> int:
         """Integers summed at each pixel, as :class:`Planes` has them."""
-        return len(self._made) * (1 + self.predicts_variance) + 2 * self.predicts_water
+        told = 1 + self.model.card.config.predicts_reliability
+        return len(self._made) * (1 + self.predicts_variance) + 2 * self.predicts_water + told
 
     def planes_of(self, stacked: NDArray[Any]) -> Planes:
         """Return what stands in ``(plane, y, x)``."""
-        bands, water = len(self._made), 2 * self.predicts_water
+        bands = len(self._made)
+        parts = iter(np.split(stacked, np.cumsum([bands, 2 * self.predicts_water, bands * self.predicts_variance, 1])))
+        reflectance, water, deviation, unlike, hidden = parts
         return Planes(
-            stacked[:bands],
-            stacked[bands : bands + water] if water else None,
-            stacked[bands + water :] if self.predicts_variance else None,
+            reflectance,
+            water if len(water) else None,
+            deviation if len(deviation) else None,
+            unlike[0],
+            hidden[0] if len(hidden) else None,
         )
 
     @property
@@ -332,12 +344,25 @@ class Predictor:
             assert made.water is not None, "a form that predicts it"
             water = made.water.float()
             if (errors := self.model.card.water) is not None:
-                water = (errors.slope * torch.logit(water, 1e-6) + errors.offset).sigmoid()
+                water = errors.read(water)
             dn = torch.cat([dn, (water * REFLECTANCE_SCALE).round()], 1)
         if self.predicts_variance:
             assert made.variance is not None, "a form that predicts it"
             places = [self._opened[at] for at in self._made]
             deviation = made.variance[:, places].float().sqrt()
             dn = torch.cat([dn, (deviation * REFLECTANCE_SCALE).round().clamp(max=MAX_GENERATED)], 1)
+        told_of = self._unlike(inputs[1], inputs[2], more["clear_t1"])[:, None, None, None].expand_as(dn[:, :1]).float()
+        if self.model.card.config.predicts_reliability:
+            assert made.reliability is not None, "a form that predicts it"
+            told_of = torch.cat([told_of, 1 - made.reliability.float()], 1)
+        dn = torch.cat([dn, (told_of * REFLECTANCE_SCALE).round()], 1)
         integers: torch.Tensor = dn.to(self._sums)
         return integers
+
+    def _unlike(self, s2_t1: torch.Tensor, s1_t2: torch.Tensor, clear_t1: torch.Tensor) -> torch.Tensor:
+        """Return which windows of a batch are unlike the training, ``(batch,)``."""
+        config = self.model.card.config
+        planes = dict(zip(config.pols, s1_t2.unbind(1), strict=True)) if self.calibrated else {}
+        cloudy = clear_t1[:, 0] < self.clear_threshold
+        planes |= {band: s2_t1[:, i].masked_fill(cloudy, torch.nan) for i, band in enumerate(config.bands)}
+        return unlike_windows(self.model.card.usual, planes).to(s2_t1.device)

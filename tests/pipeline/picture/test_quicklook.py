@@ -39,16 +39,10 @@ def panels_of(shape, *, truth=True):
     return panels + [Panel("t2 truth, 22 Jul 2021", image, "optical", "cloud-free")] * truth, [image]
 
 
-def draw(path, panels, like, geobox, counts=None):
-    counts = counts or {Quality.OBSERVED: 50, Quality.GENERATED: 50}
-    publish(
-        [
-            (
-                draw_quicklook(path, panels=panels, title="A place", geobox=geobox, stretch_like=like, counts=counts),
-                path,
-            )
-        ]
-    )
+def draw(path, panels, like, geobox):
+    shares = {Quality.OBSERVED: 0.5, Quality.GENERATED: 0.5}
+    drawn = draw_quicklook(path, panels=panels, title="A place", geobox=geobox, stretch_like=like, shares=shares)
+    publish([(drawn, path)])
     return matplotlib.image.imread(io.BytesIO(path.read_bytes()), format="png")
 
 

@@ -30,7 +30,7 @@ def page_at(folder, name: str = "map", layers: list[Layer] | None = None, outlin
         Layer("t1", f"t1 {name}", f"t1 of {name}", colour(0)),
         Layer("t2", f"t2 {name}", f"t2 of {name}", colour(250)),
         Layer("radar", f"radar {name}", "radar", colour(120)),
-        Layer("water", "Probability of water", "water", colour(30, 100), "overlay"),
+        Layer("water", "Probability of water", "water", colour(30, 100), "overlay", [("100 %", "#08306b")]),
     ]
     written = write_page(
         path,
@@ -38,8 +38,9 @@ def page_at(folder, name: str = "map", layers: list[Layer] | None = None, outlin
         geobox=grid,
         layers=layers,
         outlines=outlines,
-        facts={"Flooded": "1.2 km²", name: name},
-        legend=[("observed", "#2c7bb6")],
+        first={"Flooded": "1.2 km²", name: name},
+        notes=["this place is unlike the training", name],
+        facts={name: name},
         scenes=[{"what": "radar t1", "day": "2021-07-10", "platform": "S1A", "orbit": "40", "id": name}],
         repeat=f"crgen fill --manifest {name}",
         cite=name,
@@ -146,6 +147,45 @@ def test_the_pointer_reads_real_coordinates_zoomed_or_not(opened) -> None:
     assert told(0.5, 0.5) == pytest.approx(to_lonlat.transform(709_280 + 2000, 3_850_000 - 1500), abs=1e-4)
 
 
+def test_the_answers_and_what_to_know_first_stand_above_the_map(opened) -> None:
+    top = opened.locator("#view").bounding_box()["y"]
+    for said in ("1.2 km²", "this place is unlike the training"):
+        assert opened.get_by_text(said, exact=True).bounding_box()["y"] < top
+
+
+def test_the_scale_says_how_long_its_line_is(opened) -> None:
+    def said() -> tuple[float, float]:
+        bar = opened.locator("#scale")
+        number, unit = bar.inner_text().split()
+        return float(number) * {"m": 1, "km": 1000}[unit], bar.bounding_box()["width"]
+
+    width = opened.locator("#view").bounding_box()["width"]
+    length, shown = said()
+    assert shown / width == pytest.approx(length / 4000, rel=0.02)
+    opened.locator("#view").focus()
+    opened.keyboard.press("+")
+    nearer, shown = said()
+    assert nearer <= length
+    assert shown / width == pytest.approx(1.5 * nearer / 4000, rel=0.02)
+
+
+def test_a_touch_reads_a_place_and_leaves_the_page_to_scroll(chromium, tmp_path) -> None:  # noqa: F811
+    context = chromium.new_context(viewport={"width": 390, "height": 700}, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    page.goto(page_at(tmp_path).as_uri())
+    box = page.locator("#view").bounding_box()
+    page.touchscreen.tap(box["x"] + 0.25 * box["width"], box["y"] + 0.5 * box["height"])
+    assert re.match(r"[\d.]+° N, [\d.]+° E · row 1[45]\d, column (9|10)\d", page.locator("#where").inner_text())
+
+    def action() -> str:
+        return page.locator("#view").evaluate("view => getComputedStyle(view).touchAction")
+
+    assert action() == "pan-y"
+    page.get_by_role("button", name="Zoom in").click()
+    assert action() == "none"
+    context.close()
+
+
 def test_a_narrow_screen_and_print_hold_everything(opened) -> None:
     opened.set_viewport_size({"width": 360, "height": 700})
     assert opened.evaluate("document.documentElement.scrollWidth") <= 360
@@ -153,7 +193,7 @@ def test_a_narrow_screen_and_print_hold_everything(opened) -> None:
     opened.emulate_media(media="print")
     assert not opened.locator("#view").is_visible()
     printed = opened.locator(".print img")
-    assert printed.count() == 3
+    assert printed.count() == 4, "overlays too"
     assert all(printed.nth(i).evaluate("image => image.naturalWidth") == 200 for i in range(3))
 
 

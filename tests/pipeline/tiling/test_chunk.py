@@ -29,7 +29,7 @@ from crgen.pipeline.tiling.chunk import Computed, Run
 from crgen.pipeline.tiling.composite import Composite
 from crgen.pipeline.tiling.counts import Tally
 from crgen.pipeline.tiling.predict import Predictor
-from crgen.pipeline.tiling.quality import Quality
+from crgen.pipeline.tiling.quality import GENERATED_CLASSES, Quality
 from crgen.pipeline.tiling.reader import StackReader
 from crgen.pipeline.tiling.windows import Chunk, ChunkGrid, Lattice
 
@@ -183,10 +183,47 @@ def test_missing_radar_at_t2_becomes_nodata_exactly_there_and_moves_nothing_far_
 def test_where_optical_t1_is_missing_the_result_says_so(model, scene) -> None:
     stack = scene.assign(s2_t1=scene["s2_t1"].where(scene.y > scene.y.values[MARGIN + 210]))
     image, tally = run(model, stack, PLACE, generate_all=True)
-    assert (image.quality[:210] == Quality.GENERATED).all()
+    assert np.isin(image.quality[:210], [Quality.GENERATED, Quality.GENERATED_CLOUDY_T1]).all()
     assert (image.quality[210:] == Quality.GENERATED_RADAR_ONLY).all()
     assert np.isfinite(image.reflectance).all()
     assert tally.missing["s2_t1"] == 210 * 400
+
+
+def test_what_the_generator_finds_hidden_at_t1_says_so(model, scene, monkeypatch) -> None:
+    generate = type(model.generator).generate
+
+    def told(generator: Generator, s1_t1: torch.Tensor, s2_t1: torch.Tensor, *more: Any, **named: Any) -> Prediction:
+        made = generate(generator, s1_t1, s2_t1, *more, **named)
+        return made._replace(reliability=(s2_t1.nan_to_num().amax(1, keepdim=True) < 2).float())
+
+    monkeypatch.setattr(type(model.generator), "generate", told)
+    cloud = np.zeros(scene["s2_t1"].shape[1:], bool)
+    cloud[MARGIN + 50 : MARGIN + 120, MARGIN + 33 : MARGIN + 210] = True
+    stack = scene.assign(s2_t1=scene["s2_t1"].where(~cloud, 3.0))
+    image, _ = run(model, stack, PLACE, generate_all=True)
+    inside = cloud[MARGIN:-MARGIN, MARGIN:-MARGIN]
+    assert ((image.quality == Quality.GENERATED_CLOUDY_T1) == inside).all()
+    assert ((image.quality == Quality.GENERATED) == ~inside).all()
+
+
+def test_windows_unlike_the_training_say_so_however_the_area_is_cut(model, scene) -> None:
+    usual = {"VV": (-30.0, 0.0)}
+    strange = LoadedModel(model.generator, model.card.model_copy(update={"usual": usual}), model.path)
+    flooded = scene["s1_t2"].where(scene.x < scene.x.values[MARGIN + 256], -50.0)
+    image, _ = run(strange, scene.assign(s1_t2=flooded), PLACE, generate_all=True, chunk=512)
+    unlike = image.quality == Quality.GENERATED_UNLIKE
+    assert not unlike[:, : 256 - 64].any()
+    assert unlike[:, 256 + 64 :].all()
+    part, _ = run(strange, scene.assign(s1_t2=flooded), PLACE, generate_all=True, chunk=96, workers=3)
+    assert (part.quality == image.quality).all()
+
+
+def test_radar_without_a_level_is_like_the_training(model, scene) -> None:
+    strange = LoadedModel(model.generator, model.card.model_copy(update={"usual": {"VV": (5.0, 6.0)}}), model.path)
+    for calibrated in (True, False):
+        work = run_of(strange, scene, predictor=predictor_of(strange, calibrated=calibrated), generate_all=True)
+        image, _ = work.compose(*(work.compute(c := work.grid[0, 0], work.prepare(c)), [None]))
+        assert (image.quality == Quality.GENERATED_UNLIKE).all() == calibrated
 
 
 def test_a_gap_of_t1_in_a_band_that_follows_from_others_is_no_gap_of_t1(model, scene) -> None:
@@ -216,8 +253,8 @@ def test_observed_pixels_pass_unchanged_and_generate_all_leaves_them_out(model, 
     observed = within(scene, PLACE, 0)["s2_t2"].sel(band=list(MADE)).values
     assert (whole.reflectance[:, seen] == observed[:, seen]).all()
     alone, tally = run(model, scene, PLACE, generate_all=True)
-    assert set(np.unique(alone.quality)) == {Quality.GENERATED}
-    assert tally.pixels[Quality.GENERATED] == alone.quality.size
+    assert set(np.unique(alone.quality)) <= {Quality.GENERATED, Quality.GENERATED_CLOUDY_T1}
+    assert sum(tally.pixels[quality] for quality in GENERATED_CLASSES) == alone.quality.size
 
 
 def test_clipping_leaves_nothing_outside_the_polygon_and_changes_nothing_inside(model, scene, whole) -> None:
@@ -252,7 +289,7 @@ def test_beyond_the_stack_pixels_are_reflected_even_if_it_is_smaller_than_a_wind
 def test_the_error_against_the_truth_is_that_of_generated_pixels(model, scene) -> None:
     image, tally = run(model, scene, PLACE, chunk=96)
     truth = within(scene, PLACE, 0)["truth_t2"].sel(band=list(MADE)).values
-    made = image.quality == Quality.GENERATED
+    made = np.isin(image.quality, GENERATED_CLASSES)
     error = image.reflectance[:, made] - truth[:, made]
     assert tally.compared == made.sum()
     assert tally.squared[0] == pytest.approx(np.square(error).sum(), rel=1e-9)
@@ -398,7 +435,7 @@ def test_bands_that_are_not_read_and_a_polarisation_that_is_not_there_are_missin
 def test_a_map_of_vv_alone_has_no_hole_and_differs_from_one_with_vh(model, scene, whole) -> None:
     image, tally = run(model, scene.sel(pol=["VV"]), PLACE)
     assert np.isfinite(image.reflectance).all()
-    assert (image.quality == whole.quality).all()
+    assert ((image.quality == Quality.OBSERVED) == (whole.quality == Quality.OBSERVED)).all()
     assert not tally.missing["s1_t2"]
     assert (image.reflectance != whole.reflectance).any()
 
@@ -407,7 +444,7 @@ def test_where_vh_alone_is_missing_there_is_a_map(model, scene) -> None:
     hole = np.zeros(scene["s1_t2"].shape, bool)
     hole[1, MARGIN + 100 : MARGIN + 130, MARGIN + 50 : MARGIN + 90] = True
     image, tally = run(model, scene.assign(s1_t2=scene["s1_t2"].where(~hole)), PLACE, generate_all=True)
-    assert (image.quality == Quality.GENERATED).all()
+    assert np.isin(image.quality, GENERATED_CLASSES).all()
     assert tally.missing["s1_t2"] == 0
 
 

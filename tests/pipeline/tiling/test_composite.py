@@ -7,29 +7,43 @@ from hypothesis.extra.numpy import arrays
 
 from crgen.pipeline.source.stack import FEATHER
 from crgen.pipeline.tiling.composite import compose, observed_share, seen_clear
-from crgen.pipeline.tiling.quality import Quality
+from crgen.pipeline.tiling.quality import GENERATED_CLASSES, Quality
 
 SHAPE = (12, 15)
 masks = arrays(bool, SHAPE)
 
 
-@given(seen=masks, radar=masks, optical=masks, inside=masks)
-def test_each_pixel_is_what_its_class_says(seen, radar, optical, inside) -> None:
+@given(seen=masks, radar=masks, optical=masks, hidden=masks, unlike=masks, inside=masks)
+def test_each_pixel_is_what_its_class_says(seen, radar, optical, hidden, unlike, inside) -> None:
     rng = np.random.default_rng(0)
     generated = rng.uniform(0.1, 0.4, (2, *SHAPE))
     observed = np.where(seen, rng.uniform(0.5, 0.9, (2, *SHAPE)), np.nan).astype(np.float32)
     result = compose(
-        np.where(radar, generated, 0), observed, observed_share(seen), radar_t2=radar, optical_t1=optical, inside=inside
+        np.where(radar, generated, 0),
+        observed,
+        observed_share(seen),
+        radar_t2=radar,
+        optical_t1=optical,
+        hidden_t1=hidden,
+        unlike=unlike,
+        inside=inside,
     )
     made, quality = result.reflectance, result.quality
     assert (np.isnan(made).all(0) == (quality == Quality.NODATA)).all()
     assert ((quality == Quality.NODATA) == (~inside | ~(radar | seen))).all()
     watched = quality == Quality.OBSERVED
     assert (made[:, watched] == observed[:, watched]).all()
-    for value, has_optical in ((Quality.GENERATED, True), (Quality.GENERATED_RADAR_ONLY, False)):
+    told = {
+        Quality.GENERATED: optical & ~hidden & ~unlike,
+        Quality.GENERATED_CLOUDY_T1: optical & hidden & ~unlike,
+        Quality.GENERATED_RADAR_ONLY: ~optical & ~unlike,
+        Quality.GENERATED_UNLIKE: unlike,
+    }
+    assert set(told) == set(GENERATED_CLASSES)
+    for value, where in told.items():
         here = quality == value
         assert (made[:, here] == generated[:, here]).all()
-        assert (optical[here] == has_optical).all()
+        assert where[here].all()
         assert not seen[here].any()
     mixed = quality == Quality.BLENDED
     assert (seen & radar)[mixed].all()

@@ -18,7 +18,7 @@ from crgen.pipeline.tiling.hidden import (
     middle,
     widths,
 )
-from crgen.pipeline.tiling.quality import Quality
+from crgen.pipeline.tiling.quality import GENERATED_CLASSES, Quality
 from tests.pipeline.tiling.test_chunk import PLACE, model, predictor_of, run, run_of, scene, whole  # noqa: F401
 
 some_cells = st.dictionaries(
@@ -133,6 +133,14 @@ def test_the_places_past_is_believed_more_than_the_card_and_less_than_the_scene(
     assert widths([past, here], ("B3",), known)[0] == pytest.approx(2 ** (12 / 16) * alone ** (4 / 16), rel=0.02)
 
 
+def test_where_something_was_seen_the_card_says_another_width_than_where_nothing_was() -> None:
+    known = ErrorWidths(bands={"B3": 1.0}, seen={"B3": 2.0}, blocks=1e9)
+    seen = seen_block(np.random.default_rng(2), bands=1)
+    found = compare(seen, seen.reflectance + 0.01, np.full(seen.reflectance.shape, 0.01), None)
+    assert widths([Hidden(1)], ("B3",), known) == pytest.approx([1.0])
+    assert widths([found], ("B3",), known) == pytest.approx([2.0])
+
+
 def hidden_of(model, scene):  # noqa: F811
     work = run_of(model, scene)
     told: dict[tuple[int, int], float] = {}
@@ -169,7 +177,7 @@ def test_hidden_cells_are_predicted_without_what_was_seen_there(model, scene) ->
 
 
 def test_half_widths_stand_where_pixels_were_generated_and_fade_with_the_share_of_observation(whole) -> None:  # noqa: F811
-    generated = np.isin(whole.quality, [Quality.GENERATED, Quality.GENERATED_RADAR_ONLY])
+    generated = np.isin(whole.quality, GENERATED_CLASSES)
     blended = whole.quality == Quality.BLENDED
     assert (np.isfinite(whole.error).all(0) == (generated | blended)).all()
     assert (whole.error[:, generated] > 0).all()
