@@ -23,11 +23,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import pystac
 import rasterio
 import shapely
 from odc.geo.geobox import GeoBox
-from odc.geo.geom import Geometry
+from pyproj import Transformer
 from pyproj.enums import WktVersion
 from pystac.extensions.classification import Classification, ClassificationExtension
 from pystac.extensions.file import FileExtension
@@ -38,8 +39,9 @@ from shapely.geometry.base import BaseGeometry
 
 from crgen.files import file_sha256, write_partial
 from crgen.pipeline.cog.profile import RasterProfile, band_statistics
-from crgen.pipeline.source.area_file import as_polygons, parts_of, unwrapped
+from crgen.pipeline.source.area_file import unwrapped
 from crgen.pipeline.source.ground import ground_pixel
+from crgen.pipeline.source.outline import as_polygons, parts_of
 from crgen.pipeline.tiling.quality import COLOURS, LABELS, Quality
 
 EO = "https://stac-extensions.github.io/eo/v2.0.0/schema.json"
@@ -206,8 +208,9 @@ def to_lonlat(footprint: Polygon | MultiPolygon, geobox: GeoBox) -> BaseGeometry
     """
     west, south, east, north = footprint.bounds
     step = max(east - west, north - south) / 20
-    lonlat = Geometry(footprint, geobox.crs).to_crs("EPSG:4326", resolution=step).geom
-    lonlat = unwrapped(as_polygons(lonlat))
+    to_degrees = Transformer.from_crs(str(geobox.crs), "EPSG:4326", always_xy=True).transform
+    bent = shapely.transform(shapely.segmentize(footprint, step), lambda xy: np.column_stack(to_degrees(*xy.T)))
+    lonlat = unwrapped(as_polygons(bent))
     if lonlat.bounds[2] > 180:
         sides = [shapely.intersection(lonlat, shapely.box(west, -90, west + 360, 90)) for west in (-180, 180)]
         beyond = shapely.transform(sides[1], lambda xy: xy - [360, 0])

@@ -25,14 +25,9 @@ from shapely.geometry.base import BaseGeometry
 
 from crgen.errors import AreaError, RequestError
 from crgen.files import told_after
-from crgen.pipeline.source.area_file import (
-    MANY_CORNERS,
-    METRES_PER_DEGREE,
-    as_polygons,
-    read_shapes,
-    unwrapped,
-)
+from crgen.pipeline.source.area_file import METRES_PER_DEGREE, read_shapes, unwrapped
 from crgen.pipeline.source.ground import crs_name
+from crgen.pipeline.source.outline import MANY_CORNERS, as_polygons
 
 MAX_PIXELS = 4_000_000_000
 LONLAT = CRS.from_epsg(4326)

@@ -17,12 +17,11 @@ from shapely.geometry import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 
 from crgen.errors import AreaError
+from crgen.pipeline.source.outline import MANY_CORNERS, as_polygons, parts_of, simplified
 
 SUFFIXES = (".shp", ".gpkg", ".geojson", ".json", ".kml", ".gml", ".fgb", ".tab", ".sqlite", ".geojsonl")
 MOST_UNPACKED = 2**30
 """Bytes that a zip may unpack to; an outline needs no more, and a small zip can hold terabytes."""
-MANY_CORNERS = 2000
-"""Corners of an outline beyond which it is simplified."""
 METRES_PER_DEGREE = 111_320.0
 _ELSEWHERE = re.compile(rb"<OGR(VRT|WFS|GMLAS)?DataSource|<WMS_|<OGRWFS|/vsi(curl|s3|gs|az|oss|swift|webhdfs)")
 
@@ -173,20 +172,17 @@ def _geometries(place: str, layer: str, path: Path, notes: list[str]) -> tuple[l
 def _simplified(shape: BaseGeometry, crs: Any, precision: float, notes: list[str]) -> BaseGeometry:
     """Return polygons of many corners with fewer: whether an outline crosses itself takes long to find out."""
     corners = shapely.get_num_coordinates(shape)
-    if corners <= MANY_CORNERS or not parts_of(shape):
+    if corners <= MANY_CORNERS or not (parts := parts_of(shape)):
         return shape
     known = CRS.from_user_input(crs) if crs else None
     unit = known.axis_info[0].unit_conversion_factor if known and known.is_projected else METRES_PER_DEGREE
-    # Each polygon by itself: as one geometry they would be compared with each other, pair by pair.
-    simple = shapely.simplify(np.array(parts_of(shape), object), precision / unit, preserve_topology=False)
-    broken = ~shapely.is_valid(simple)
-    simple[broken] = shapely.make_valid(simple[broken])
-    polygons = [part for one in simple for part in parts_of(one)]
-    if not polygons:
+    simple = simplified(parts, precision / unit)
+    if not simple.polygons:
         return shape
-    if sum(map(shapely.get_num_coordinates, polygons)) < corners:
-        notes.append(f"the outline has {corners:,} corners; it was simplified to a tenth of a pixel")
-    return MultiPolygon(polygons)
+    if sum(map(shapely.get_num_coordinates, simple.polygons)) < corners:
+        to = "a tenth of a pixel" if (moved := simple.precision * unit) <= 2.1 * precision else f"{moved:.2g} m"
+        notes.append(f"the outline has {corners:,} corners; it was simplified to {to}")
+    return MultiPolygon(simple.polygons)
 
 
 def _valid(shapes: list[BaseGeometry], path: Path, notes: list[str]) -> list[Polygon]:
@@ -201,19 +197,6 @@ def _valid(shapes: list[BaseGeometry], path: Path, notes: list[str]) -> list[Pol
             raise AreaError(f"'{path}' holds a polygon without an area ({reason}); draw it again")
         notes.append(f"the polygon was not valid ({reason}) and was repaired; check the outline")
     return polygons
-
-
-def parts_of(geometry: Any) -> list[Polygon]:
-    """Return the polygons of a geometry, whatever it nests them in; points and lines are dropped."""
-    if geometry.geom_type == "Polygon":
-        return [] if geometry.is_empty else [geometry]
-    return [part for inner in getattr(geometry, "geoms", ()) for part in parts_of(inner)]
-
-
-def as_polygons(geometry: BaseGeometry) -> Polygon | MultiPolygon:
-    """Return the polygons of a geometry as one."""
-    parts = parts_of(geometry)
-    return parts[0] if len(parts) == 1 else MultiPolygon(parts)
 
 
 def unwrapped(polygon: Polygon | MultiPolygon) -> Polygon | MultiPolygon:

@@ -234,6 +234,64 @@ def test_an_outline_of_many_corners_is_simplified_to_a_tenth_of_a_pixel(tmp_path
     assert shapely.hausdorff_distance(area.polygon, drawn) <= 1.0
 
 
+CROWDED = {
+    "spikes": lambda n, _: 0.006 + 0.005 * (np.arange(n) % 2),
+    "noise": lambda n, rng: 0.01 + 0.001 * rng.normal(size=n),
+}
+
+
+@pytest.mark.parametrize("case", CROWDED)
+def test_an_outline_whose_edges_crowd_is_traced_soon(tmp_path, case):
+    rng = np.random.default_rng(0)
+    angle = np.linspace(0, 2 * np.pi, 50_000, endpoint=False)
+    radius = CROWDED[case](angle.size, rng)
+    drawn = shapely.Polygon(np.column_stack([113.5 + radius * np.cos(angle), 34.7 + radius * np.sin(angle)]))
+    (tmp_path / "coast.geojson").write_text(json.dumps(shapely.geometry.mapping(drawn)))
+    started = time.process_time()
+    area = read_area(tmp_path / "coast.geojson")
+    outline = to_lonlat(area.polygon, area.geobox)
+    assert time.process_time() - started < 20
+    assert outline.is_valid
+    assert shapely.get_num_coordinates(outline) < 25_000
+    assert any("has 50,001 corners; it was simplified to" in note for note in area.notes)
+    shapely.prepare(outline)
+    corners = shapely.points(shapely.get_coordinates(drawn)[::50])
+    assert shapely.distance(corners, outline).max() < 1e-5, "it reaches all that the outline reaches"
+    assert np.allclose(outline.bounds, drawn.bounds, atol=2e-4)
+
+
+def test_a_scribble_and_a_hole_of_crowded_edges_keep_what_they_reach_and_leave_out(tmp_path):
+    angle = np.linspace(0, 2 * np.pi, 20_000, endpoint=False)
+    radius = 0.004 + 0.002 * (np.arange(angle.size) % 2)
+    hole = np.column_stack([113.5 + radius * np.cos(angle), 34.7 + radius * np.sin(angle)])
+    drawn = shapely.Polygon(shapely.box(113.49, 34.69, 113.51, 34.71).exterior, [hole])
+    (tmp_path / "hole.geojson").write_text(json.dumps(shapely.geometry.mapping(drawn)))
+    area = read_area(tmp_path / "hole.geojson")
+    outline = to_lonlat(area.polygon, area.geobox)
+    assert not outline.covers(shapely.Point(113.5, 34.7))
+    assert outline.covers(shapely.Point(113.491, 34.691))
+    scribble = np.random.default_rng(0).uniform([113.49, 34.69], [113.51, 34.71], (5000, 2)).tolist()
+    (tmp_path / "scribble.geojson").write_text(
+        json.dumps({"type": "Polygon", "coordinates": [[*scribble, scribble[0]]]})
+    )
+    area = read_area(tmp_path / "scribble.geojson")
+    outline = to_lonlat(area.polygon, area.geobox)
+    shapely.prepare(outline)
+    assert shapely.distance(shapely.points(scribble), outline).max() < 1e-5
+    assert outline.covers(shapely.box(113.495, 34.695, 113.505, 34.705)), "where lines are dense no gap is left"
+
+
+def test_thousands_of_parts_are_told_in_degrees_soon():
+    corner = np.arange(10_000)
+    west, south = 700_000 + corner % 100 * 50, 3_800_000 + corner // 100 * 50
+    parts = shapely.MultiPolygon(list(shapely.box(west, south, west + 20, south + 20)))
+    grid = GeoBox.from_bbox(parts.bounds, "EPSG:32649", resolution=10)
+    started = time.process_time()
+    outline = to_lonlat(parts, grid)
+    assert time.process_time() - started < 5
+    assert len(outline.geoms) == 10_000
+
+
 def test_many_small_polygons_are_read_soon_and_said_to_be_simplified_only_if_they_were(tmp_path):
     """As of fields or buildings."""
     corner = np.arange(10_000)
