@@ -7,6 +7,8 @@ so after 500. It departs where users need more:
 
 - **Water has an output of its own.** The image is ``(1 - p) · land + p · water``, with p the probability of water at
   t2, told by the window's own images alone: what the scene's regression, other windows or the past know moves ``land``.
+  Where t1 was under water and the image still shows water, it is water by at least the probability of t1: rivers and
+  lakes are not lost where wind or mud hides them from the radar.
 - **It sees levels.** Stems see radar standardised by window, blind to gain and offset; one small, bounded branch adds
   calibrated backscatter in dB, where the source has it.
 - **It trusts t1 as far as t1 deserves.** DownUp tells per pixel how far S2 at t1 shows the ground, and makes what it
@@ -34,6 +36,7 @@ from crgen.model.adaptive.surroundings import REACH, local_mean, local_sum
 from crgen.model.config import CORE, GeneratorConfig
 from crgen.model.fusion import FusionAttention
 from crgen.model.generator import Generator, Prediction, present, standardise
+from crgen.model.water import water_label
 
 NEAR = (7, 31)
 """Sides in pixels over which residuals of seen pixels are spread to their surroundings."""
@@ -176,11 +179,13 @@ class AdaptiveGenerator(Generator):
 
         with torch.autocast(land.device.type, enabled=False):
             reflectance = self.spectrum(land, colour, p, kept * t1.shown, t1.clean, s2_t1, t1.shown, s2_t2)
+        before = t1.water.sigmoid()
+        still = before * (water_label(reflectance, self.config.bands) == 1)
         return Prediction(
             reflectance,
             reliability=t1.shown,
             variance=self.spectrum.variance(deviation.square() + 1e-6),
-            water=torch.cat([t1.water.sigmoid(), p], 1),
+            water=torch.cat([before, p + (1 - p) * still], 1),
             clean_t1=t1.clean * SPREAD + CENTRE,
         )
 

@@ -80,6 +80,27 @@ def test_where_water_is_certain_nothing_else_moves_the_image() -> None:
     assert torch.equal(made.reflectance, generator(*hazy).reflectance)
 
 
+def test_water_of_t1_that_the_image_still_shows_is_water_by_at_least_the_probability_of_t1() -> None:
+    """Rivers and lakes are not lost where the radar of t2 does not show them; ground that the image shows is."""
+    generator = trained(CONFIG)
+    lean(generator, "leave_t1", 0)  # shown
+    lean(generator, "leave_t1", 1, 2.0)  # water at t1, everywhere
+    lean(generator, "head_land", 0)  # t1 is kept
+    lean(generator, "head_water", 0, -200.0)  # no water by the radar
+    generator.get_parameter("light.weight").zero_()
+    given = unseen(inputs(CONFIG))
+    given.s2_t1[..., :16] = 0.2  # ground
+    given.s2_t1[..., 16:] = 0.02
+    given.s2_t1[:, CONFIG.bands.index("B3"), :, 16:] = 0.06
+    before, after = generator(*given).water.split(1, 1)
+    assert (after[..., :16] == 0).all()
+    assert torch.equal(after[..., 16:], before[..., 16:])
+    lean(generator, "head_water", 0, 1.0)
+    p = torch.tensor(1.0).sigmoid()
+    after = generator(*given).water[:, 1:]
+    assert (after >= p - 1e-6).all(), "and never less than the radar says"
+
+
 @pytest.mark.parametrize("pixels", [10.0, 1e6])
 def test_what_other_windows_lend_moves_the_land_and_never_votes_water_away(adaptive: Generator, pixels: float) -> None:
     """As much as a scene without a pixel of water can say."""
