@@ -185,7 +185,7 @@ class AdaptiveGenerator(Generator):
             reflectance,
             reliability=t1.shown,
             variance=self.spectrum.variance(deviation.square() + 1e-6),
-            water=torch.cat([before, p + (1 - p) * still], 1),
+            water=torch.cat([before, torch.maximum(p, still)], 1),
             clean_t1=t1.clean * SPREAD + CENTRE,
         )
 
