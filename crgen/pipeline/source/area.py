@@ -300,8 +300,8 @@ def _utm_zone(lonlat: BaseGeometry) -> CRS:
     for zone in range(first, last + 1):
         for base, low, high in ((32601, 0, 90), (32701, -90, 0)):
             if high > south and low < north:
-                strip = box(zone * 6 - 180, low, zone * 6 - 174, high)
-                share[base + zone % 60] = _equal_area(lonlat.intersection(strip)).area
+                strip = (zone * 6 - 180, low, zone * 6 - 174, high)
+                share[base + zone % 60] = _equal_area(shapely.clip_by_rect(lonlat, *strip)).area
     return CRS.from_epsg(max(share, key=lambda code: share[code]))
 
 
