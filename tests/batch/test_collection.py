@@ -13,6 +13,7 @@ import pytest
 from crgen.batch.products.collection import update_collection
 from crgen.batch.products.index import write_index
 from crgen.errors import OutputError
+from crgen.pipeline.tiling.quality import LABELS
 from tests.products import ENDINGS
 
 
@@ -92,7 +93,10 @@ def test_the_page_shows_the_newest_first_and_links_to_what_is_there(folder):
     assert all((folder / file).is_file() for file in files)
     counts = json.loads((folder / "beira" / "new.json").read_text())["properties"]["crgen:counts"]
     made = sum(counts.values()) - counts["nodata"]
-    assert f"generated {100 * counts['generated'] / made:.1f} %" in page.text
+    present = [quality for quality in LABELS if quality.name != "NODATA" and counts.get(quality.name.lower())]
+    assert present
+    for quality in present:
+        assert f"{LABELS[quality]} {100 * counts[quality.name.lower()] / made:.1f} %" in page.text
 
 
 def test_names_that_html_and_urls_would_misread_are_shown_as_they_are(make_product, tmp_path):

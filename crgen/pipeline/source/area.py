@@ -34,6 +34,8 @@ LONLAT = CRS.from_epsg(4326)
 LAYER = "|layername="
 """Between a file and the layer of it that is meant, as QGIS writes it."""
 EQUAL_AREA = CRS.from_epsg(6933)
+GRID = 1e-9
+"""Degrees, a tenth of a millimetre: overlays of outlines that cross themselves are made on a grid of so much."""
 MAX_LATITUDE = 84.0
 # Three uint16 bands and the uint8 quality, with a third more for overviews, before compression.
 BYTES_PER_PIXEL = 7 * 4 / 3
@@ -301,7 +303,7 @@ def _utm_zone(lonlat: BaseGeometry) -> CRS:
         for base, low, high in ((32601, 0, 90), (32701, -90, 0)):
             if high > south and low < north:
                 strip = box(zone * 6 - 180, low, zone * 6 - 174, high)
-                share[base + zone % 60] = _equal_area(lonlat.intersection(strip)).area
+                share[base + zone % 60] = _equal_area(shapely.intersection(lonlat, strip, grid_size=GRID)).area
     return CRS.from_epsg(max(share, key=lambda code: share[code]))
 
 
