@@ -177,9 +177,9 @@ class AdaptiveGenerator(Generator):
         known = [doubt, (spread + 1e-4).log(), t1.shown, *near[1::2]]
         deviation = SPREAD * F.softplus(self.doubt(torch.cat(known, 1)).float())
 
-        with torch.autocast(land.device.type, enabled=False):
-            reflectance = self.spectrum(land, colour, p, kept * t1.shown, t1.clean, s2_t1, t1.shown, s2_t2)
         before = t1.water.sigmoid()
+        with torch.autocast(land.device.type, enabled=False):
+            reflectance = self.spectrum(land, colour, p, before, kept * t1.shown, t1.clean, s2_t1, t1.shown, s2_t2)
         still = before * (water_label(reflectance, self.config.bands) == 1)
         return Prediction(
             reflectance,

@@ -1,8 +1,8 @@
 """The bands that follow: every band of Sentinel-2 from the three that the generator makes.
 
 Within a scene, other bands are close to a quadratic function of B3, B8 and B11. The function is regressed on what S2 at
-t1 shows and on what was seen of t2, about a prior that is learned; water has a function of its own. What a pixel of
-t1 had beside that function, it keeps as far as the image keeps t1.
+t1 shows and on what was seen of t2, about a prior that is learned; water has a function of its own, linear, regressed
+alike on what of it is water. What a pixel of t1 had beside the land's function, it keeps as far as the image keeps t1.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ def quadratic(x: Tensor) -> Tensor:
     return torch.cat([torch.ones_like(x[:, :1]), x, x[:, first] * x[:, second] / 2], 1)
 
 
+def linear(x: Tensor) -> Tensor:
+    """Return a constant and the channels of ``x``, ``(batch, 1 + c, y, x)``."""
+    return torch.cat([torch.ones_like(x[:, :1]), x], 1)
+
+
 class Spectrum(nn.Module):
     """From the core bands to all.
 
@@ -42,7 +47,7 @@ class Spectrum(nn.Module):
         self.order = [(self.core + self.others).index(i) for i in range(len(bands))]
         b, n = len(CORE), len(self.others)
         self.land = SceneRidge(1 + b + b * (b + 1) // 2, n, scales=(), precision=30.0, learn_mean=True)
-        self.water = nn.Parameter(torch.zeros(1 + b, n))
+        self.water = SceneRidge(1 + b, n, scales=(), precision=30.0, learn_mean=True)
         self.kept = nn.Parameter(torch.zeros(n))
         self.error = nn.Parameter(torch.full((n,), -4.0))
         nearest = torch.zeros(b, n)
@@ -50,13 +55,14 @@ class Spectrum(nn.Module):
             nearest[NEAREST.get(bands[at], 0), i] = 1
         with torch.no_grad():
             self.land.start[1 : 1 + b] = nearest
-            self.water[1:] = nearest
+            self.water.start[1:] = nearest
 
     def forward(
         self,
         land: Tensor,
         colour: Tensor,
         p: Tensor,
+        before: Tensor,
         kept: Tensor,
         clean: Tensor,
         s2_t1: Tensor,
@@ -69,6 +75,7 @@ class Spectrum(nn.Module):
             land: the core bands as if there were no water, centred.
             colour: the core bands of water, centred.
             p: probability of water, ``(batch, 1, y, x)``.
+            before: the same at t1.
             kept: how far the image keeps t1.
             clean: the core bands of t1, centred.
             s2_t1: reflectance of all bands at t1, NaN where missing.
@@ -80,12 +87,17 @@ class Spectrum(nn.Module):
             return (image * SPREAD + CENTRE)[:, self.order]
         known, weight = torch.cat([s2_t1, s2_t2], 3), torch.cat([shown, present(s2_t2[:, self.core])], 3)
         known = (known - CENTRE) / SPREAD
-        about = quadratic(torch.nan_to_num(known[:, self.core]).clamp(-1, 4))
-        usual = torch.einsum("bfyx,fk->bkyx", about, self.land.mean)
-        others = known[:, self.others]
-        told = torch.where(torch.isfinite(others), others, usual.detach())
-        weight = weight * MOST / weight.sum((1, 2, 3), keepdim=True).clamp(min=MOST)
-        coefficients = self.land.solution(about, told, weight)
+        core, others = torch.nan_to_num(known[:, self.core]).clamp(-1, 4), known[:, self.others]
+        wet = torch.cat([before, p], 3).detach()
+
+        def law(ridge: SceneRidge, about: Tensor, weight: Tensor) -> Tensor:
+            usual = torch.einsum("bfyx,fk->bkyx", about, ridge.mean)
+            told = torch.where(torch.isfinite(others), others, usual.detach())
+            most = MOST / weight.sum((1, 2, 3), keepdim=True).clamp(min=MOST)
+            return ridge.solution(about, told, weight * most)
+
+        coefficients = law(self.land, quadratic(core), weight)
+        water = law(self.water, linear(core), weight * wet)
 
         def follow(core: Tensor) -> Tensor:
             return torch.einsum("bfyx,bfk->bkyx", quadratic(core.clamp(-1, 4)), coefficients)
@@ -93,8 +105,7 @@ class Spectrum(nn.Module):
         before = others[..., : land.shape[3]]
         beside = torch.where(torch.isfinite(before), before - follow(clean), 0.0)
         of_land = follow(land) + kept * self.kept.sigmoid()[:, None, None] * beside
-        linear = torch.cat([torch.ones_like(p), colour], 1)
-        of_water = torch.einsum("bfyx,fk->bkyx", linear, self.water)
+        of_water = torch.einsum("bfyx,bfk->bkyx", linear(colour), water)
         every = torch.cat([image, torch.lerp(of_land, of_water, p)], 1)
         return (every * SPREAD + CENTRE)[:, self.order]
 

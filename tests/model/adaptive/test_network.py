@@ -54,7 +54,7 @@ def unseen(given: Inputs) -> Inputs:
 
 def test_the_image_lies_between_land_and_water_by_the_probability_of_water(adaptive: Generator) -> None:
     spectrum = adaptive.get_submodule("spectrum")
-    made, (land, colour, p, *rest) = heard_by(spectrum, adaptive, *inputs(CONFIG))
+    made, (land, colour, p, before, *rest) = heard_by(spectrum, adaptive, *unseen(inputs(CONFIG)))
     assert made.water is not None
     assert made.water.shape == (1, 2, 32, 32)
     assert torch.equal(made.water[:, 1:], p)
@@ -62,8 +62,9 @@ def test_the_image_lies_between_land_and_water_by_the_probability_of_water(adapt
     core = [CONFIG.bands.index(band) for band in CORE]
     expected = ((1 - p) * land + p * colour) * SPREAD + CENTRE
     torch.testing.assert_close(made.reflectance[:, core], expected)
-    dry, wet = (spectrum(land, colour, torch.full_like(p, share), *rest) for share in (0.0, 1.0))
-    torch.testing.assert_close(made.reflectance, (1 - p) * dry + p * wet, msg="in every band")
+    never = torch.zeros_like(before)
+    dry, mixed, wet = (spectrum(land, colour, share, never, *rest) for share in (never, p, never + 1))
+    torch.testing.assert_close(mixed, (1 - p) * dry + p * wet, msg="in every band")
     assert (colour * SPREAD + CENTRE).min() >= 0
     assert (colour * SPREAD + CENTRE).max() <= 2 * CENTRE
 
@@ -71,6 +72,7 @@ def test_the_image_lies_between_land_and_water_by_the_probability_of_water(adapt
 def test_where_water_is_certain_nothing_else_moves_the_image() -> None:
     generator = trained(CONFIG)
     lean(generator, "head_water", 0)
+    lean(generator, "leave_t1", 1, -200.0)  # nor was there any before, to tell of its other bands
     given = inputs(CONFIG)
     made, lent = generator(*given), generator(*given, lent=generator.evidence(*inputs(CONFIG, seed=5)))
     assert (made.water[:, 1] == 1).all()

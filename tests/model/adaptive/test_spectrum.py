@@ -18,7 +18,7 @@ def spectrum() -> Spectrum:
     torch.manual_seed(0)
     made = Spectrum(BANDS).requires_grad_(False)
     made.land.mean_change.copy_(0.1 * torch.randn(made.land.mean.shape))
-    made.water.add_(0.1 * torch.randn(made.water.shape))
+    made.water.mean_change.copy_(0.1 * torch.randn(made.water.mean.shape))
     return made
 
 
@@ -39,14 +39,14 @@ def centred(image: Tensor) -> Tensor:
 
 def made_by(
     spectrum: Spectrum, t1: Tensor, t2: Tensor, *, p: float = 0.0, kept: float = 0.0, shown: float = 1.0,
-    seen: Tensor | None = None, clean: Tensor | None = None,
+    before: float = 0.0, seen: Tensor | None = None, clean: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """The bands of ``t2`` from its core bands."""
     one = torch.ones_like(t1[:, :1])
     nothing = torch.full_like(t2, torch.nan)
     colour = torch.full_like(t1[:, :3], -0.6)
     made: Tensor = spectrum(
-        centred(t2), colour, p * one, kept * one, centred(t1) if clean is None else clean, t1, shown * one,
+        centred(t2), colour, p * one, before * one, kept * one, centred(t1) if clean is None else clean, t1, shown * one,
         nothing if seen is None else seen,
     )  # fmt: skip
     return made
@@ -62,7 +62,7 @@ def test_the_three_bands_are_passed_on_in_their_places(spectrum: Spectrum) -> No
     swapped = t2[:, [BANDS.index(band) for band in order]]
     one = torch.ones_like(t2[:, :1])
     torch.testing.assert_close(
-        alone(centred(t2), centred(t2), 0 * one, one, centred(t2), swapped, one, swapped), swapped
+        alone(centred(t2), centred(t2), 0 * one, 0 * one, one, centred(t2), swapped, one, swapped), swapped
     )
 
 
@@ -125,9 +125,24 @@ def test_what_a_pixel_had_beside_the_law_it_keeps_as_far_as_t1_is_kept(spectrum:
 def test_water_has_a_law_of_its_own_whatever_the_land_is(spectrum: Spectrum) -> None:
     made = [made_by(spectrum, scene(s)[0], scene(s + 1)[0], p=1.0, kept=1.0) for s in (0, 5)]
     torch.testing.assert_close(made[0], made[1])
-    of_water = spectrum.water[0] - 0.6 * spectrum.water[1:].sum(0)
+    of_water = spectrum.water.mean[0] - 0.6 * spectrum.water.mean[1:].sum(0)
     expected = (of_water * SPREAD + CENTRE)[None, :, None, None].expand(1, -1, 32, 32)
     torch.testing.assert_close(made[0][:, OTHERS], expected)
+
+
+@pytest.mark.parametrize("date", ["t1", "t2"])
+def test_water_that_is_seen_at_either_date_tells_its_law(spectrum: Spectrum, date: str) -> None:
+    """Mud is white in one scene and brown in another: the three bands alone do not tell."""
+    unseen, water = scene(0)[0] + torch.nan, torch.full((1, len(BANDS), 32, 32), 0.02)
+    water[:, OTHERS] = 0.11
+    water[:, IN_CORE] = (CENTRE - 0.6 * SPREAD) + 0.02 * torch.rand(1, 3, 32, 32)
+    at_t1 = date == "t1"
+    made = made_by(
+        spectrum, water if at_t1 else unseen, scene(1)[0], p=1.0, before=1.0, seen=unseen if at_t1 else water,
+        shown=float(at_t1), clean=centred(scene(2)[0]),
+    )  # fmt: skip
+    off = [(image[:, OTHERS] - 0.11).abs().mean() for image in (made, made_by(spectrum, unseen, scene(1)[0], p=1.0))]
+    assert off[0] < 0.2 * off[1]
 
 
 def test_a_value_out_of_range_counts_as_the_ranges_end_in_the_other_bands(spectrum: Spectrum) -> None:
