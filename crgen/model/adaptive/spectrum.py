@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from crgen.model.adaptive.ridge import SceneRidge
 from crgen.model.config import CORE
 from crgen.model.generator import present
+from crgen.model.water import water_label
 
 NEAREST = {"B2": 0, "B4": 0, "B5": 0, "B6": 1, "B7": 1, "B8A": 1, "B12": 2}
 """The core band, by its place, that learning starts from."""
@@ -42,6 +43,7 @@ class Spectrum(nn.Module):
 
     def __init__(self, bands: tuple[str, ...]) -> None:
         super().__init__()
+        self.bands = bands
         self.core = [bands.index(band) for band in CORE]
         self.others = [i for i, band in enumerate(bands) if band not in CORE]
         self.order = [(self.core + self.others).index(i) for i in range(len(bands))]
@@ -86,9 +88,9 @@ class Spectrum(nn.Module):
         if not self.others:
             return (image * SPREAD + CENTRE)[:, self.order]
         known, weight = torch.cat([s2_t1, s2_t2], 3), torch.cat([shown, present(s2_t2[:, self.core])], 3)
+        wet = torch.cat([before, p], 3).detach() * (water_label(known, self.bands) == 1)  # ice is not
         known = (known - CENTRE) / SPREAD
         core, others = torch.nan_to_num(known[:, self.core]).clamp(-1, 4), known[:, self.others]
-        wet = torch.cat([before, p], 3).detach()
 
         def law(ridge: SceneRidge, about: Tensor, weight: Tensor) -> Tensor:
             usual = torch.einsum("bfyx,fk->bkyx", about, ridge.mean)
@@ -102,8 +104,8 @@ class Spectrum(nn.Module):
         def follow(core: Tensor) -> Tensor:
             return torch.einsum("bfyx,bfk->bkyx", quadratic(core.clamp(-1, 4)), coefficients)
 
-        before = others[..., : land.shape[3]]
-        beside = torch.where(torch.isfinite(before), before - follow(clean), 0.0)
+        had = others[..., : land.shape[3]]
+        beside = torch.where(torch.isfinite(had), had - follow(clean), 0.0)
         of_land = follow(land) + kept * self.kept.sigmoid()[:, None, None] * beside
         of_water = torch.einsum("bfyx,bfk->bkyx", linear(colour), water)
         every = torch.cat([image, torch.lerp(of_land, of_water, p)], 1)
