@@ -29,25 +29,34 @@ TRIES = 50
 """Crops drawn for one place in a batch before the data are called unusable."""
 
 
-class Step(NamedTuple):
-    """What one training step works on."""
+class Crops(NamedTuple):
+    """The samples of one training step, cut and turned."""
 
-    inputs: Inputs
-    truth: Truth
+    step: int
+    batch: Batch
     names: list[str]
     """The samples' names."""
     skipped: list[str]
     """What was said of damaged samples, passed over for others."""
 
 
-def step_rng(seed: int, step: int) -> torch.Generator:
-    """Return the random generator of one step: PyTorch's keeps 32 bits of its seed, so the two are mixed into them."""
-    mixed = np.random.SeedSequence([seed, step]).generate_state(1)
-    return torch.Generator().manual_seed(int(mixed[0]))
+class Step(NamedTuple):
+    """What one training step works on."""
+
+    inputs: Inputs
+    truth: Truth
 
 
-class Steps(Dataset[Step | TrainingError]):
+def step_rng(*numbers: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """Return a random generator for a seed, a step, …: PyTorch's keeps 32 bits of its seed, so they are mixed."""
+    mixed = np.random.SeedSequence(numbers).generate_state(1)
+    return torch.Generator(device).manual_seed(int(mixed[0]))
+
+
+class Steps(Dataset[Crops | TrainingError]):
     """The run's batches by step; a process of several draws its own share of each.
+
+    Crops are drawn by whoever prepares them, and varied on the device that trains.
 
     Args:
         data: where to draw from.
@@ -64,29 +73,37 @@ class Steps(Dataset[Step | TrainingError]):
     def __len__(self) -> int:
         return self.steps
 
-    def __getitem__(self, step: int) -> Step | TrainingError:
-        """Return the batch of ``step``, or the error: errors lose their form on the way out of a worker process."""
+    def __getitem__(self, step: int) -> Crops | TrainingError:
+        """Return the crops of ``step``, or the error: errors lose their form on the way out of a worker process."""
         try:
             return self.draw(step)
         except TrainingError as error:
             return error
 
-    def draw(self, step: int) -> Step:
-        """Draw random crops of random samples, turned by the symmetries of the square, and vary them.
+    def draw(self, step: int) -> Crops:
+        """Draw random crops of random samples, turned by the symmetries of the square.
 
         Raises:
             TrainingError: if no crop with clear target pixels, or no readable sample, was found.
         """
-        rng = step_rng(self.recipe.seed, step * self.processes + self.rank)
+        rng = step_rng(self.recipe.seed, self._own(step))
         crops, names = [], []
         skipped: list[str] = []
         for _ in range(self.recipe.batch // self.processes):
             crop, name = self._draw_crop(rng, skipped)
             crops.append(crop)
             names.append(name)
-        batch = Batch(*map(torch.cat, zip(*crops, strict=True)))
-        inputs, truth = VARIATIONS[self.recipe.variation](batch, self.data.pols, self.data.bands, rng)
-        return Step(inputs, truth, names, skipped)
+        return Crops(step, Batch(*map(torch.cat, zip(*crops, strict=True))), names, skipped)
+
+    def vary(self, crops: Crops, device: torch.device | str = "cpu") -> Step:
+        """Vary crops as the recipe says, on a device."""
+        rng = step_rng(self.recipe.seed, self._own(crops.step), 1, device=device)
+        batch = Batch(*(t.to(device, non_blocking=True) for t in crops.batch))
+        with torch.device(device):
+            return Step(*VARIATIONS[self.recipe.variation](batch, self.data.pols, self.data.bands, rng))
+
+    def _own(self, step: int) -> int:
+        return step * self.processes + self.rank
 
     def _draw_crop(self, rng: torch.Generator, skipped: list[str]) -> tuple[Batch, str]:
         tried = set()
@@ -121,8 +138,8 @@ def cut(sample: Batch, side: int, rng: torch.Generator) -> Batch:
     return Batch._make([*turned, calibrated, labelled])
 
 
-def batches(steps: Steps, first: int, workers: int, *, pin: bool) -> Iterator[Step | TrainingError]:
-    """Return the batches from step ``first`` on, prepared ahead by ``workers`` processes (0: by this one)."""
+def batches(steps: Steps, first: int, workers: int, *, pin: bool) -> Iterator[Crops | TrainingError]:
+    """Return the crops from step ``first`` on, prepared ahead by ``workers`` processes (0: by this one)."""
     loader = DataLoader(
         steps,
         batch_size=None,

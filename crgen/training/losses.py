@@ -121,10 +121,10 @@ def clean(made: Prediction, truth: Truth, core: list[int]) -> Tensor:
     return _mean((error.square() + 1e-6).sqrt() - 1e-3, known)
 
 
-def water(made: Prediction, truth: Truth) -> Tensor:
+def water(made: Prediction, truth: Truth, new_water: float) -> Tensor:
     """Cross-entropy of the probability of water at t2, half of that at t1, and the dice loss at t2.
 
-    Water is rare in most scenes: cross-entropy alone teaches to doubt it everywhere.
+    Water is rare in most scenes: cross-entropy alone teaches to doubt it everywhere. New water counts ``new_water``.
 
     Only pixels whose label is known count; at t2 only hidden ones.
     """
@@ -132,20 +132,21 @@ def water(made: Prediction, truth: Truth) -> Tensor:
         raise RequestError("the loss 'water' needs a generator that tells water")
     before, after = made.water.float()[:, :1], made.water.float()[:, 1:]
     label = torch.where(truth.counts, truth.water_t2, torch.nan)
-    known, wet = torch.isfinite(label), torch.nan_to_num(label)
-    both = (after * wet * known).sum()
-    dice = 1 - (2 * both + 1) / ((after * known).sum() + wet.sum() + 1)
-    return _cross_entropy(after, label) + 0.5 * _cross_entropy(before, truth.water_t1) + dice
+    wet = torch.nan_to_num(label)
+    weight = torch.isfinite(label) * (1 + (new_water - 1) * ((wet == 1) & (truth.water_t1 == 0)))
+    both = (after * wet * weight).sum()
+    dice = 1 - (2 * both + 1) / (((after + wet) * weight).sum() + 1)
+    return _cross_entropy(after, label, weight) + 0.5 * _cross_entropy(before, truth.water_t1) + dice
 
 
-def _cross_entropy(share: Tensor, truth: Tensor) -> Tensor:
+def _cross_entropy(share: Tensor, truth: Tensor, weight: Tensor | None = None) -> Tensor:
     known, share = torch.isfinite(truth), share.float().clamp(1e-5, 1 - 1e-5)
     truth = torch.nan_to_num(truth)
-    return _mean(-(truth * share.log() + (1 - truth) * (1 - share).log()), known)
+    return _mean(-(truth * share.log() + (1 - truth) * (1 - share).log()), known if weight is None else weight)
 
 
-def _mean(x: Tensor, known: Tensor) -> Tensor:
-    total: Tensor = torch.where(known, x, 0.0).sum() / known.sum().clamp(min=1)
+def _mean(x: Tensor, weight: Tensor) -> Tensor:
+    total: Tensor = torch.where(weight > 0, x * weight, 0.0).sum() / weight.sum().clamp(min=1)
     return total
 
 
@@ -171,7 +172,7 @@ def terms_of(names: Iterable[str], core: list[int], new_water: float) -> dict[st
         "auxiliary": auxiliary,
         "reliability": reliability,
         "clean": partial(clean, core=core),
-        "water": water,
+        "water": partial(water, new_water=new_water),
     }
     return {name: special[name] if name in special else partial(images, name) for name in names if name in TERMS}
 

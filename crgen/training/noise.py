@@ -1,4 +1,4 @@
-"""Random numbers and smooth random fields that training paints with."""
+"""Random numbers and smooth random fields that training paints with, on PyTorch's default device, the generator's."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ def fractal_field(n: int, height: int, width: int, rng: torch.Generator) -> Tens
 
 def ranked(field: Tensor) -> Tensor:
     """Return the rank of each pixel within its image, uniform in [0, 1], for ``(n, 1, height, width)``."""
-    order = np.argsort(field.flatten(1).numpy(), 1)  # far faster than PyTorch's
-    rank = np.empty(order.shape, np.float32)
-    np.put_along_axis(rank, order, np.arange(order.shape[1], dtype=np.float32) / (order.shape[1] - 1), 1)
-    return torch.from_numpy(rank).view_as(field)
+    flat = field.flatten(1)
+    if flat.is_cuda:
+        order = flat.argsort(1)
+    else:
+        order = torch.from_numpy(np.argsort(flat.numpy(), 1))  # far faster than PyTorch's
+    ranks = torch.arange(flat.shape[1], dtype=flat.dtype, device=flat.device) / (flat.shape[1] - 1)
+    return torch.empty_like(flat).scatter_(1, order, ranks.expand_as(flat)).view_as(field)

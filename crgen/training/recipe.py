@@ -68,7 +68,7 @@ class Recipe:
     losses: Mapping[str, float] = field(default_factory=lambda: {"l1": 1.0, "ms_ssim": 0.15, "auxiliary": 0.2})
     """Weights of the terms of :data:`crgen.training.losses.TERMS` and of ``perceptual``."""
     new_water: float = 1.0
-    """How much a pixel newly under water counts in the terms that compare images; all others count 1."""
+    """How much a pixel newly under water counts in the terms that compare images or tell water; others count 1."""
     optimiser: Optimiser = Optimiser()
     schedule: Literal["cosine", "plateau", "constant"] = "cosine"
     """``cosine``: to 1 % of the peak at the last step. ``plateau``: half after 10 epochs without a better mean loss."""

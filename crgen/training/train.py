@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 from crgen.errors import TrainingError
 from crgen.model.generator import SIZE_MULTIPLE, Generator
-from crgen.training.augment import Inputs, Truth
-from crgen.training.batches import Step, Steps, batches
+from crgen.training.batches import Crops, Steps, batches
 from crgen.training.checkpoint import read_checkpoint, write_checkpoint
 from crgen.training.data.dataset import PatchDataset, channels
 from crgen.training.discriminator import condition_of
@@ -172,12 +171,11 @@ class Trainer:
             self._end_step(values)
             yield values
 
-    def _train_step(self, item: Step) -> Values:
+    def _train_step(self, item: Crops) -> Values:
         """Update the discriminator, then the generator, then its average."""
         torch.manual_seed(self.recipe.seed + self.step * self.processes.count + self.processes.rank)
         self.skipped.update(dict.fromkeys(item.skipped))
-        inputs = Inputs(*(t.to(self.device, non_blocking=True) for t in item.inputs))
-        truth = Truth(*(t.to(self.device, non_blocking=True) for t in item.truth))
+        inputs, truth = self.source.vary(item, self.device)
         values = self._set_rates()
         self.generator.train()
         weights, adversary = dict(self.recipe.losses), self.recipe.adversary

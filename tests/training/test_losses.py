@@ -139,7 +139,7 @@ def test_a_perfect_image_has_no_loss_nor_an_undefined_gradient(truth: Truth) -> 
 
 def test_water_is_learned_from_known_labels_alone_and_at_t2_from_hidden_pixels_alone(truth: Truth) -> None:
     probability = torch.rand(2, 2, 48, 48, generator=torch.Generator().manual_seed(3)).requires_grad_()
-    water(everything(truth.target)._replace(water=probability), truth).backward()
+    water(everything(truth.target)._replace(water=probability), truth, 1.0).backward()
     assert probability.grad is not None
     before, after = probability.grad.split(1, 1)
     assert torch.equal(before != 0, truth.water_t1.isfinite())
@@ -154,7 +154,7 @@ def test_without_any_label_of_water_there_is_nothing_to_learn_and_no_undefined_v
     unknown = torch.full_like(truth.water_t1, torch.nan)
     probability = torch.rand(2, 2, 48, 48).requires_grad_()
     prediction = everything(truth.target)._replace(water=probability)
-    loss = water(prediction, truth._replace(water_t1=unknown, water_t2=unknown))
+    loss = water(prediction, truth._replace(water_t1=unknown, water_t2=unknown), 1.0)
     loss.backward()
     assert loss == 0
     assert (probability.grad == 0).all()
@@ -163,7 +163,7 @@ def test_without_any_label_of_water_there_is_nothing_to_learn_and_no_undefined_v
 @pytest.mark.parametrize("certain", [0.0, 1.0])
 def test_certainty_that_is_wrong_is_finite_and_its_gradient_too(truth: Truth, certain: float) -> None:
     logit = torch.full((2, 2, 48, 48), 200.0 * (2 * certain - 1)).requires_grad_()
-    loss = water(everything(truth.target)._replace(water=logit.sigmoid()), truth)
+    loss = water(everything(truth.target)._replace(water=logit.sigmoid()), truth, 1.0)
     loss.backward()
     assert loss > 1
     assert loss.isfinite()
@@ -188,6 +188,26 @@ def test_new_water_counts_as_much_as_the_recipe_says() -> None:
     assert l1(masked, 3.0) == pytest.approx(l1(truth, 3.0)), "so does a published mask"
     for same in (truth._replace(water_t1=after), truth._replace(water_t2=unknown), truth._replace(water_t2=0 * after)):
         assert l1(same, 3.0) == pytest.approx(l1(truth, 1.0)), "old water, unknown or dry"
+
+
+def test_new_water_counts_as_much_in_its_own_term_and_old_water_as_before() -> None:
+    """Half of the pixels are water, told with .4; the rest is dry, told with .1."""
+    wet = (torch.arange(16) < 8).float().expand(1, 1, 16, 16)
+    told = torch.where(wet == 1, 0.4, 0.1)
+    image = torch.full((1, 3, 16, 16), 0.2)
+
+    def loss(before: Tensor, times: float) -> float:
+        truth = truth_of(image, torch.ones_like(wet, dtype=torch.bool), water_t1=before, water_t2=wet)
+        made = Prediction(image, water=torch.cat([torch.full_like(wet, 0.5), told], 1))
+        return float(water(made, truth, times)) - 0.5 * math.log(2)
+
+    def expected(times: float) -> float:
+        entropy = -(times * math.log(0.4) + math.log(0.9)) / (times + 1)
+        return entropy + 1 - (2 * 0.4 * times * 128 + 1) / (128 * (1.4 * times + 0.1) + 1)
+
+    assert loss(0 * wet, 1.0) == pytest.approx(expected(1.0), rel=1e-5)
+    assert loss(0 * wet, 3.0) == pytest.approx(expected(3.0), rel=1e-5)
+    assert loss(wet, 3.0) == pytest.approx(loss(wet, 1.0)), "rivers and lakes"
 
 
 # --- t1, other bands -------------------------------------------------------------------------------------------------

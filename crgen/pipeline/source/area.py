@@ -34,8 +34,6 @@ LONLAT = CRS.from_epsg(4326)
 LAYER = "|layername="
 """Between a file and the layer of it that is meant, as QGIS writes it."""
 EQUAL_AREA = CRS.from_epsg(6933)
-GRID = 1e-9
-"""Degrees, a tenth of a millimetre: overlays of outlines that cross themselves are made on a grid of so much."""
 MAX_LATITUDE = 84.0
 # Three uint16 bands and the uint8 quality, with a third more for overviews, before compression.
 BYTES_PER_PIXEL = 7 * 4 / 3
@@ -299,11 +297,12 @@ def _utm_zone(lonlat: BaseGeometry) -> CRS:
     first, last = (int((lon + 180) // 6) for lon in (west, east))
     last = max(first, last - (east % 6 == 0))
     share = {}
+    whole = shapely.make_valid(lonlat)  # a line may cross itself in degrees that does not as it was drawn
     for zone in range(first, last + 1):
         for base, low, high in ((32601, 0, 90), (32701, -90, 0)):
             if high > south and low < north:
                 strip = box(zone * 6 - 180, low, zone * 6 - 174, high)
-                share[base + zone % 60] = _equal_area(shapely.intersection(lonlat, strip, grid_size=GRID)).area
+                share[base + zone % 60] = _equal_area(shapely.intersection(whole, strip)).area
     return CRS.from_epsg(max(share, key=lambda code: share[code]))
 
 

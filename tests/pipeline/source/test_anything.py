@@ -12,7 +12,7 @@ import rasterio
 import shapely
 import xarray as xr
 from affine import Affine
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
@@ -249,6 +249,7 @@ def read_or_refusal(path: Path) -> Area | str:
 
 
 @MANY
+@example([shapely.Polygon([(0, 0), (132, 0), (-60, 0), (0, 0)])], "GPKG", "EPSG:32649")  # crosses itself in degrees
 @given(
     st.lists(geometries, min_size=1, max_size=4),
     st.sampled_from(["GPKG", "GeoJSON", "FlatGeobuf", "KML", "zip"]),
