@@ -32,9 +32,7 @@ def fractal_field(n: int, height: int, width: int, rng: torch.Generator) -> Tens
 def ranked(field: Tensor) -> Tensor:
     """Return the rank of each pixel within its image, uniform in [0, 1], for ``(n, 1, height, width)``."""
     flat = field.flatten(1)
-    if flat.is_cuda:
-        order = flat.argsort(1)
-    else:
-        order = torch.from_numpy(np.argsort(flat.numpy(), 1))  # far faster than PyTorch's
+    # On a CPU NumPy's is far faster than PyTorch's.
+    order = flat.argsort(1) if flat.is_cuda else torch.from_numpy(np.argsort(flat.numpy(), 1))
     ranks = torch.arange(flat.shape[1], dtype=flat.dtype, device=flat.device) / (flat.shape[1] - 1)
     return torch.empty_like(flat).scatter_(1, order, ranks.expand_as(flat)).view_as(field)

@@ -28,7 +28,7 @@ POLS = ("VV",)
 BANDS = ("B11", "B8", "B3")
 DB_RANGE = (-25.0, 0.0)
 SIDE = 256
-Split = Literal["train", "validation", "test", "all"]
+Split = Literal["train", "validation", "test", "not test", "all"]
 
 EVENTS: dict[str, tuple[tuple[int, int], ...]] = {
     "yellow desert": ((1, 17),),
@@ -88,7 +88,8 @@ class Ombria:
 
     Args:
         folder: the folder that holds ``OmbriaS1`` and ``OmbriaS2``.
-        split: ``train``, ``validation`` and ``test`` share no event; ``all`` is the three together.
+        split: ``train``, ``validation`` and ``test`` share no event. ``not test`` is the first two, which the shipped
+            weights are trained on once all is chosen; ``all`` is the three together.
         pols: polarisations to hand out; missing but for VV.
         bands: bands to hand out; missing but for B11, B8 and B3.
         evenness: how far training draws events alike, however many patches each has: from 0, when it draws all patches
@@ -118,7 +119,8 @@ class Ombria:
                 f"no OMBRIA patches: {folder / 'OmbriaS1' / 'train' / 'BEFORE'} holds no S1_before_*.png; "
                 "give the folder with OmbriaS1"
             )
-        self.ids = sorted(number for number in self._published if split in ("all", split_of(event_of(int(number)))))
+        splits = {"all": ("train", "validation", "test"), "not test": ("train", "validation")}.get(split, (split,))
+        self.ids = sorted(number for number in self._published if split_of(event_of(int(number))) in splits)
         if not self.ids:
             raise TrainingError(f"{folder} holds no OMBRIA patch of the split '{split}'")
         events = [event_of(int(number)) for number in self.ids]

@@ -46,8 +46,8 @@ def made_by(
     nothing = torch.full_like(t2, torch.nan)
     colour = torch.full_like(t1[:, :3], -0.6)
     made: Tensor = spectrum(
-        centred(t2), colour, p * one, before * one, kept * one, centred(t1) if clean is None else clean, t1, shown * one,
-        nothing if seen is None else seen,
+        centred(t2), colour, p * one, before * one, kept * one, centred(t1) if clean is None else clean, t1,
+        shown * one, nothing if seen is None else seen,
     )  # fmt: skip
     return made
 

@@ -37,6 +37,7 @@ def test_splits_share_no_patch_and_no_event() -> None:
     assert events["validation"] == set(VALIDATION)
     assert events["test"] == set(HELD_OUT)
     assert not events["train"] & (events["validation"] | events["test"])
+    assert set(Ombria(FOLDER, split="not test").ids) == {*splits["train"].ids, *splits["validation"].ids}
     assert sorted(number for data in splits.values() for number in data.ids) == Ombria(FOLDER, split="all").ids
 
 
