@@ -2,8 +2,8 @@
 
     python -m benchmarks.floods.water_unet DATA OUT.pt [--steps N]
 
-Trained on the flood events that the shipped weights are trained on, by binary cross-entropy and dice on the three-valued
-label of water (:mod:`crgen.model.water`); makes no image. Some five minutes on one idle core.
+Trained on the flood events that the shipped weights are trained on, by binary cross-entropy and dice on the label of
+water (:mod:`crgen.model.water`); makes no image. Some five minutes on one idle core.
 """
 
 from __future__ import annotations
