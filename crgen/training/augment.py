@@ -114,8 +114,8 @@ def sky(n: int, height: int, width: int, rng: torch.Generator) -> Tensor:
     thin = 1 - 0.35 * fractal_field(n, height, width, rng) * uniform((n, 1, 1, 1), 0, 1, rng)
     thick = uniform((n, 1, 1, 1), 0.85, 1.3, rng) * thin
     veil = uniform((n, 1, 1, 1), 0.05, 0.8, rng) * thin
-    opacity = torch.where(kind < 0.4, part, torch.where(kind < 0.52, thick, veil)).clamp(0, 1)
-    return torch.where(kind < 0.64, opacity, torch.zeros(()))
+    opacity = torch.where(kind < 0.42, part, torch.where(kind < 0.5, thick, veil)).clamp(0, 1)
+    return torch.where(kind < 0.62, opacity, torch.zeros(()))
 
 
 def speckle_deviation(n: int, rng: torch.Generator) -> Tensor:
