@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ import crgen
 from crgen.errors import OutputError
 from crgen.pipeline.cog.tiff import TILE_BYTE_COUNTS, read_directories, tile_table
 from crgen.pipeline.product.outputs import RUN, Paths
+from crgen.pipeline.run.scratch import LOCK
 from crgen.pipeline.verify import verify
 from tests.products import files_of, item_first
 
@@ -112,6 +116,19 @@ def test_what_a_kill_after_the_last_file_left_is_removed_and_an_unfinished_run_i
         (scratch / name).touch()
     assert not problems(product)
     assert scratch.exists() != over
+
+
+def test_what_a_run_leaves_that_is_killed_as_it_leaves_its_folder_is_removed(product):
+    """It holds the lock when the product is looked at, and dies before its folder is gone."""
+    scratch = Paths(product).scratch
+    scratch.mkdir()
+    code = f"import filelock, time; filelock.FileLock({str(scratch / LOCK)!r}).acquire(); print(flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as leaving:
+        assert leaving.stdout is not None
+        leaving.stdout.readline()
+        threading.Timer(0.5, leaving.kill).start()
+        assert not problems(product)
+    assert not scratch.exists()
 
 
 def test_damage_outside_the_tiles_is_found(product):

@@ -24,6 +24,8 @@ from crgen.pipeline.product.outputs import PUBLISHING, RUN, Paths
 from crgen.pipeline.run.fingerprint import Fingerprint, difference
 
 LOCK = "lock"
+ENDING = 10.0
+"""Seconds that a run which is over may take to leave its folder."""
 HOPELESS = (AreaError, RequestError, StackError)
 """Errors that running the same command again would only repeat."""
 
@@ -98,7 +100,7 @@ def sweep(paths: Paths) -> None:
         return paths.scratch.is_dir() and not (paths.scratch / RUN).exists()
 
     if is_over():
-        with contextlib.suppress(OutputError), _locked(paths):
+        with contextlib.suppress(OutputError), _locked(paths, ENDING):  # it may be leaving, or be killed as it leaves
             if is_over():
                 shutil.rmtree(paths.scratch, ignore_errors=True)
 
@@ -135,8 +137,8 @@ def _without_empty(folders: list[Path]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _locked(paths: Paths) -> Iterator[None]:
-    lock = FileLock(paths.scratch / LOCK, timeout=0, fallback_to_soft=False)
+def _locked(paths: Paths, patience: float = 0) -> Iterator[None]:
+    lock = FileLock(paths.scratch / LOCK, timeout=patience, fallback_to_soft=False)
     try:
         paths.scratch.mkdir(parents=True, exist_ok=True)
         lock.acquire()
