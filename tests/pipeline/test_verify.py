@@ -122,7 +122,7 @@ def test_what_a_run_leaves_that_is_killed_as_it_leaves_its_folder_is_removed(pro
     """It holds the lock when the product is looked at, and dies before its folder is gone."""
     scratch = Paths(product).scratch
     scratch.mkdir()
-    hold = "import filelock, sys, time; filelock.FileLock(sys.argv[1]).acquire(); print(flush=True); time.sleep(60)"
+    hold = "import filelock, sys, time\nwith filelock.FileLock(sys.argv[1]):\n    print(flush=True)\n    time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", hold, str(scratch / LOCK)], stdout=subprocess.PIPE) as leaving:
         assert leaving.stdout is not None
         leaving.stdout.readline()
