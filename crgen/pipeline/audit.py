@@ -44,7 +44,7 @@ STRIP = 512
 """Rows at once."""
 
 
-class NotYet(StackError):
+class NotYetError(StackError):
     """No later image tells of a map so far."""
 
 
@@ -100,7 +100,7 @@ def audit(
         OutputError: if there is no product or it is damaged, or the result cannot be written.
         RequestError: if the stack is of other days, or a value makes no sense.
         StackError: if it lacks something, or nothing can be compared.
-        NotYet: if no image that has come tells of the map, or none clearer than that of ``unless``.
+        NotYetError: if no image that has come tells of the map, or none clearer than that of ``unless``.
         SourceError: if Earth Engine cannot be asked.
     """
     asked = FillRequest(s1_units=s1_units, s2_scale=s2_scale, s2_offset=s2_offset, clear_threshold=clear_threshold)
@@ -225,11 +225,13 @@ def _come_since(
     first, last = (_t2(item) + datetime.timedelta(days) for days in (1, DAYS))
     for day, stack in open_later(options, item, grid, bands, first=first, last=last):
         if day == unless:
-            raise NotYet(f"no Sentinel-2 of {first} to {last} is clearer over {paths.reflectance} than that of {day}")
+            raise NotYetError(
+                f"no Sentinel-2 of {first} to {last} is clearer over {paths.reflectance} than that of {day}"
+            )
         found = _compare(paths, stack, bands, bands, clear_threshold)
         if found["pixels"]:
             return day, found
-    raise NotYet(
+    raise NotYetError(
         f"nothing tells of {paths.reflectance} yet: no Sentinel-2 of {first} to {last} that Earth Engine has shows "
         "generated pixels clear over ground whose radar stayed"
     )

@@ -9,7 +9,7 @@ import pytest
 
 import crgen as package
 from crgen.errors import RequestError
-from crgen.pipeline.audit import NotYet, audit
+from crgen.pipeline.audit import NotYetError, audit
 from tests.cli.conftest import crgen, here  # noqa: F401
 from tests.earthengine.server import EarthEngineServer
 
@@ -45,7 +45,7 @@ def test_a_map_is_scored_against_the_clearest_day_that_came_since(
 def test_what_was_scored_against_the_clearest_day_is_left_alone(service: EarthEngineServer, product: Path) -> None:
     scored = datetime.date.fromisoformat(audit(product).scores["day"])
     service.clear()
-    with pytest.raises(NotYet, match="clearer over .*map.tif than that of 2021-07-29"):
+    with pytest.raises(NotYetError, match=r"clearer over .*map\.tif than that of 2021-07-29"):
         audit(product, unless=scored)
     assert not service.tiles
 
