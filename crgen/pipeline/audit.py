@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import rasterio
+import xarray as xr
 from filelock import FileLock
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
@@ -24,7 +25,7 @@ from scipy.ndimage import uniform_filter
 from crgen.errors import OutputError, RequestError, StackError
 from crgen.files import publish, write_partial
 from crgen.pipeline.product.outputs import Paths
-from crgen.pipeline.request import FillRequest
+from crgen.pipeline.request import EarthEngine, FillRequest
 from crgen.pipeline.source.local.read import open_stack
 from crgen.pipeline.tiling.composite import seen_clear
 from crgen.pipeline.tiling.quality import GENERATED_CLASSES
@@ -41,6 +42,10 @@ SIDE = 5
 """Pixels of the square over which radar is averaged."""
 STRIP = 512
 """Rows at once."""
+
+
+class NotYetError(StackError):
+    """No later image tells of a map so far."""
 
 
 class Audit(NamedTuple):
@@ -65,12 +70,14 @@ class Audit(NamedTuple):
 
 def audit(
     product: Path,
-    against: Path,
+    against: Path | None = None,
     *,
     s1_units: Literal["dB", "linear"] = "dB",
     s2_scale: float = 1.0,
     s2_offset: float = 0.0,
     clear_threshold: float = FillRequest.clear_threshold,
+    earth_engine: EarthEngine | None = None,
+    unless: datetime.date | None = None,
 ) -> Audit:
     """Score a map where it was generated, the later image is clear, and the radar did not change in between.
 
@@ -80,44 +87,54 @@ def audit(
     Args:
         product: its reflectance COG or its STAC Item.
         against: a stack whose t1 is the map's t2 and whose t2 is the day of the later image, with ``s2_t2`` and
-            ``clear_t2``, e.g. from ``crgen pull``.
+            ``clear_t2``, e.g. from ``crgen pull``. None for what Earth Engine has by now: of the days on which
+            Sentinel-2 saw some of the area clear, the clearest that tells something.
         s1_units: unit of the stack's backscatter.
         s2_scale: factor from the stack's Sentinel-2 to reflectance.
         s2_offset: added after that factor.
         clear_threshold: clear-sky score from which a pixel of the later image counts.
+        earth_engine: how to ask it.
+        unless: a day that the map was scored against already: nothing is done where it is the clearest still.
 
     Raises:
         OutputError: if there is no product or it is damaged, or the result cannot be written.
         RequestError: if the stack is of other days, or a value makes no sense.
         StackError: if it lacks something, or nothing can be compared.
+        NotYetError: if no image that has come tells of the map, or none clearer than that of ``unless``.
+        SourceError: if Earth Engine cannot be asked.
     """
     asked = FillRequest(s1_units=s1_units, s2_scale=s2_scale, s2_offset=s2_offset, clear_threshold=clear_threshold)
     item = _item(Paths(product))
     paths = Paths(Paths(product).item.parent / unquote(item["assets"]["reflectance"]["href"]))
-    stack = open_stack(
-        against,
-        s1_units=asked.s1_units,
-        s2_scale=asked.s2_scale,
-        s2_offset=asked.s2_offset,
-        geobox=_grid(paths),
-    )
-    manifest = json.loads(stack.attrs["manifest"])
-    t2, day = _days(item, manifest, against)
-    if missing := [name for name in ("s2_t2", "clear_t2") if name not in stack]:
-        raise StackError(f"'{against}' has no {' and no '.join(missing)}: nothing of it is known to be clear")
     with _opened(paths.reflectance) as map_:
-        bands = tuple(map_.descriptions)
-    held = [str(band) for band in stack["s2_t2"].band.values]
-    shared = tuple(band for band in bands if band in held)
-    if not shared:
-        raise StackError(f"'{against}' holds none of the map's bands {', '.join(bands)}; it holds {', '.join(held)}")
-    reader = StackReader(stack, (str(stack.pol.values[0]),), tuple(held))
-    found = _compare(paths, reader, bands, shared, held, asked.clear_threshold)
-    if not found["pixels"]:
-        raise StackError(
-            f"nothing can be compared: of {found['generated']:,} generated pixels none is clear on {day} over ground "
-            "whose radar stayed; look for another day"
+        grid, bands = GeoBox.from_rio(map_), tuple(map_.descriptions)
+    if against is None:
+        shared = bands
+        day, found = _come_since(paths, item, grid, earth_engine or EarthEngine(), asked.clear_threshold, unless)
+    else:
+        stack = open_stack(
+            against,
+            s1_units=asked.s1_units,
+            s2_scale=asked.s2_scale,
+            s2_offset=asked.s2_offset,
+            geobox=grid,
         )
+        day = _day(item, json.loads(stack.attrs["manifest"]), against)
+        if missing := [name for name in ("s2_t2", "clear_t2") if name not in stack]:
+            raise StackError(f"'{against}' has no {' and no '.join(missing)}: nothing of it is known to be clear")
+        held = [str(band) for band in stack["s2_t2"].band.values]
+        shared = tuple(band for band in bands if band in held)
+        if not shared:
+            raise StackError(
+                f"'{against}' holds none of the map's bands {', '.join(bands)}; it holds {', '.join(held)}"
+            )
+        found = _compare(paths, stack, bands, shared, asked.clear_threshold)
+        if not found["pixels"]:
+            raise StackError(
+                f"nothing can be compared: of {found['generated']:,} generated pixels none is clear on {day} over "
+                "ground whose radar stayed; look for another day"
+            )
+    t2 = _t2(item)
     scores = {
         "product": paths.reflectance.stem,
         "t2": t2.isoformat(),
@@ -131,10 +148,15 @@ def audit(
         for what, path in (("no water is scored", paths.water), ("no intervals are scored", paths.half_width))
         if not path.exists()
     )
-    target = paths.item.with_name(f"{paths.item.stem}_audit.json")
+    target = result_of(paths)
     publish([(write_partial(target, json.dumps(scores, indent=1).encode()), target)])
     _record(paths.folder, scores)
     return Audit(target, scores, notes)
+
+
+def result_of(paths: Paths) -> Path:
+    """Return where the result of an audit stands."""
+    return paths.item.with_name(f"{paths.item.stem}_audit.json")
 
 
 def _item(paths: Paths) -> dict[str, Any]:
@@ -170,15 +192,13 @@ def _damaged(path: Path | str, error: Exception) -> OutputError:
     return OutputError(f"cannot read {path}: {error}; 'crgen verify' says what is wrong")
 
 
-def _grid(paths: Paths) -> GeoBox:
-    with _opened(paths.reflectance) as map_:
-        grid: GeoBox = GeoBox.from_rio(map_)
-    return grid
+def _t2(item: Mapping[str, Any]) -> datetime.date:
+    return datetime.date.fromisoformat(item["properties"]["crgen:t2"])
 
 
-def _days(item: Mapping[str, Any], manifest: Mapping[str, Any], against: Path) -> tuple[datetime.date, datetime.date]:
-    """Return t2 and the day of the later image."""
-    t2 = datetime.date.fromisoformat(item["properties"]["crgen:t2"])
+def _day(item: Mapping[str, Any], manifest: Mapping[str, Any], against: Path) -> datetime.date:
+    """Return the day of the later image."""
+    t2 = _t2(item)
     if not {"t1", "t2"} <= manifest.keys():
         raise RequestError(f"'{against}' does not say its t1 and t2: pull it with --t1 {t2} and --t2 the later day")
     first, day = (datetime.date.fromisoformat(manifest[name]) for name in ("t1", "t2"))
@@ -186,18 +206,47 @@ def _days(item: Mapping[str, Any], manifest: Mapping[str, Any], against: Path) -
         raise RequestError(f"the t1 of '{against}' is {first}, but the map shows {t2}: pull it with --t1 {t2}")
     if not 0 < (day - t2).days <= DAYS:
         raise RequestError(f"'{against}' is of {day}: give one of 1 to {DAYS} days after the map's {t2}")
-    return t2, day
+    return day
+
+
+def _come_since(
+    paths: Paths,
+    item: Mapping[str, Any],
+    grid: GeoBox,
+    options: EarthEngine,
+    clear_threshold: float,
+    unless: datetime.date | None,
+) -> tuple[datetime.date, dict[str, Any]]:
+    """Return the clearest day of Earth Engine's that tells something of a map, and what it tells."""
+    from crgen.pipeline.source.earthengine import open_later  # loads Google's libraries
+
+    with _opened(paths.reflectance) as map_:
+        bands = tuple(map_.descriptions)
+    first, last = (_t2(item) + datetime.timedelta(days) for days in (1, DAYS))
+    for day, stack in open_later(options, item, grid, bands, first=first, last=last):
+        if day == unless:
+            raise NotYetError(
+                f"no Sentinel-2 of {first} to {last} is clearer over {paths.reflectance} than that of {day}"
+            )
+        found = _compare(paths, stack, bands, bands, clear_threshold)
+        if found["pixels"]:
+            return day, found
+    raise NotYetError(
+        f"nothing tells of {paths.reflectance} yet: no Sentinel-2 of {first} to {last} that Earth Engine has shows "
+        "generated pixels clear over ground whose radar stayed"
+    )
 
 
 def _compare(
     paths: Paths,
-    reader: StackReader,
+    stack: xr.Dataset,
     bands: tuple[str, ...],
     shared: tuple[str, ...],
-    held: list[str],
     clear_threshold: float,
 ) -> dict[str, Any]:
     """Return sums over the pixels that can be compared, strip by strip."""
+    held = [str(band) for band in stack["s2_t2"].band.values]
+    reader = StackReader(stack, (str(stack.pol.values[0]),), tuple(held))
     at_map, at_stack = [bands.index(band) + 1 for band in shared], [held.index(band) for band in shared]
     sums: dict[str, Any] = {
         "pixels": 0,

@@ -15,6 +15,7 @@ import numpy as np
 from crgen.errors import OutputError
 from crgen.files import file_sha256, size_text
 from crgen.pipeline.cog.tiff import TileTable, read_directories, tile_table
+from crgen.pipeline.product.mlm import files_of
 from crgen.pipeline.product.outputs import Paths
 from crgen.pipeline.product.stac import TILE_DIGESTS, seal_of
 from crgen.pipeline.run.scratch import sweep
@@ -54,7 +55,7 @@ def verify(product: Path) -> list[Checked]:
         ) from error
     try:
         item = json.loads(content)
-        assets = {key: (path.parent / unquote(asset["href"]), asset) for key, asset in item["assets"].items()}
+        assets = {key: (path.parent / unquote(asset["href"]), asset) for key, asset in files_of(item).items()}
         seal = item["properties"].get("crgen:sha256")
     except (ValueError, KeyError, TypeError, AttributeError):
         return [Checked(path, ("damaged: it cannot be read as the STAC Item of a product",))]

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import crgen
+from crgen.pipeline.product.mlm import files_of
 from crgen.pipeline.product.outputs import Paths
 from crgen.pipeline.product.stac import seal_of
 
@@ -82,7 +83,7 @@ def make_product(one_product: Paths) -> MakeProduct:
         properties = item["properties"]
         properties |= {"created": created, "crgen:t2": t2, "crgen:sha256": "0" * 64}
         properties |= {"start_datetime": f"{t2}T00:00:00Z", "end_datetime": f"{t2}T23:59:59Z"}
-        for asset, path in zip(item["assets"].values(), paths.all[:-1], strict=True):
+        for asset, path in zip(files_of(item).values(), paths.all[:-1], strict=True):
             asset["href"] = f"./{path.name}"
         text = json.dumps(item, indent=2)
         paths.item.write_text(text.replace("0" * 64, seal_of(text.encode())))

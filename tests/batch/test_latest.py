@@ -1,5 +1,6 @@
 """An area that is watched: nothing new, nothing runs; a new acquisition, one new product."""
 
+import csv
 import datetime
 import json
 from pathlib import Path
@@ -58,7 +59,7 @@ def test_a_new_acquisition_makes_one_new_product(write, acquired_until, environm
     assert in_process(path, **environment, **today).counts == {"done": 1}
     assert days(path) == [("2021-07-03", "2021-07-15"), ("2021-07-08", "2021-07-20")]
     assert in_process(path, **environment, **today).counts == {"nothing": 1}
-    assert len(list(tmp_path.glob("products/zhengzhou/*.json"))) == 2
+    assert len(list(tmp_path.glob("products/zhengzhou/*.html"))) == 2
 
 
 def test_an_outage_is_slept_off(write, acquired_until, environment, service):
@@ -101,3 +102,22 @@ def test_a_watched_area_learns_from_its_past_and_a_later_look_makes_no_map_due_a
     assert properties["crgen:past"]["pairs"] > 0
     alone = write(WATCHED + '\npast = "none"\n', source="gee", aoi=AREA)
     assert in_process(alone, **environment, **today).counts == {"nothing": 1}
+
+
+def test_a_map_is_scored_by_itself_once_a_clear_image_and_radar_have_come(
+    write, acquired_until, environment, service, tmp_path
+):
+    folder = tmp_path / "products" / "zhengzhou"
+    path = write(WATCHED.replace('"latest"', "2021-07-20").replace('"-12d"', "2021-07-08"), source="gee", aoi=AREA)
+
+    def audited(today: str) -> list[str]:
+        in_process(path, **environment, **acquired_until(today))
+        return [json.loads(result.read_text())["day"] for result in folder.glob("*_audit.json")]
+
+    assert audited("2021-07-25") == [], "no radar has come since that tells what stayed"
+    assert audited("2021-07-28") == ["2021-07-21"]
+    with (folder / "track_record.csv").open(newline="") as file:
+        assert [line["day"] for line in csv.DictReader(file)] == ["2021-07-21"]
+    fetched = len(service.tiles)
+    assert audited("2021-07-29") == ["2021-07-21"]
+    assert len(service.tiles) == fetched, "nothing clearer has come"

@@ -27,6 +27,7 @@ from crgen.batch.products.listing import listing
 from crgen.batch.tell.redact import redact
 from crgen.errors import OutputError
 from crgen.files import discard, file_sha256, partial_name, publish, sync
+from crgen.pipeline.product.mlm import files_of
 from crgen.pipeline.product.outputs import Paths
 
 OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "az", "azure", "abfs", "abfss", "adl")
@@ -107,7 +108,7 @@ def _read(paths: Paths) -> tuple[bytes, list[_File]]:
     """Return the item and the files it names, checked against it."""
     try:
         item = paths.item.read_bytes()
-        assets = json.loads(item)["assets"].values()
+        assets = files_of(json.loads(item)).values()
         named = [(paths.folder / unquote(asset["href"]), asset["file:checksum"]) for asset in assets]
     except FileNotFoundError:
         raise DeliveryError(f"no product to deliver: {paths.item} is missing", transient=False) from None

@@ -1,4 +1,4 @@
-"""What follows the maps, in a process of its own: retention, lists of products, metrics, news to people."""
+"""What follows the maps, in a process of its own: retention, lists of products, metrics, news to people, audits."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from crgen.batch.jobs.job import JobsFile
+from crgen.batch.products.audits import audit_products
 from crgen.batch.products.collection import update_collection
 from crgen.batch.products.deliver import deliver_listing
 from crgen.batch.products.index import write_index
@@ -23,7 +24,7 @@ TELL_FOR = 7 * 86400.0
 
 
 def look_after(jobs: Path, file: JobsFile, changes: int) -> None:
-    """Take old products away, bring lists and metrics up to date, and tell people.
+    """Take old products away, bring lists and metrics up to date, tell people, and score maps.
 
     What fails is logged, holds up nothing, and is done again next time; the journal says what is owed.
 
@@ -51,6 +52,20 @@ def look_after(jobs: Path, file: JobsFile, changes: int) -> None:
             journal.listed(changes)
         if file.notify is not None:
             _tell(file.notify.urls, journal)
+        _audit(file, log)
+
+
+def _audit(file: JobsFile, log: RunLogger) -> None:
+    """Score maps of Earth Engine against what has come since."""
+    for job in file.job:
+        if job.source != "gee":
+            continue
+        try:
+            for product, result in audit_products(Path(job.out) / job.name, job.earth_engine(), ledger.today()):
+                said = log.of(job=job.name, product=str(product))
+                said.error(result) if isinstance(result, str) else said.info(f"audited {result.line}")
+        except CrgenError as error:
+            log.error(str(error))
 
 
 def _list(folder: Path, file: JobsFile, journal: Journal, log: RunLogger) -> None:

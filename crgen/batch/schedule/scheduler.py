@@ -101,6 +101,7 @@ class Scheduler:
         self._afterwards: BaseProcess | None = None
         self._cared_at, self._cared_for = time.monotonic(), -1
         self._retain = self.file.retention is not None
+        self._audited: datetime.date | None = None
 
     def run(self) -> Summary:
         """Work until nothing is due, or until stopped.
@@ -270,7 +271,9 @@ class Scheduler:
         if self._afterwards is not None and self._afterwards.is_alive():
             return
         changes, listed = self.journal.changes()
-        owed = changes != listed or self._retain or (self.file.notify is not None and bool(self.journal.untold()))
+        unscored = self._audited != ledger.today() and any(job.source == "gee" for job in self.file.job)
+        untold = self.file.notify is not None and bool(self.journal.untold())
+        owed = changes != listed or self._retain or unscored or untold
         late = time.monotonic() - self._cared_at > AFTERWARDS_EVERY
         if owed and (late or (not self._running and changes != self._cared_for)):
             from crgen.batch.schedule.afterwards import look_after
@@ -278,6 +281,7 @@ class Scheduler:
             self._afterwards = PROCESSES.Process(target=look_after, args=(self.path, self.file, changes), daemon=True)
             self._afterwards.start()
             self._cared_at, self._cared_for, self._retain = time.monotonic(), changes, False
+            self._audited = ledger.today()
             if last:
                 self._afterwards.join(patience)
 

@@ -1,7 +1,7 @@
 """The STAC Item of a product: what was made, from what, by what, and how much of it was observed.
 
-STAC 1.1 with the extensions projection 2.0, raster 2.0, eo 2.0, file 2.1, processing 1.2, render 2.0 and
-classification 2.0 (https://stac-extensions.github.io). The item is valid for the whole day of t2 in UTC
+STAC 1.1 with the extensions projection 2.0, raster 2.0, eo 2.0, file 2.1, processing 1.2, render 2.0,
+classification 2.0 and mlm 1.4 (https://stac-extensions.github.io). The item is valid for the whole day of t2 in UTC
 (``start_datetime`` to ``end_datetime``, ``datetime`` null), because a map drawn from several overpasses has no single
 instant.
 Every ``href`` to a file of the product is relative to the item, so the folder can be moved as one. Fields of
@@ -39,6 +39,7 @@ from shapely.geometry.base import BaseGeometry
 
 from crgen.files import file_sha256, write_partial
 from crgen.pipeline.cog.profile import RasterProfile, band_statistics
+from crgen.pipeline.product.mlm import describe_model
 from crgen.pipeline.source.area_file import unwrapped
 from crgen.pipeline.source.ground import ground_pixel
 from crgen.pipeline.source.outline import as_polygons, parts_of
@@ -170,6 +171,7 @@ def build_item(
         _add_asset(item, key, file, counts)
     if renders:
         RenderExtension.ext(item, add_if_missing=True).apply(dict(renders))
+    describe_model(item, card, model_sha256)
     for link in _inputs(manifest):
         item.add_link(link)
     return item

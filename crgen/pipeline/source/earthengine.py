@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,11 @@ from shapely.geometry import MultiPolygon, Polygon
 from crgen.errors import AreaError, RequestError, SourceError, StackError
 from crgen.gee.choose.choice import Choice, Wanted
 from crgen.gee.choose.find import find_scenes, newest_pass
-from crgen.gee.choose.past import with_past
+from crgen.gee.choose.past import clear_days, with_past
 from crgen.gee.connection.retry import INTERRUPTED
 from crgen.gee.fetch.arrays import Pull, open_past, open_pull
 from crgen.gee.fetch.cache import TileCache, folder_of_run
-from crgen.gee.manifest import Grid, Manifest
+from crgen.gee.manifest import Grid, Manifest, pulled_from
 from crgen.model.card import ModelCard
 from crgen.model.looks import shown_by
 from crgen.pipeline.box import lattice_box
@@ -83,6 +83,9 @@ class Acquired:
         days = {name: day.isoformat() for name, day in self.manifest.dates.items()}
         manifest: dict[str, Any] = {**self.manifest.model_dump(mode="json"), **days}
         arrays = self.pull.arrays()
+        if "s2_t1" not in arrays:
+            shape = (len(self.manifest.bands), *self.pull.geobox.shape)
+            arrays["s2_t1"] = da.full(shape, np.nan, dtype=np.float32)  # type: ignore[no-untyped-call]
         if self.lessons is not None:
             arrays = self.lessons.put_together(arrays, self.pull.geobox)
         return build_stack(
@@ -360,6 +363,43 @@ def newest_acquisition(
         until=until,
         within_days=within_days,
     )
+
+
+def open_later(
+    options: EarthEngine, held: Any, geobox: GeoBox, bands: Sequence[str], *, first: datetime.date, last: datetime.date
+) -> Iterator[tuple[datetime.date, xr.Dataset]]:
+    """Yield days after a map's t2 on which Sentinel-2 saw some of it clear, the clearest first, each with a Stack.
+
+    Of the Stack, t1 is the map's t2, and t2 that day; radar is of the same orbits at both, VV alone. Days without such
+    radar are left out. Nothing of it is fetched yet.
+
+    Args:
+        options: how to ask.
+        held: what the map says of its scenes: an Item, or a manifest.
+        geobox: the map's grid.
+        bands: of the map.
+        first: first day to look at, UTC.
+        last: last one.
+
+    Raises:
+        RequestError: if the map's scenes are not of Earth Engine.
+        SourceError: if Earth Engine cannot be asked.
+    """
+    scenes = pulled_from(held)
+    if not scenes:
+        raise RequestError("the map's scenes are not of Earth Engine: give a later stack, with --against")
+    manifest = Manifest.parse(scenes, "the map's manifest")
+    area, t2 = area_of(manifest), manifest.dates["t2"]
+    channels = Channels(("VV",), tuple(bands), abs(geobox.affine.a), margin=0)
+    options = replace(options, observed_days=0, radar_not_before=None)
+    for day, _ in clear_days(options.settings, manifest.area, channels.bands, first, last):
+        wanted = (Wanted("t1", t2, mapped=True), Wanted("t2", day, mapped=True))
+        found = scenes_for(options, channels, area, wanted, strict=False).manifest
+        if not {"s1_t1", "s1_t2", "s2_t2"} <= found.scenes.keys():
+            continue
+        folder, _ = folder_of_run(keep=options.keep_tiles)
+        pull, found = open_pull(found, geobox, options.settings, folder)
+        yield day, Acquired(area, found, pull).stack
 
 
 def interrupt() -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 
+from crgen.model.looks import COPY
 from crgen.model.past import Believed
 from crgen.model.usual import unlike, window_means
 from crgen.pipeline.box import Box
@@ -31,7 +32,14 @@ from crgen.pipeline.tiling.predict import REFLECTANCE_SCALE, Predictor, Staged, 
 from crgen.pipeline.tiling.quality import GENERATED_CLASSES, Quality
 from crgen.pipeline.tiling.reader import StackReader
 from crgen.pipeline.tiling.stages import overlapped
-from crgen.pipeline.tiling.water import expected_pixels, in_per_cent, join_water, leaves_open, told_by_image
+from crgen.pipeline.tiling.water import (
+    UNKNOWN,
+    expected_pixels,
+    in_per_cent,
+    join_water,
+    leaves_open,
+    told_by_image,
+)
 from crgen.pipeline.tiling.windows import At, Chunk, ChunkGrid
 
 Array = NDArray[np.float32]
@@ -350,7 +358,7 @@ class Run:
         observed_part = observed_share(seen)
         share = np.zeros_like(observed_part) if self.generate_all else observed_part
 
-        water = self._water(data, share) if self.predictor.predicts_water else None
+        water = self._water(margin, data, share) if self.predictor.predicts_water else None
         wanted = radar_t2 & inside & (share < 1 if water is None else leaves_open(*water))
         inputs = self._inputs(footprint, footprint.slices(margin), data, observed_part, wanted)
         inputs, believed = self._with_looks(inputs, "clear_t1" in data)
@@ -443,14 +451,23 @@ class Run:
             tally.squared = np.array([np.square(e).sum() for e in errors])
         return result, tally
 
-    def _water(self, data: dict[str, Array], share: Array) -> NDArray[np.uint8]:
-        """Return what the images of t1 and t2 tell of water; that of t2 where it is the map, ``share`` = 1."""
+    def _water(self, box: Box, data: dict[str, Array], share: Array) -> NDArray[np.uint8]:
+        """Return what the images of t1 and t2 tell of water; that of t2 where it is the map, ``share`` = 1.
+
+        Where t1 is not clear, water of the nearest clear look before counts as water of t1: it is not new.
+        """
         bands, nothing = self.reader.bands, np.zeros(share.shape, bool)
         clear_t1 = nothing
         if "clear_t1" in data:
             clear_t1 = observed_share(seen_clear(data["s2_t1"], data["clear_t1"], self.clear_threshold)) == 1
         seen = [(data["s2_t1"], clear_t1), (data.get("s2_t2", data["s2_t1"]), share == 1)]
-        return np.stack([told_by_image(s2, clear, bands) for s2, clear in seen])
+        told = np.stack([told_by_image(s2, clear, bands) for s2, clear in seen])
+        hidden = (told[0] == UNKNOWN) & (told[1] != 0)
+        if self.past is not None and hidden.any():
+            nearest = self.past.looks(box, np.full_like(data["s2_t1"], np.nan), None)[COPY]
+            was = told_by_image(nearest, np.isfinite(nearest[self.needed_bands]).all(0), bands) == 100
+            told[0][hidden & was] = 100
+        return told
 
     def _inside(self, box: Box) -> NDArray[np.bool_]:
         """Return which pixels of ``box`` belong to the area."""

@@ -19,6 +19,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import Geod
 from pystac.extensions.classification import ClassificationExtension
 from pystac.extensions.file import FileExtension
+from pystac.extensions.mlm import AssetGeneralMLMExtension, MLMExtension
 from pystac.extensions.projection import ProjectionExtension
 from pystac.extensions.render import Render, RenderExtension
 from pystac.stac_object import STACObjectType
@@ -26,7 +27,9 @@ from pystac.validation.stac_validator import JsonSchemaSTACValidator
 from shapely.geometry import MultiPolygon, Polygon, box
 
 from crgen.files import file_sha256, publish
+from crgen.model.config import GeneratorConfig
 from crgen.pipeline.cog.profile import RasterProfile, band_statistics
+from crgen.pipeline.product.mlm import files_of
 from crgen.pipeline.product.stac import ProductFile, build_item, to_lonlat, write_item
 from crgen.pipeline.tiling.quality import COLOURS, Quality
 from tests.pipeline.cog.rasters import write_cog
@@ -38,6 +41,27 @@ SCENES = {
     "s2_t1": [{"id": "COPERNICUS/S2_SR_HARMONIZED/20210710T030549"}],
 }
 NUMBER, INTEGER, TEXT = {"type": "number"}, {"type": "integer"}, {"type": "string"}
+TASKS = ["regression", "classification", "segmentation", "semantic-segmentation", "generative", "super-resolution"]
+
+
+def _described(held, required):
+    """The rule for an input or output of the extension ``mlm``: what it must have, and its array."""
+    shape = {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": -1}}
+    order = {"type": "array", "uniqueItems": True, "items": {"type": "string", "pattern": "^[a-z-_]+$"}}
+    array = {"shape": shape, "dim_order": order, "data_type": {"enum": ["float32"]}}
+    scaling = {"required": ["type", "minimum", "maximum"], "properties": {"type": {"const": "min-max"}}}
+    return {
+        "required": required,
+        "properties": {
+            "name": {"type": "string", "minLength": 1},
+            "bands": {"type": "array", "items": TEXT},
+            "tasks": {"type": "array", "items": {"enum": TASKS}},
+            "value_scaling": {"type": "array", "minItems": 1, "items": scaling},
+            held: {"required": list(array), "properties": array},
+        },
+    }
+
+
 EXTENSION_FIELDS = {
     "proj:code": {"type": ["string", "null"], "pattern": "^[A-Z]+:[0-9]+$"},
     "proj:wkt2": {"type": ["string", "null"]},
@@ -50,6 +74,14 @@ EXTENSION_FIELDS = {
     "eo:center_wavelength": {"type": "number", "exclusiveMinimum": 0.4, "exclusiveMaximum": 2.3},
     "file:checksum": {"type": "string", "pattern": "^1220[a-f0-9]{64}$"},
     "file:size": {"type": "integer", "minimum": 0},
+    "mlm:name": {"type": "string", "pattern": "^[a-zA-Z][a-zA-Z0-9_.\\-\\s]+[a-zA-Z0-9]$"},
+    "mlm:architecture": TEXT,
+    "mlm:framework": {"type": "string", "minLength": 1},
+    "mlm:framework_version": {"type": "string", "pattern": r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$"},
+    "mlm:tasks": {"type": "array", "uniqueItems": True, "items": {"enum": TASKS}},
+    "mlm:input": {"type": "array", "items": _described("input", ["name", "bands", "input"])},
+    "mlm:output": {"type": "array", "items": _described("result", ["name", "tasks", "result"])},
+    "mlm:artifact_type": {"type": "string", "minLength": 1},
     "processing:level": {"enum": ["L4"]},
     "processing:lineage": TEXT,
     "processing:software": {"type": "object", "additionalProperties": TEXT},
@@ -103,7 +135,8 @@ def item_of(files, **changes):
             "name": "base",
             "trained_on": "OMBRIA",
             "held_out": {"psnr": 24.1},
-            "generator": {"depth": 2},
+            "generator": GeneratorConfig().to_dict(),
+            "window": 256,
         },
         "model_sha256": "ab" * 32,
         "manifest": {"source": "gee", "scenes": SCENES},
@@ -192,6 +225,29 @@ def test_renders_are_declared_and_kept(tmp_path):
     assert RenderExtension.ext(pystac.Item.from_dict(item)).renders["water"].rescale == [[0, 100]]
 
 
+def test_the_model_is_told_as_the_extension_for_models_asks(tmp_path):
+    item = read_back(item_of(product(tmp_path)), tmp_path)
+    required = {"mlm:name", "mlm:architecture", "mlm:tasks", "mlm:input", "mlm:output"}
+    assert required <= item["properties"].keys()
+    models = [asset for asset in item["assets"].values() if "mlm:model" in asset["roles"]]
+    assert [asset["mlm:artifact_type"] for asset in models] == ["safetensors"]
+    assert [asset["href"] for asset in models] == ["urn:crgen:weights:base:" + "ab" * 32]
+    inputs = item["properties"]["mlm:input"]
+    assert [len(one["value_scaling"]) for one in inputs] == [one["input"]["shape"][1] for one in inputs]
+    read = pystac.Item.from_dict(item)
+    model = MLMExtension.ext(read)
+    assert (model.mlm_name, model.framework, model.tasks[0]) == ("CRGenNet base", "PyTorch", "generative")
+    assert model.input[2].bands == list(GeneratorConfig().bands)
+    assert model.output[1].name == "probability of water at t1 and t2"
+    assert AssetGeneralMLMExtension.ext(read.assets["model"]).artifact_type == "safetensors"
+
+
+@pytest.mark.parametrize("name", ["w", "über weights!", "<script>", "_"])
+def test_weights_of_any_name_have_one_that_the_extension_admits(tmp_path, name):
+    card = {"name": name, "generator": GeneratorConfig().to_dict(), "window": 256}
+    validate_offline(read_back(item_of(product(tmp_path), card=card), tmp_path))
+
+
 def test_bands_carry_what_turns_stored_values_into_reflectance(tmp_path):
     files = product(tmp_path)
     item = read_back(item_of(files), tmp_path)
@@ -214,7 +270,7 @@ def test_item_says_what_was_generated_and_how_to_repeat_it(tmp_path):
     assert properties["crgen:counts"]["generated"] == 3000
     assert properties["crgen:manifest"]["scenes"] == SCENES
     assert properties["crgen:settings"] == {"dtype": "uint16", "generate_all": False}
-    model = {"name": "base", "trained_on": "OMBRIA", "held_out": {"psnr": 24.1}, "sha256": "ab" * 32}
+    model = {"name": "base", "window": 256, "trained_on": "OMBRIA", "held_out": {"psnr": 24.1}, "sha256": "ab" * 32}
     assert properties["crgen:model"] == model
     assert set(properties["processing:software"]) == {"crgen", "torch", "GDAL"}
 
@@ -245,7 +301,7 @@ def test_every_input_is_a_derived_from_link(tmp_path, manifest, inputs):
 def test_nothing_in_the_item_points_outside_its_folder(tmp_path):
     text = json.dumps(read_back(item_of(product(tmp_path)), tmp_path))
     assert str(tmp_path) not in text
-    assert [a["href"] for a in json.loads(text)["assets"].values()] == [
+    assert [a["href"] for a in files_of(json.loads(text)).values()] == [
         "./fill.tif",
         "./fill_quality.tif",
         "./fill.png",

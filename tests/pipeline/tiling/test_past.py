@@ -192,3 +192,20 @@ def test_processes_learn_the_same(learned: tuple[Path, Result], tiny_weights: Pa
     assert other.past is not None
     assert result.past is not None
     assert other.past.described() == result.past.described()
+
+
+def test_water_of_the_nearest_clear_look_is_not_new_where_t1_is_hidden(tmp_path: Path, tiny_weights: Path) -> None:
+    """The left half is a lake in the last look before t1's clouds, and dry land in the others."""
+    looks = place().s2_past.values.copy()
+    half = PLACE.shape[1] // 2
+    looks[:, :, :, :] = np.array([0.08, 0.3, 0.2], np.float32)[:, None, None]
+    before = [at for at, day in enumerate(sorted(DAYS)) if day < T1]
+    looks[before[-1], :, :, :half] = np.array([0.06, 0.02, 0.01], np.float32)[:, None, None]
+    hidden = {"clear_t1": np.zeros(PLACE.shape, np.float32)}
+    stack = place(s2_past=looks, **hidden)
+    told, alone = (fill(stack, tmp_path, tiny_weights, **options).paths.water for options in ({}, {"past": "none"}))
+    with rasterio.open(told) as water, rasterio.open(alone) as without:
+        p, q = water.read(2), without.read(2)
+    assert (p[:, :half] == 100).all()
+    np.testing.assert_array_equal(p[:, half:], q[:, half:])
+    assert not (q == 100).all()

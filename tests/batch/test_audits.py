@@ -1,0 +1,69 @@
+"""Which maps of a folder are scored against what has come since, and when."""
+
+import datetime
+import json
+
+import pytest
+
+from crgen.batch.products import audits
+from crgen.batch.products.audits import audit_products
+from crgen.errors import OutputError, SourceError
+from crgen.pipeline.audit import NotYetError, result_of
+from crgen.pipeline.request import EarthEngine
+
+TODAY = datetime.date(2021, 8, 3)
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What was asked to be scored, by name, with the day that it was scored against before."""
+    names = []
+
+    def audit(item, *, earth_engine, unless):
+        names.append((item.stem, unless))
+        raise NotYetError
+
+    monkeypatch.setattr(audits, "audit", audit)
+    return names
+
+
+def test_maps_that_an_image_may_still_tell_of_are_looked_after_once_a_day(make_product, tmp_path, asked) -> None:
+    for name, t2 in (("old", "2021-07-12"), ("last", "2021-07-13"), ("new", "2021-08-02"), ("today", "2021-08-03")):
+        make_product(tmp_path, name, t2)
+    for _ in range(2):
+        assert list(audit_products(tmp_path, EarthEngine(), TODAY)) == []
+    assert asked == [("new", None), ("last", None)]
+    list(audit_products(tmp_path, EarthEngine(), TODAY + datetime.timedelta(days=1)))
+    assert [name for name, _ in asked] == ["new", "last", "today", "new"]
+
+
+def test_a_map_is_scored_again_only_for_a_clearer_day_than_it_was(make_product, tmp_path, asked) -> None:
+    paths = make_product(tmp_path, "map", "2021-07-22")
+    result_of(paths).write_text(json.dumps({"day": "2021-07-29"}))
+    list(audit_products(tmp_path, EarthEngine(), TODAY))
+    assert asked == [("map", datetime.date(2021, 7, 29))]
+
+
+def test_one_damaged_map_holds_up_no_other_and_a_service_that_is_away_is_asked_again(
+    make_product, tmp_path, monkeypatch
+) -> None:
+    for name in ("a", "b"):
+        make_product(tmp_path, name, "2021-07-22")
+
+    def damaged(item, **_):
+        raise OutputError(f"{item.stem} is damaged")
+
+    def away(item, **_):
+        raise SourceError("no answer")
+
+    monkeypatch.setattr(audits, "audit", away)
+    for _ in range(2):
+        with pytest.raises(SourceError):
+            list(audit_products(tmp_path, EarthEngine(), TODAY))
+    monkeypatch.setattr(audits, "audit", damaged)
+    said = [result for _, result in audit_products(tmp_path, EarthEngine(), TODAY)]
+    assert said == ["b is damaged", "a is damaged"]
+
+
+def test_a_folder_that_is_not_there_yet_is_passed_over(tmp_path, asked) -> None:
+    assert list(audit_products(tmp_path / "products", EarthEngine(), TODAY)) == []
