@@ -22,7 +22,7 @@ BASELINE = (
 LIMITS = {"pol": (-80.0, 60.0), "band": (-0.2, 6.0), None: (-0.01, 1.01)}
 """What no measurement can pass: backscatter in dB, reflectance, a score. Beyond lie numbers that stand for "none"."""
 DARK = -0.02
-"""Reflectance that no quarter of a scene lies below: correcting for air leaves at most that much too little."""
+"""Reflectance that no quarter of a band lies below: correcting for air leaves at most that much too little."""
 FAINT = 0.01
 """Reflectance that the brightest pixel of a scene exceeds: percent taken for digital numbers does not."""
 FEW = 2
@@ -120,14 +120,16 @@ def _reading(high: float) -> str:
 def _too_dark(layer: Layer, values: NDArray[np.float32], s2_scale: float, s2_offset: float) -> str | None:
     """Say what is wrong with a scale or an offset that leaves less light than any ground reflects."""
     options = f"--s2-scale {s2_scale:g}" + (f" and --s2-offset {s2_offset:g}" if s2_offset else "")
-    if s2_offset and np.percentile(values, 25) < DARK:
-        return f"is negative at {options} ({_span(values)}): it is stored without that offset; leave the option out"
+    bands = [pixels[np.isfinite(pixels)] for pixels in block(layer)]
+    if s2_offset and any(band.size and np.percentile(band, 25) < DARK for band in bands):
+        said = f"is negative in a band at {options} ({_span(values)})"
+        return f"{said}: it is stored without that offset; leave the option out"
     if s2_scale == 1.0:
         return None
     if values.max() <= FAINT:
         return f"is nearly black at {options} ({_span(values)}); leave the option out or correct it"
-    for name, pixels in zip(layer.channels, block(layer), strict=True):
-        if np.isfinite(pixels).any() and np.nanmax(pixels) < FAINT / 10:
+    for name, band in zip(layer.channels, bands, strict=True):
+        if band.size and band.max() < FAINT / 10:
             return f"is nearly black in {name} alone at {options}: give all its bands the same unit, or the same tags"
     return None
 
