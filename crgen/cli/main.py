@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 import warnings
+from collections.abc import Iterable
 from importlib.metadata import version
 from types import FrameType
 from typing import Annotated, Any
@@ -19,7 +20,7 @@ import typer
 
 from crgen.cli import audit, batch, doctor, fill, models, pull, scenes, show, train, verify
 from crgen.cli.console import console, note
-from crgen.errors import CrgenError, CrgenWarning
+from crgen.errors import CrgenError, CrgenWarning, RequestError
 
 EXIT_CODES = """
 Exit codes: 0 done · 1 unexpected error · 2 bad request or option · 3 area · 4 imagery · 5 weights · 6 output ·
@@ -102,6 +103,7 @@ def main() -> None:
     for number in STOPPING:
         signal.signal(number, _stop)
     try:
+        _check_words(sys.argv[1:])
         code = app(standalone_mode=False) or 0
         sys.stdout.flush()
     except BrokenPipeError:
@@ -121,6 +123,18 @@ def main() -> None:
             # What cannot be written goes nowhere, or Python would complain once more while it shuts down.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(code)
+
+
+def _check_words(words: Iterable[str]) -> None:
+    """Refuse words that are no text in the terminal's encoding: GDAL cannot open such names, nor JSON hold them."""
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise RequestError(
+                f"'{word.encode(errors='replace').decode()}' holds letters that are no text in this terminal's "
+                f"encoding ({sys.getfilesystemencoding()}): set LC_ALL=C.UTF-8, or rename what it names"
+            ) from None
 
 
 def explain(error: BaseException) -> tuple[str, int]:

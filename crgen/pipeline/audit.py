@@ -23,7 +23,7 @@ from rasterio.windows import Window
 from scipy.ndimage import uniform_filter
 
 from crgen.errors import OutputError, RequestError, StackError
-from crgen.files import publish, write_partial
+from crgen.files import publish, told_after, write_partial
 from crgen.pipeline.product.outputs import Paths
 from crgen.pipeline.request import EarthEngine, FillRequest
 from crgen.pipeline.source.local.read import open_stack
@@ -334,7 +334,10 @@ COLUMNS = (
 def _record(folder: Path, scores: Mapping[str, Any]) -> None:
     """Put the line into the folder's record, in place of one of the same map and day."""
     path = folder / RECORD
-    with FileLock(folder / f".{RECORD}.lock"):
+    lock = folder / f".{RECORD}.lock"
+    with told_after(f"waiting for {lock}, which another audit holds while it writes"):
+        held = FileLock(lock).acquire()
+    with held:
         lines: list[dict[str, Any]] = []
         if path.exists():
             with path.open(newline="") as file:

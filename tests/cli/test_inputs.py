@@ -158,6 +158,12 @@ def test_an_item_with_a_byte_order_mark_is_repeated(crgen, fill, here):
     assert outcome.code == 0, outcome.err
 
 
+@pytest.mark.parametrize("option", ["--aoi", "--source", "--out"])
+def test_a_name_that_is_no_text_here_is_told_in_one_line(refused, fill, option):
+    line = refused(2, *fill, option, os.fsdecode(b"k\xef\xe0.tif"))
+    assert line.startswith("'k??.tif' holds letters that are no text in this terminal's encoding (utf-8): set LC_ALL")
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "cp1251"])
 def test_a_terminal_that_knows_few_letters_gets_question_marks(fill, tmp_path, encoding):
     done = subprocess.run(

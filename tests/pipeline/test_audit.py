@@ -2,6 +2,7 @@
 
 import csv
 import json
+import threading
 from datetime import date
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import numpy as np
 import pytest
 import rasterio
 import xarray as xr
+from filelock import FileLock
 
 import crgen
 from crgen.errors import OutputError, RequestError, StackError
-from crgen.pipeline.audit import audit
+from crgen.pipeline.audit import RECORD, _record, audit
 from crgen.pipeline.product.outputs import Paths
 from crgen.pipeline.source.area import read_area
 from crgen.pipeline.source.demo import open_demo
@@ -175,3 +177,13 @@ def test_nothing_clear_is_said_and_leaves_nothing(product, truth, tmp_path) -> N
 def test_what_is_no_product_is_refused(truth, tmp_path) -> None:
     with pytest.raises(OutputError, match=r"give a product by its \.tif or its \.json"):
         audit(tmp_path / "none.tif", tmp_path)
+
+
+def test_who_waits_for_the_record_is_told_for_what(tmp_path, capsys):
+    with FileLock(tmp_path / f".{RECORD}.lock"):
+        waiting = threading.Thread(target=_record, args=(tmp_path, {"product": "map", "day": "2021-07-22"}))
+        waiting.start()
+        waiting.join(2.5)
+    waiting.join()
+    assert f"waiting for {tmp_path / f'.{RECORD}.lock'}" in capsys.readouterr().err
+    assert "map" in (tmp_path / RECORD).read_text()

@@ -150,14 +150,14 @@ def _layer(dataset: xr.Dataset, path: Path, name: str, parts: Mapping[str, xr.Da
 def _variable(dataset: xr.Dataset, path: Path, name: str, part: str, variable: xr.DataArray) -> Layer:
     label = f"{path.name}/{variable.name}"
     dim = _channel_dim(variable)
+    if not {"y", "x"} <= set(variable.dims):
+        raise StackError(f"'{label}' has dimensions {variable.dims}, expected {(dim_of(name), 'y', 'x')}")
     for other in variable.dims:
         if other in ("y", "x", dim):
             continue
         if variable.sizes[other] != 1:
             raise StackError(f"'{label}' has {variable.sizes[other]} steps along {other}; select one of them")
         variable = variable.isel({other: 0})
-    if not {"y", "x"} <= set(variable.dims):
-        raise StackError(f"'{label}' has dimensions {variable.dims}, expected {(dim_of(name), 'y', 'x')}")
     if part or dim_of(name) is None:
         if dim is not None and variable.sizes[dim] != 1:
             raise StackError(f"'{label}' has {variable.sizes[dim]} steps along {dim}, expected one")

@@ -21,6 +21,12 @@ BASELINE = (
 )
 LIMITS = {"pol": (-80.0, 60.0), "band": (-0.2, 6.0), None: (-0.01, 1.01)}
 """What no measurement can pass: backscatter in dB, reflectance, a score. Beyond lie numbers that stand for "none"."""
+DARK = -0.02
+"""Reflectance that no quarter of a band lies below: correcting for air leaves at most that much too little."""
+FAINT = 0.01
+"""Reflectance that the brightest pixel of a scene exceeds: percent taken for digital numbers does not."""
+FEW = 2
+"""Numbers that stand for "none" in one file, at most; values that differ more are measured in some other unit."""
 
 
 def in_stack_units(
@@ -52,14 +58,19 @@ def in_stack_units(
                 f"{where} holds reflectance already ({_span(values)}), so --s2-scale {s2_scale:g} is wrong for it; "
                 "leave the option out, or give all variables the same unit"
             )
+        if s2_offset and any(layer.zero):
+            raise StackError(
+                f"{where} states an offset itself ({max(layer.zero, key=abs):g}), which is applied, so --s2-offset "
+                f"{s2_offset:g} is one too many; leave the option out, or let no variable state one"
+            )
         if (s2_scale, s2_offset) != (1.0, 0.0):
+            if low := _one_number_below(sample(layer), (LIMITS["band"][0] - s2_offset) / s2_scale):
+                raise StackError(f"{where} {_undeclared(low, sample(layer), layer)}")
             layer = scaled(layer, s2_scale, s2_offset)
     if (values := sample(layer)).size:
         problem = _problem(dim, values, layer)
-        if not problem and dim == "band" and s2_scale != 1.0 and values.max() < 1e-3:
-            problem = (
-                f"is nearly black at --s2-scale {s2_scale:g} ({_span(values)}); leave the option out or correct it"
-            )
+        if not problem and dim == "band":
+            problem = _too_dark(layer, values, s2_scale, s2_offset)
         if problem:
             raise StackError(f"{where} {problem}")
     layer = only_between(layer, *LIMITS[dim])
@@ -71,7 +82,9 @@ def _power_problem(values: NDArray[np.float32], layer: Layer) -> str | None:
         return None
     if np.median(values) < 0:
         return f"holds mostly negative values ({_span(values)}), so it is not linear power; leave --s1-units out"
-    return _undeclared(values, layer)
+    if low := _one_number_below(values, -1):
+        return _undeclared(low, values, layer)
+    return f"holds values that are no linear power ({_span(values)}); calibrate it, or leave --s1-units out if it is dB"
 
 
 def _problem(dim: str | None, values: NDArray[np.float32], layer: Layer) -> str | None:
@@ -79,18 +92,20 @@ def _problem(dim: str | None, values: NDArray[np.float32], layer: Layer) -> str 
     if dim is None:
         return f"should be a score from 0 to 1 ({_span(values)}); scale it" if low < -0.01 or high > 1.01 else None
     if dim == "pol":
-        if low < -200:
-            return _undeclared(values, layer)
+        if none := _one_number_below(values, -200):
+            return _undeclared(none, values, layer)
         if low > -1 and 0 <= middle < 5:
-            return f"looks like linear power ({_span(values)}), pass --s1-units linear"
-        if low >= 0 or not -45 < middle < 10:
+            return f"looks like linear power ({_span(values)}), pass --s1-units linear (square it first if amplitude)"
+        if low < -200 or low >= 0 or not -45 < middle < 10:
             return f"does not look like backscatter in dB ({_span(values)}); calibrate it and convert it to dB"
         return None
     bright = float(np.percentile(values, 75))
-    if low < -2 or (bright <= 2 and low < LIMITS["band"][0]):
-        return _undeclared(values, layer)
+    if none := _one_number_below(values, LIMITS["band"][0] if bright <= 2 else -2):
+        return _undeclared(none, values, layer)
     if bright > 2 or high > 100:
         return f"looks like DN ({_span(values)}), {_reading(high)}"
+    if low < -2:
+        return f"does not look like reflectance ({_span(values)}); scale it, or say which number stands for no data"
     return None
 
 
@@ -102,8 +117,30 @@ def _reading(high: float) -> str:
     return f"pass --s2-scale 0.01 if they are percent, {eight}" if high <= 100 else f"pass {eight}"
 
 
-def _undeclared(values: NDArray[np.float32], layer: Layer) -> str:
-    low = float(values.min())
+def _too_dark(layer: Layer, values: NDArray[np.float32], s2_scale: float, s2_offset: float) -> str | None:
+    """Say what is wrong with a scale or an offset that leaves less light than any ground reflects."""
+    options = f"--s2-scale {s2_scale:g}" + (f" and --s2-offset {s2_offset:g}" if s2_offset else "")
+    bands = [pixels[np.isfinite(pixels)] for pixels in block(layer)]
+    if s2_offset and any(band.size and np.percentile(band, 25) < DARK for band in bands):
+        said = f"is negative in a band at {options} ({_span(values)})"
+        return f"{said}: it is stored without that offset; leave the option out"
+    if s2_scale == 1.0:
+        return None
+    if values.max() <= FAINT:
+        return f"is nearly black at {options} ({_span(values)}); leave the option out or correct it"
+    for name, band in zip(layer.channels, bands, strict=True):
+        if band.size and band.max() < FAINT / 10:
+            return f"is nearly black in {name} alone at {options}: give all its bands the same unit, or the same tags"
+    return None
+
+
+def _one_number_below(values: NDArray[np.float32], limit: float) -> float | None:
+    """Return the number that stands for "none" below what can be measured; None where there is none, or are many."""
+    below = np.unique(values[values < limit])
+    return float(below[0]) if 0 < below.size <= FEW else None
+
+
+def _undeclared(low: float, values: NDArray[np.float32], layer: Layer) -> str:
     how = f"e.g. with gdal_edit -a_nodata {low:g}" if layer.label.lower().endswith(SUFFIXES) else "as its _FillValue"
     return f"holds an undeclared nodata value ({_span(values)}); set it, {how}"
 
@@ -115,11 +152,17 @@ def _span(values: NDArray[np.float32]) -> str:
 
 def sample(layer: Layer) -> NDArray[np.float32]:
     """Return the valid values of the first small block that has any; empty if none of nine has."""
+    pixels = block(layer)
+    return pixels[np.isfinite(pixels)]
+
+
+def block(layer: Layer) -> NDArray[np.float32]:
+    """Return the first small block with valid values, ``(channel, y, x)``; the last looked at if none has any."""
     for rows, columns in _windows(layer):
         pixels = layer.read(rows, columns)
         if np.isfinite(pixels).any():
-            return pixels[np.isfinite(pixels)]
-    return np.empty(0, np.float32)
+            break
+    return pixels
 
 
 def _windows(layer: Layer) -> Iterator[tuple[slice, slice]]:

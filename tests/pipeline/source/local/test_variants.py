@@ -275,6 +275,46 @@ def test_a_scale_over_what_is_reflectance_already_is_refused(tmp_path):
     refused(write_folder(tmp_path / "tagged"), r"reflectance already .*--s2-scale 0\.0039", s2_scale=0.0039)
 
 
+def test_a_scale_or_an_offset_that_makes_no_reflectance_of_what_is_there_is_refused(tmp_path):
+    tagged = write_folder(tmp_path / "tagged", offset=-0.1)
+    refused(tagged, r"states an offset itself \(-0\.1\).*one too many", s2_offset=-0.1)
+    old = write_stack(scene(), tmp_path / "old")
+    for name in ("s2_t1", "s2_t2"):
+        dark = scene()[name] / 5
+        write_optical(old / f"{name}.tif", dark.values, tagged=False)
+    assert opened(old, s2_scale=1e-4).s2_t1.max() < 0.21
+    refused(old, "stored without that offset; leave the option out", s2_scale=1e-4, s2_offset=-0.1)
+    percent = write_folder(tmp_path / "percent", scale=0.01, tagged=False)
+    refused(percent, "nearly black at --s2-scale 0.0001", s2_scale=1e-4)
+
+
+def test_a_band_in_another_unit_than_the_others_is_named(tmp_path):
+    folder = write_stack(scene(), tmp_path / "stack")
+    for name in ("s2_t1", "s2_t2"):
+        numbers = np.nan_to_num(scene()[name].values * 1e4, nan=0).round().astype("uint16")
+        write_tiff(folder / f"{name}.tif", numbers, BANDS, nodata=0)
+        with rasterio.open(folder / f"{name}.tif", "r+") as file:
+            file.scales = [1, 1e-4, 1]
+    refused(folder, "looks like DN")
+    refused(folder, "nearly black in B8A alone .*same tags", s2_scale=1e-4)
+
+
+def test_a_number_for_none_is_told_as_it_is_stored_and_many_numbers_are_another_unit(tmp_path):
+    folder = write_folder(tmp_path / "optical", nodata=-9999, declared=False, dtype="int16", tagged=False)
+    refused(folder, "gdal_edit -a_nodata -9999$", s2_scale=1e-4)
+    radar = write_stack(scene(), tmp_path / "radar")
+    hundredths = (np.nan_to_num(scene().s1_t1.values, nan=-327.68) * 100).astype("int16")
+    write_tiff(radar / "s1_t1.tif", hundredths, ["VV", "VH"])
+    refused(radar, "does not look like backscatter in dB")
+
+
+@pytest.mark.parametrize("name", ["stack.nc", "stack.zarr"])
+def test_dimensions_that_are_no_axes_are_told_with_the_names_that_are(tmp_path, name):
+    stack = scene().rename(x="col", y="row")
+    (stack.to_zarr if name.endswith("zarr") else stack.to_netcdf)(tmp_path / name)
+    refused(tmp_path / name, r"has dimensions .*'row', 'col'.* expected .*'y', 'x'")
+
+
 NUMBERS = {
     "CF": {"scale_factor": 1e-4, "add_offset": -0.1, "_FillValue": np.int16(-7)},
     "missing_value": {"scale_factor": 1e-4, "add_offset": -0.1, "missing_value": np.int16(-7)},
