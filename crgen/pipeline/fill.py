@@ -8,7 +8,7 @@ import functools
 import inspect
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, ParamSpec
 
@@ -16,9 +16,10 @@ from crgen.files import publish, remove, require_space
 from crgen.model.config import PrecisionName
 from crgen.model.device import Precision, pick_precision
 from crgen.pipeline.cog.profile import band_statistics
-from crgen.pipeline.cog.splice import splice
-from crgen.pipeline.flood.area import areas_of
+from crgen.pipeline.cog.splice import Spliced, splice
+from crgen.pipeline.flood.area import Areas, areas_of
 from crgen.pipeline.flood.polygons import write_polygons
+from crgen.pipeline.picture.thumbnail import InputThumbnails
 from crgen.pipeline.product.outputs import Paths, describe, panels_of, picture, write_styles, write_thumbnail
 from crgen.pipeline.product.page import write_product_page
 from crgen.pipeline.product.result import Result, errors, notes_on
@@ -27,15 +28,18 @@ from crgen.pipeline.product.styles import looks_of
 from crgen.pipeline.repeat import request_of
 from crgen.pipeline.request import FillRequest
 from crgen.pipeline.run.cluster import connected, device_of, fill_on, recipe_for
-from crgen.pipeline.run.fingerprint import fingerprint_of, short
-from crgen.pipeline.run.make_parts import gather, open_workshop
+from crgen.pipeline.run.fingerprint import Fingerprint, fingerprint_of, short
+from crgen.pipeline.run.make_parts import Workshop, gather, open_workshop
 from crgen.pipeline.run.parts import PartStore
-from crgen.pipeline.run.plan import plan, settings_of
+from crgen.pipeline.run.plan import Plan, plan, settings_of
 from crgen.pipeline.run.scratch import scratch_of
 from crgen.pipeline.source.imagery import radar_line
 from crgen.pipeline.source.registration import Shift, radar_shift
 from crgen.pipeline.source.stack import manifest_of
+from crgen.pipeline.tiling.counts import Tally
 from crgen.pipeline.tiling.lending import cells
+from crgen.pipeline.tiling.past import Learned
+from crgen.pipeline.tiling.windows import At
 
 P = ParamSpec("P")
 
@@ -176,86 +180,141 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
         done = workshop.finished()
         if not done:
             require_space(paths.folder, work.disk // 4, paths.reflectance)
-        unlearned = workshop.unlearned()
-        ahead = workshop.unlooked() if len(done) < work.grid.count else []
-        total = sum(len(chunk.windows) for chunk in work.grid if chunk.at not in done)
-        total += sum(len(cells(chunk, work.model.card.window)) for chunk in ahead)
-        if client is None:
-            workshop.run.predictor.on_windows = lambda count: on_windows(count, total)
-            if unlearned:
-                workshop.learn()
-            workshop.look(ahead, work.workers)
-            if len(done) < work.grid.count:
-                workshop.check(work.workers)
-            workshop.fill(done, work.workers)
-        else:
-            recipe = recipe_for(request, work, scratch.folder, fingerprint, len(client.nthreads()))
-            fill_on(client, recipe, workshop, ahead, done, lambda count: on_windows(count, total), learn=unlearned)
-        learned = workshop.run.learned() if workshop.run.past is not None else None
-        tally, inputs, blocks, hidden = gather(workshop)
-        check = self_check(hidden, tally, scene.made)
-        shift = radar_shift(scene.stack)
-        radar = radar_line(scene.days, scene.t1, scene.t2, scene.platforms, shift)
-        local = manifest_of(scene.stack).get("source") == "local"
-        notes = (
-            *notes_on(tally, work.model.card, local),
-            *(shift.warnings if shift else ()),
-            *scene.notes,
-            *(learned.notes if learned else ()),
-        )
-        rasters = {name: splice(paths.rasters[name], workshop.rasters[name], blocks[name]) for name in blocks}
-        finished = [(spliced.path, paths.rasters[name]) for name, spliced in rasters.items()]
-        held = {name: spliced.path for name, spliced in rasters.items()}
-        areas, outlines = None, None
-        if "water" in held:
-            areas = areas_of(held["water"], tally.water, work.model.card.water)
-            seen = ", ".join(map(str, scene.days.get("s1_t2", [scene.t2])))
-            outlines = write_polygons(paths.flood, held["water"], seen, scene.t2.isoformat())
-            finished.append((outlines, paths.flood))
-        looks = looks_of(workshop.rasters, {name: band_statistics(path) for name, path in held.items()})
-        finished += write_styles(paths, looks, workshop.rasters)
-        panels = panels_of(scene, held, inputs)
-        drawn = picture(scene, paths, panels, tally, errors(tally), work.model.card, learned)
-        finished.append((drawn, paths.quicklook))
-        page = write_product_page(
-            scene,
-            paths,
-            held,
-            outlines,
-            panels,
-            tally=tally,
-            areas=areas,
-            check=check,
-            card=work.model.card,
-            radar=radar,
-            notes=notes,
-            learned=learned,
-        )
-        finished.append((page, paths.page))
-        finished.append((write_thumbnail(paths, panels, work.model.card), paths.thumbnail))
-        item = describe(
-            scene,
-            paths,
-            [target for _, target in finished],
-            workshop.rasters,
-            {name: spliced.digests for name, spliced in rasters.items()},
-            model=work.model,
-            settings=settings_of(request, work) | drift_of(precision) | shift_of(shift),
-            tally=tally,
-            error=errors(tally),
-            areas=areas,
-            check=check,
-            looks=looks,
-            created=scratch.created,
-            learned=learned,
-        )
-        finished.append((item, paths.item))
+        _make_parts(request, work, workshop, client, fingerprint, done, on_windows)
+        made = _assemble(work, workshop)
+        finished = _describe(work, workshop, made, settings_of(request, work), scratch.created)
         scratch.announce(finished)
         withdraw(paths, finished)
         publish(finished)
+    notes = made.notes
     if done:
         notes = (f"{len(done)} of {work.grid.count} chunks were finished by a run that was stopped", *notes)
-    return Result(paths, tally, notes, time.perf_counter() - start, len(done), radar, areas, check, learned)
+    spent = time.perf_counter() - start
+    return Result(paths, made.tally, notes, spent, len(done), made.radar, made.areas, made.check, made.learned)
+
+
+def _make_parts(
+    request: FillRequest,
+    work: Plan,
+    workshop: Workshop,
+    client: Any,
+    fingerprint: Fingerprint,
+    done: frozenset[At],
+    on_windows: Callable[[int, int], None],
+) -> None:
+    """Collect the evidence of the past and of t2, then make the parts of all chunks but those ``done``.
+
+    Args:
+        client: of the dask workers that do it; None for threads of this process.
+    """
+    unlearned = workshop.unlearned()
+    ahead = workshop.unlooked() if len(done) < work.grid.count else []
+    total = sum(len(chunk.windows) for chunk in work.grid if chunk.at not in done)
+    total += sum(len(cells(chunk, work.model.card.window)) for chunk in ahead)
+    if client is not None:
+        recipe = recipe_for(request, work, workshop.store.folder, fingerprint, len(client.nthreads()))
+        fill_on(client, recipe, workshop, ahead, done, lambda count: on_windows(count, total), learn=unlearned)
+        return
+    workshop.run.predictor.on_windows = lambda count: on_windows(count, total)
+    if unlearned:
+        workshop.learn()
+    workshop.look(ahead, work.workers)
+    if len(done) < work.grid.count:
+        workshop.check(work.workers)
+    workshop.fill(done, work.workers)
+
+
+@dataclass(frozen=True)
+class _Assembled:
+    """The finished rasters, not yet published, and what is known of them."""
+
+    rasters: dict[str, Spliced]
+    outlines: Path | None
+    """The GeoPackage of water, where the weights tell of it."""
+    inputs: InputThumbnails
+    tally: Tally
+    areas: Areas | None
+    check: dict[str, Any]
+    shift: Shift | None
+    radar: str
+    learned: Learned | None
+    notes: tuple[str, ...]
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Where the rasters are, by the key of their asset."""
+        return {name: spliced.path for name, spliced in self.rasters.items()}
+
+
+def _assemble(work: Plan, workshop: Workshop) -> _Assembled:
+    """Put the parts together: rasters, outlines of water, and what was counted."""
+    scene, paths, card = work.scene, work.paths, work.model.card
+    learned = workshop.run.learned() if workshop.run.past is not None else None
+    tally, inputs, blocks, hidden = gather(workshop)
+    shift = radar_shift(scene.stack)
+    rasters = {name: splice(paths.rasters[name], workshop.rasters[name], blocks[name]) for name in blocks}
+    areas, outlines = None, None
+    if "water" in rasters:
+        water = rasters["water"].path
+        areas = areas_of(water, tally.water, card.water)
+        seen = ", ".join(map(str, scene.days.get("s1_t2", [scene.t2])))
+        outlines = write_polygons(paths.flood, water, seen, scene.t2.isoformat())
+    notes = (
+        *notes_on(tally, card, manifest_of(scene.stack).get("source") == "local"),
+        *(shift.warnings if shift else ()),
+        *scene.notes,
+        *(learned.notes if learned else ()),
+    )
+    radar = radar_line(scene.days, scene.t1, scene.t2, scene.platforms, shift)
+    check = self_check(hidden, tally, scene.made)
+    return _Assembled(rasters, outlines, inputs, tally, areas, check, shift, radar, learned, notes)
+
+
+def _describe(
+    work: Plan, workshop: Workshop, made: _Assembled, settings: dict[str, Any], created: datetime.datetime
+) -> list[tuple[Path, Path]]:
+    """Write styles, pictures, page and Item; return every file of the product with its target, the Item last."""
+    scene, paths, card = work.scene, work.paths, work.model.card
+    finished = [(file, paths.rasters[name]) for name, file in made.files.items()]
+    if made.outlines is not None:
+        finished.append((made.outlines, paths.flood))
+    looks = looks_of(workshop.rasters, {name: band_statistics(path) for name, path in made.files.items()})
+    finished += write_styles(paths, looks, workshop.rasters)
+    panels, error = panels_of(scene, made.files, made.inputs), errors(made.tally)
+    finished.append((picture(scene, paths, panels, made.tally, error, card, made.learned), paths.quicklook))
+    page = write_product_page(
+        scene,
+        paths,
+        made.files,
+        made.outlines,
+        panels,
+        tally=made.tally,
+        areas=made.areas,
+        check=made.check,
+        card=card,
+        radar=made.radar,
+        notes=made.notes,
+        learned=made.learned,
+    )
+    finished.append((page, paths.page))
+    finished.append((write_thumbnail(paths, panels, card), paths.thumbnail))
+    item = describe(
+        scene,
+        paths,
+        [target for _, target in finished],
+        workshop.rasters,
+        {name: spliced.digests for name, spliced in made.rasters.items()},
+        model=work.model,
+        settings=settings | drift_of(work.precision) | shift_of(made.shift),
+        tally=made.tally,
+        error=error,
+        areas=made.areas,
+        check=made.check,
+        looks=looks,
+        created=created,
+        learned=made.learned,
+    )
+    return [*finished, (item, paths.item)]
 
 
 def withdraw(paths: Paths, finished: list[tuple[Path, Path]]) -> None:

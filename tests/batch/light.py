@@ -1,7 +1,8 @@
 """What schedulers of the tests import: makes the picture of a job's product a single pixel, and its page empty.
 
 Drawing them is half of the work of a product this small. Where ``PUBLISHED`` names a file, every product that was
-published is noted there; the process that makes a product of the job ``POISONED`` dies.
+published is noted there; the process that makes a product of the job ``POISONED`` dies, and that of the job ``UNTIDY``
+right after it published its product.
 """
 
 import base64
@@ -29,6 +30,8 @@ def noted(finished) -> None:
     if "PUBLISHED" in os.environ:
         with Path(os.environ["PUBLISHED"]).open("a") as file:
             file.write(f"{finished[-1][1]}\n")
+    if finished[-1][1].parent.name == os.environ.get("UNTIDY"):
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def page(scene, paths, *_, **__) -> Path:

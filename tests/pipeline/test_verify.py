@@ -2,22 +2,22 @@
 
 import json
 import shutil
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
+from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import crgen
 from crgen.errors import OutputError
+from crgen.files import file_sha256
 from crgen.pipeline.cog.tiff import TILE_BYTE_COUNTS, read_directories, tile_table
-from crgen.pipeline.product.outputs import RUN, Paths
-from crgen.pipeline.run.scratch import LOCK
+from crgen.pipeline.product.outputs import PUBLISHING, RUN, Paths
+from crgen.pipeline.run.scratch import sweep
 from crgen.pipeline.verify import verify
 from tests.products import files_of, item_first
 
@@ -108,27 +108,33 @@ def test_a_missing_tile_is_named(product):
     assert problems(product)["map.tif"][0] == "missing tile: rows 0 to 512, columns 0 to 512"
 
 
-@pytest.mark.parametrize("over", [True, False])
-def test_what_a_kill_after_the_last_file_left_is_removed_and_an_unfinished_run_is_not(product, over):
-    scratch = Paths(product).scratch
-    scratch.mkdir()
-    for name in ("lock", "0_0.part", *(() if over else (RUN,))):
-        (scratch / name).touch()
+@pytest.mark.parametrize(
+    ("run", "announced", "over"),
+    [(False, None, True), (True, None, False), (True, "", False), (True, "map.json", True)],
+    ids=["no run any more", "one at work on another", "one that publishes another", "one that published this"],
+)
+def test_what_a_kill_after_the_last_file_left_is_removed_and_an_unfinished_run_is_not(product, run, announced, over):
+    paths = Paths(product)
+    paths.scratch.mkdir()
+    for name in ("lock", "0_0.part", *((RUN,) if run else ())):
+        (paths.scratch / name).touch()
+    if announced is not None:
+        digest = file_sha256(paths.item) if announced else "1220" + 64 * "0"
+        (paths.scratch / PUBLISHING).write_text(json.dumps({"map.json": digest}))
     assert not problems(product)
-    assert scratch.exists() != over
+    assert paths.scratch.exists() != over
 
 
-def test_what_a_run_leaves_that_is_killed_as_it_leaves_its_folder_is_removed(product):
-    """It holds the lock when the product is looked at, and dies before its folder is gone."""
-    scratch = Paths(product).scratch
-    scratch.mkdir()
-    hold = "import filelock, sys, time\nwith filelock.FileLock(sys.argv[1]):\n    print(flush=True)\n    time.sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", hold, str(scratch / LOCK)], stdout=subprocess.PIPE) as leaving:
-        assert leaving.stdout is not None
-        leaving.stdout.readline()
-        threading.Timer(0.5, leaving.kill).start()
-        assert not problems(product)
-    assert not scratch.exists()
+def test_whoever_takes_a_product_for_done_waits_for_a_process_that_still_tidies_up(product):
+    paths = Paths(product)
+    paths.scratch.mkdir()
+    lock = FileLock(paths.scratch / "lock", thread_local=False)
+    lock.acquire()
+    sweep(paths)
+    assert paths.scratch.exists()
+    threading.Timer(0.3, lock.release).start()
+    sweep(paths, patience=30)
+    assert not paths.scratch.exists()
 
 
 def test_damage_outside_the_tiles_is_found(product):

@@ -28,7 +28,7 @@ from crgen.errors import OutputError
 from crgen.pipeline.fill import run
 from crgen.pipeline.product.outputs import Paths
 from crgen.pipeline.request import FillRequest
-from crgen.pipeline.run.scratch import InUse, OtherRun
+from crgen.pipeline.run.scratch import InUse, OtherRun, sweep
 from crgen.pipeline.source.earthengine import interrupt
 from crgen.pipeline.verify import verify
 
@@ -85,11 +85,14 @@ def _do(order: Order, tell: Callable[[Found], None]) -> Outcome:
 
 
 def _whole(paths: Paths) -> bool:
-    """Say whether a product stands that nobody marked as done: its item is published last."""
+    """Say whether a product stands that nobody marked as done; then see to it that nothing of its run is left."""
     try:
-        return paths.item.exists() and not any(checked.problems for checked in verify(paths.item))
+        whole = paths.item.exists() and not any(checked.problems for checked in verify(paths.item))
     except OutputError:
         return False
+    if whole:
+        sweep(paths, HANDOVER)
+    return whole
 
 
 def _fill(request: FillRequest) -> int:

@@ -24,8 +24,6 @@ from crgen.pipeline.product.outputs import PUBLISHING, RUN, Paths
 from crgen.pipeline.run.fingerprint import Fingerprint, difference
 
 LOCK = "lock"
-ENDING = 10.0
-"""Seconds that a run which is over may take to leave its folder."""
 HOPELESS = (AreaError, RequestError, StackError)
 """Errors that running the same command again would only repeat."""
 
@@ -88,21 +86,36 @@ def scratch_of(paths: Paths, fingerprint: Fingerprint, manifest: dict[str, Any],
         finally:
             discard(paths.all)
             if not keep:
-                with contextlib.suppress(OSError):
-                    (folder / RUN).unlink()  # what is left if this is cut short is no run any more
-                shutil.rmtree(folder, ignore_errors=True)
+                _clear(paths)
 
 
-def sweep(paths: Paths) -> None:
-    """Remove the folder of a run that is over, where a kill in its last moment left it."""
+def sweep(paths: Paths, patience: float = 0.0) -> None:
+    """Remove the folder of a run that is over, where a kill in its last moment left it.
 
-    def is_over() -> bool:
-        return paths.scratch.is_dir() and not (paths.scratch / RUN).exists()
+    Args:
+        paths: the product.
+        patience: seconds to wait for a process that holds the folder.
+    """
+    if paths.scratch.is_dir() and not _is_unfinished(paths):
+        with contextlib.suppress(OutputError), _locked(paths, patience):
+            if not _is_unfinished(paths):
+                _clear(paths)
 
-    if is_over():
-        with contextlib.suppress(OutputError), _locked(paths, ENDING):  # it may be leaving, or be killed as it leaves
-            if is_over():
-                shutil.rmtree(paths.scratch, ignore_errors=True)
+
+def _is_unfinished(paths: Paths) -> bool:
+    """Say whether a run left something to go on with: it is over once the Item it announced, its last file, stands."""
+    announced = paths.interrupted.get(paths.item.name)
+    try:
+        return (paths.scratch / RUN).exists() and file_sha256(paths.item) != announced
+    except OSError:
+        return True
+
+
+def _clear(paths: Paths) -> None:
+    """Remove a run's folder, first what says that it is one: what is left if this is cut short is none any more."""
+    with contextlib.suppress(OSError):
+        (paths.scratch / RUN).unlink()
+    shutil.rmtree(paths.scratch, ignore_errors=True)
 
 
 def abandon(paths: Paths) -> None:
@@ -113,8 +126,7 @@ def abandon(paths: Paths) -> None:
                 for name in paths.interrupted:
                     paths.reflectance.with_name(name).unlink(missing_ok=True)
             discard(paths.all)
-            (paths.scratch / RUN).unlink(missing_ok=True)
-            shutil.rmtree(paths.scratch, ignore_errors=True)
+            _clear(paths)
 
 
 class InUse(OutputError):  # noqa: N818
@@ -137,7 +149,7 @@ def _without_empty(folders: list[Path]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _locked(paths: Paths, patience: float = 0) -> Iterator[None]:
+def _locked(paths: Paths, patience: float = 0.0) -> Iterator[None]:
     lock = FileLock(paths.scratch / LOCK, timeout=patience, fallback_to_soft=False)
     try:
         paths.scratch.mkdir(parents=True, exist_ok=True)
@@ -209,12 +221,12 @@ def at_rest(paths: Paths) -> Iterator[bool]:
     """
     with contextlib.ExitStack() as stack:
         try:
-            resting = not (paths.scratch / RUN).exists()
+            resting = not _is_unfinished(paths)
             if resting:
                 stack.enter_context(_locked(paths))
-                resting = not (paths.scratch / RUN).exists()
+                resting = not _is_unfinished(paths)
         except InUse:
             resting = False
         if resting:
-            stack.callback(shutil.rmtree, paths.scratch, ignore_errors=True)
+            stack.callback(_clear, paths)
         yield resting
