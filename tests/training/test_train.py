@@ -208,7 +208,13 @@ def test_floods_in_three_bands_and_places_in_ten_are_trained_on_together() -> No
     assert all(np.isfinite(list(values.values())).all() for values in told)
     assert set(WHOLE.losses) <= set(told[0])
     moved = {name for name, tensor in state(trainer.generator).items() if not torch.equal(tensor, before[name])}
-    assert {"spectrum.water.mean_change", "spectrum.kept", "level.0.weight", "scene.mean_change", "head_water.weight"} <= moved
+    assert {
+        "spectrum.water.mean_change",
+        "spectrum.kept",
+        "level.0.weight",
+        "scene.mean_change",
+        "head_water.weight",
+    } <= moved
 
 
 def test_the_generator_is_told_all_that_a_step_knows(monkeypatch: pytest.MonkeyPatch) -> None:
