@@ -225,9 +225,7 @@ def repeats(side: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sides", nargs="*", type=int, default=[4096, 12288])
-    parser.add_argument(
-        "--paper", action="store_true", help="only the requests of the paper's area: no pixel is fetched"
-    )
+    parser.add_argument("--paper", action="store_true", help="only the requests of the paper's area")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
