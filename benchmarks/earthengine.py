@@ -1,8 +1,10 @@
 """Fetching from Earth Engine, measured against a local server with a fixed latency, in four tables.
 
     python benchmarks/earthengine.py [SIDE SIDE ...]     (default 4096 12288 px)
+    python benchmarks/earthengine.py --paper             (the first of them alone: seconds)
 
-Requests: of the area of the CRGenNet paper (112–116°E, 33–36.5°N), against a reader that asks for one band at a time.
+Requests: of the area of the CRGenNet paper (112–116°E, 33–36.5°N), against a reader that asks for one band at a time;
+and what their expressions weigh, each with the scenes that meet its tile, against each with all of them.
 Throughput: `crgen pull` against latency × requests ÷ concurrency. Memory: the peak of each of these pulls, each in a
 process of its own. Repeats: `crgen pull` killed on the way and run again.
 
@@ -14,6 +16,7 @@ import argparse
 import json
 import math
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -122,6 +125,7 @@ def paper() -> None:
     with service(0) as url, tempfile.TemporaryDirectory() as folder:
         os.environ |= environment(url, Path(folder))
         plan = plan_pull(ask(PAPER, Path(folder) / "stack.zarr"))
+    expressions(plan.pull)
     rows, columns = plan.pull.shape
     single = rows * columns * sum(layer.channels + 1 for layer in plan.pull.layers)
     height, width = plan.pull.geobox.shape
@@ -132,6 +136,27 @@ def paper() -> None:
         f"| {plan.requests} | {single} | {single / plan.requests:.1f} |",
         flush=True,
     )
+
+
+def expressions(pull: Any) -> None:
+    """Bytes and scenes of a request's expression: all scenes of the variable, against those that meet the tile."""
+    print("| variable | requests, all | of tiles | scenes, all | mean | most | kB, all | mean | most |")
+    print("|---" * 9 + "|")
+    for number, whole in enumerate(pull.layers):
+        parts = pull.part_of[number :: len(pull.layers)]
+        held = [pull.parts[part].expression for part in parts if part is not None]
+        scenes, size = [scenes_in(text) for text in held], [len(text) / 1e3 for text in held]
+        print(
+            f"| {whole.name} | {len(parts)} | {len(held)} "
+            f"| {scenes_in(whole.expression)} | {sum(scenes) / len(held):.1f} | {max(scenes)} "
+            f"| {len(whole.expression) / 1e3:.1f} | {sum(size) / len(held):.1f} | {max(size):.1f} |"
+        )
+    print()
+
+
+def scenes_in(expression: str) -> int:
+    """How many scenes an expression reads; a scene of the other date counts as well."""
+    return len(set(re.findall(r"COPERNICUS/\w+/\w+", expression)))
 
 
 def throughput(sides: list[int]) -> None:
@@ -200,10 +225,13 @@ def repeats(side: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sides", nargs="*", type=int, default=[4096, 12288])
+    parser.add_argument("--paper", action="store_true", help="only the requests of the paper's area")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         one(int(options.one[0]), Path(options.one[1]))
+    elif options.paper:
+        paper()
     else:
         paper()
         throughput(options.sides)
