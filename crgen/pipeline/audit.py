@@ -148,15 +148,9 @@ def audit(
         for what, path in (("no water is scored", paths.water), ("no intervals are scored", paths.half_width))
         if not path.exists()
     )
-    target = result_of(paths)
-    publish([(write_partial(target, json.dumps(scores, indent=1).encode()), target)])
+    publish([(write_partial(paths.audit, json.dumps(scores, indent=1).encode()), paths.audit)])
     _record(paths.folder, scores)
-    return Audit(target, scores, notes)
-
-
-def result_of(paths: Paths) -> Path:
-    """Return where the result of an audit stands."""
-    return paths.item.with_name(f"{paths.item.stem}_audit.json")
+    return Audit(paths.audit, scores, notes)
 
 
 def _item(paths: Paths) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 from crgen.batch.products import audits
 from crgen.batch.products.audits import audit_products
 from crgen.errors import OutputError, SourceError
-from crgen.pipeline.audit import NotYetError, result_of
+from crgen.pipeline.audit import NotYetError
 from crgen.pipeline.request import EarthEngine
 
 TODAY = datetime.date(2021, 8, 3)
@@ -39,7 +39,7 @@ def test_maps_that_an_image_may_still_tell_of_are_looked_after_once_a_day(make_p
 
 def test_a_map_is_scored_again_only_for_a_clearer_day_than_it_was(make_product, tmp_path, asked) -> None:
     paths = make_product(tmp_path, "map", "2021-07-22")
-    result_of(paths).write_text(json.dumps({"day": "2021-07-29"}))
+    paths.audit.write_text(json.dumps({"day": "2021-07-29"}))
     list(audit_products(tmp_path, EarthEngine(), TODAY))
     assert asked == [("map", datetime.date(2021, 7, 29))]
 

@@ -111,11 +111,11 @@ def test_the_collection_and_the_page_follow(archive):
     assert "m30" not in (folder / "index.html").read_text()
 
 
-CHANGES = len(ENDINGS) + 1
-"""Of a product that goes: its Item is renamed, its files are removed, then that name."""
+CHANGES = len(ENDINGS) + 3
+"""Of a product that goes: its Item is renamed, its files, its audit, what a run left and that name are removed."""
 
 
-@pytest.mark.parametrize("calls", [0, 1, 2, CHANGES - 1, CHANGES])
+@pytest.mark.parametrize("calls", [0, 1, 2, CHANGES - 2, CHANGES - 1, CHANGES])
 def test_killed_anywhere_nothing_half_is_shown_and_the_next_prune_ends_it(archive, calls):
     folder, _ = archive
 

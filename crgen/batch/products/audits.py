@@ -10,7 +10,7 @@ from pathlib import Path
 from crgen.batch.products.listing import products_in
 from crgen.errors import CrgenError, SourceError
 from crgen.files import publish, write_partial
-from crgen.pipeline.audit import DAYS, Audit, NotYetError, audit, result_of
+from crgen.pipeline.audit import DAYS, Audit, NotYetError, audit
 from crgen.pipeline.product.outputs import Paths
 from crgen.pipeline.request import EarthEngine
 
@@ -53,6 +53,6 @@ def audit_products(folder: Path, options: EarthEngine, today: datetime.date) -> 
 def _day(paths: Paths) -> datetime.date | None:
     """Return the day that a map was scored against; None if it was not."""
     try:
-        return datetime.date.fromisoformat(json.loads(result_of(paths).read_bytes())["day"])
+        return datetime.date.fromisoformat(json.loads(paths.audit.read_bytes())["day"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

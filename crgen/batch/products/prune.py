@@ -123,15 +123,16 @@ def _take_away(paths: Paths, dry_run: bool) -> str:
             gone = paths.item.with_name(f".{paths.item.name}{GONE}")
             paths.item.replace(gone)
             sync(paths.folder)
-            _remove(paths, gone)
+            _remove(paths)
+    if not dry_run:
+        gone.unlink()  # at last: by it the next prune knows what is still to go
     return ""
 
 
-def _remove(paths: Paths, gone: Path) -> None:
-    for path in (*paths.all, *paths.neighbours):
+def _remove(paths: Paths) -> None:
+    for path in (*paths.all, *paths.neighbours, paths.audit):
         if path != paths.item:
             path.unlink(missing_ok=True)
-    gone.unlink()
 
 
 def _half_gone(folder: Path) -> Iterator[Path]:
@@ -146,7 +147,7 @@ def _finish(gone: Path) -> None:
     href = json.loads(gone.read_bytes())["assets"]["reflectance"]["href"]
     paths = Paths(gone.parent / unquote(href))
     with at_rest(paths) as resting:
-        if resting and paths.item.exists():
-            gone.unlink()
-        elif resting:
-            _remove(paths, gone)
+        if resting and not paths.item.exists():
+            _remove(paths)
+    if resting:
+        gone.unlink()

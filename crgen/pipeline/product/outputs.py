@@ -98,6 +98,11 @@ class Paths:
         return self._companion(".json")
 
     @property
+    def audit(self) -> Path:
+        """What the map scored against an image that came later; not of the product."""
+        return self.item.with_name(f"{self.item.stem}_audit.json")
+
+    @property
     def thumbnail(self) -> Path:
         """The map alone, small."""
         return self._companion("_thumbnail.webp")

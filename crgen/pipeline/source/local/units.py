@@ -128,10 +128,15 @@ def _too_dark(layer: Layer, values: NDArray[np.float32], s2_scale: float, s2_off
         return None
     if values.max() <= FAINT:
         return f"is nearly black at {options} ({_span(values)}); leave the option out or correct it"
-    for name, band in zip(layer.channels, bands, strict=True):
-        if band.size and band.max() < FAINT / 10:
+    for at, name in enumerate(layer.channels):
+        # Over the sea shortwave infrared is black too, but not all over a scene with land.
+        if bands[at].size and all(_brightest(layer, at, *window) < FAINT / 10 for window in _windows(layer)):
             return f"is nearly black in {name} alone at {options}: give all its bands the same unit, or the same tags"
     return None
+
+
+def _brightest(layer: Layer, channel: int, rows: slice, columns: slice) -> float:
+    return float(np.nan_to_num(layer.read(rows, columns)[channel], nan=0).max(initial=0))
 
 
 def _one_number_below(values: NDArray[np.float32], limit: float) -> float | None:

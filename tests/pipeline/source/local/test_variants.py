@@ -19,6 +19,7 @@ from rasterio.enums import ColorInterp
 import crgen
 from crgen.errors import RequestError, StackError
 from crgen.gee.fetch.images import FLOOR
+from crgen.pipeline.source.local import units
 from crgen.pipeline.source.local.lazy_raster import MEASURABLE
 from crgen.pipeline.source.local.read import open_stack
 from crgen.pipeline.source.local.write import write_stack
@@ -297,6 +298,17 @@ def test_a_band_in_another_unit_than_the_others_is_named(tmp_path):
             file.scales = [1, 1e-4, 1]
     refused(folder, "looks like DN")
     refused(folder, "nearly black in B8A alone .*same tags", s2_scale=1e-4)
+
+
+def test_a_band_that_is_black_over_the_sea_alone_is_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr(units, "SAMPLE", 8)
+    folder = write_stack(scene(), tmp_path / "coast")
+    for name in ("s2_t1", "s2_t2"):
+        numbers = np.nan_to_num(scene()[name].values * 1e4, nan=0).round().astype("uint16")
+        sea = slice(numbers.shape[1] // 4, None)
+        numbers[2, sea] = np.minimum(numbers[2, sea], 1)
+        write_tiff(folder / f"{name}.tif", numbers, BANDS, nodata=0)
+    assert opened(folder, s2_scale=1e-4).s2_t1.max() > 0.01
 
 
 def test_a_number_for_none_is_told_as_it_is_stored_and_many_numbers_are_another_unit(tmp_path):
