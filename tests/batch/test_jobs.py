@@ -39,6 +39,14 @@ def jobs_file(folder: Path, text: str) -> Path:
     return path
 
 
+def test_options_of_a_fill_are_written_as_its_own_and_reach_it(tmp_path):
+    text = "[[job]]\nname = 'own'\nsource = '.'\ns2_scale = 1e-4\ns2_offset = -0.1\nbands = ['B3', 'B11', 'B8']\n"
+    [job] = read_jobs(jobs_file(tmp_path, text)).job
+    request = job.request(None, None, None)
+    assert (request.s2_scale, request.s2_offset) == (1e-4, -0.1)
+    assert request.bands == ("B3", "B11", "B8")
+
+
 def test_jobs_take_defaults_and_rules(tmp_path):
     file = read_jobs(jobs_file(tmp_path, GOOD))
     flood, watch = file.job
