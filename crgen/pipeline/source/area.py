@@ -35,6 +35,7 @@ LAYER = "|layername="
 """Between a file and the layer of it that is meant, as QGIS writes it."""
 EQUAL_AREA = CRS.from_epsg(6933)
 MAX_LATITUDE = 84.0
+TOO_SMALL = "is so small that it has no area; draw a larger polygon"
 # Three uint16 bands and the uint8 quality, with a third more for overviews, before compression.
 BYTES_PER_PIXEL = 7 * 4 / 3
 # What the `base` generator does on a laptop's CPU, to the order of magnitude.
@@ -138,7 +139,7 @@ def _read_outline(spec: str, crs: CRS | str | None, resolution: float, max_pixel
         projected = shapely.simplify(projected, resolution / 20 / unit)
     outline = as_polygons(projected if projected.is_valid else shapely.make_valid(projected))
     if not outline.area:
-        raise AreaError(f"'{spec}' is so small that it has no area; draw a larger polygon")
+        raise AreaError(f"'{spec}' {TOO_SMALL}")
     west, south, east, north = outline.bounds
     if lonlat.bounds[2] > 180 and (east - west) * (north - south) * (unit / resolution) ** 2 > 10 * (rough + 1):
         raise AreaError(f"'{spec}' crosses 180°, where {crs_name(target)} is cut; name another --crs, or leave it out")
@@ -253,6 +254,8 @@ def _check_on_earth(polygon: BaseGeometry, source: CRS, spec: str) -> Polygon | 
     if not np.isfinite(shapely.get_coordinates(lonlat)).all():
         raise AreaError(f"'{spec}' has coordinates that lie outside its own CRS ({source.name})")
     lonlat = unwrapped(as_polygons(lonlat))
+    if lonlat.is_empty:
+        raise AreaError(f"'{spec}' {TOO_SMALL}")
     _, south, _, north = lonlat.bounds
     if max(-south, north) > MAX_LATITUDE:
         latitude = north if north > MAX_LATITUDE else south

@@ -250,6 +250,7 @@ def read_or_refusal(path: Path) -> Area | str:
 
 @MANY
 @example([shapely.Polygon([(0, 0), (132, 0), (-60, 0), (0, 0)])], "GPKG", "EPSG:32649")  # crosses itself in degrees
+@example([shapely.Polygon([(0, 0), (0, 3e-213), (1, 1), (0, 0)])], "GPKG", "EPSG:4326")  # too thin to be told from none
 @given(
     st.lists(geometries, min_size=1, max_size=4),
     st.sampled_from(["GPKG", "GeoJSON", "FlatGeobuf", "KML", "zip"]),
