@@ -283,6 +283,8 @@ def test_any_area_is_covered_whole_or_refused_in_one_line(tmp_path_factory, shap
             )
         except Exception:  # what a format cannot hold
             return
+        if any(wkb is None for wkb in pyogrio.raw.read(path)[2]):  # or GDAL cannot read: a point without coordinates
+            return
     area = read_or_refusal(path)
     if isinstance(area, str):
         assert "\n" not in area
