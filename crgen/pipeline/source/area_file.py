@@ -53,7 +53,7 @@ def read_shapes(path: Path, layer: str | None, precision: float) -> Shapes:
         raise AreaError(f"'{path}' is empty; it should hold a polygon")
     _check_holds_itself(path)
     notes: list[str] = []
-    held: dict[str, tuple[list[BaseGeometry], Any]] = {}
+    held: dict[str, tuple[list[BaseGeometry], Any, list[str]]] = {}
     others: dict[str, list[BaseGeometry]] = {}
     tables = False
     for place, prefix in _sources(path):
@@ -61,10 +61,10 @@ def read_shapes(path: Path, layer: str | None, precision: float) -> Shapes:
             tables |= kind is None
             if kind is None:
                 continue
-            shapes, crs = _geometries(place, name, path, notes)
+            shapes, crs, said = _geometries(place, name, path)
             full = f"{prefix}{name}"
             if any(parts_of(shape) for shape in shapes):
-                held[full] = shapes, crs
+                held[full] = shapes, crs, said
             else:
                 others[full] = shapes
     if layer is not None and layer not in held:
@@ -79,9 +79,10 @@ def read_shapes(path: Path, layer: str | None, precision: float) -> Shapes:
             raise AreaError(f"'{path}' holds no polygon, only {kinds}; draw a polygon around the area")
         if tables and not others:
             raise AreaError(f"'{path}' holds no polygon, only tables without geometry")
-        raise AreaError(f"'{path}' holds no features; draw a polygon around the area")
+        raise AreaError(f"'{path}' holds no feature with a geometry that can be read; draw a polygon around the area")
     name = layer or next(iter(held))
-    shapes, crs = held[name]
+    shapes, crs, said = held[name]
+    notes += said
     if len(held) + len(others) > 1:
         notes.append(f"read layer '{name}' of {len(held) + len(others)}")
     polygons = _valid([_simplified(shape, crs, precision, notes) for shape in shapes], path, notes)
@@ -147,26 +148,31 @@ def _lacking(path: Path) -> list[str]:
     return [path.with_suffix(suffix).name for suffix in (".shx", ".dbf", ".prj") if suffix not in there]
 
 
-def _geometries(place: str, layer: str, path: Path, notes: list[str]) -> tuple[list[BaseGeometry], Any]:
+def _geometries(place: str, layer: str, path: Path) -> tuple[list[BaseGeometry], Any, list[str]]:
+    """Return the geometries of a layer that hold something, its CRS, and what to say of how they were read."""
     try:
         with warnings.catch_warnings(record=True) as warned, np.errstate(invalid="ignore"):
             warnings.simplefilter("always")
             meta, _, wkb, _ = pyogrio.raw.read(  # type: ignore[no-untyped-call]
                 place, layer=layer, columns=[], force_2d=True
             )
-            held = [] if wkb is None else [g for g in shapely.from_wkb(wkb, on_invalid="fix") if g is not None]
+            read = [] if wkb is None else list(shapely.from_wkb(wkb, on_invalid="fix"))
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.FeatureError):
         raise AreaError(
             f"'{path}' is not a vector file GDAL can read, or damaged; give e.g. GeoJSON or GeoPackage"
         ) from None
     except (shapely.errors.GEOSException, pyogrio.errors.GeometryError):
         raise AreaError(f"'{path}' holds a broken geometry; draw the polygon again") from None
+    said = []
     if any("closed ring" in str(warning.message) for warning in warned):
-        notes.append("a ring that was not closed was closed; check the outline")
-    shapes = [shape for shape in held if not shape.is_empty]
+        said.append("a ring that was not closed was closed; check the outline")
+    if lost := sum(shape is None for shape in read):
+        what = "a feature was" if lost == 1 else f"{lost} features were"
+        said.append(f"{what} left out, without a geometry that can be read; check the outline")
+    shapes = [shape for shape in read if shape is not None and not shape.is_empty]
     if not all(np.isfinite(shapely.get_coordinates(shape)).all() for shape in shapes):
         raise AreaError(f"'{path}' holds a coordinate that is not a finite number")
-    return shapes, meta["crs"]
+    return shapes, meta["crs"], said
 
 
 def _simplified(shape: BaseGeometry, crs: Any, precision: float, notes: list[str]) -> BaseGeometry:

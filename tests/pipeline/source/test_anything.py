@@ -283,8 +283,6 @@ def test_any_area_is_covered_whole_or_refused_in_one_line(tmp_path_factory, shap
             )
         except Exception:  # what a format cannot hold
             return
-        if any(wkb is None for wkb in pyogrio.raw.read(path)[2]):  # or GDAL cannot read: a point without coordinates
-            return
     area = read_or_refusal(path)
     if isinstance(area, str):
         assert "\n" not in area
@@ -292,11 +290,14 @@ def test_any_area_is_covered_whole_or_refused_in_one_line(tmp_path_factory, shap
         return
     assert area.polygon.is_valid
     assert area.polygon.area > 0
+    told = any("geometry that can be read" in note for note in area.notes)
+    if driver != "zip":  # GDAL writes none of a collection with a point without coordinates
+        assert told == any(wkb is None for wkb in pyogrio.raw.read(path)[2])
     solid = [
         part
         for shape in shapes
         for part in shapely.get_parts(shape)
         if part.geom_type == "Polygon" and part.is_valid and part.area > 1e-9  # about ten square metres
     ]
-    if solid and all(max(abs(np.diff(part.exterior.xy[0]))) < 90 for part in solid):
+    if solid and not told and all(max(abs(np.diff(part.exterior.xy[0]))) < 90 for part in solid):
         assert contains_all(area, solid, str(area.geobox.crs))

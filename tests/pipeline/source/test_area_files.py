@@ -108,6 +108,20 @@ def test_a_shapefile_alone_is_told_what_belongs_to_it(tmp_path):
         read_area(tmp_path / "map.shp")
 
 
+@pytest.mark.parametrize("lost", [None, {"type": "GeometryCollection", "geometries": None}, {"type": "Polygon"}])
+def test_a_feature_whose_geometry_cannot_be_read_is_told(tmp_path, lost):
+    """GDAL itself writes the second, of a collection that holds a point without coordinates beside polygons."""
+    features = [{"type": "Feature", "properties": {}, "geometry": shape} for shape in (lost, lost)]
+    (tmp_path / "lost.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    with pytest.raises(AreaError, match=r"lost.geojson' holds no feature with a geometry that can be read"):
+        read_area(tmp_path / "lost.geojson")
+    features.append({"type": "Feature", "properties": {}, "geometry": shapely.geometry.mapping(HERE)})
+    (tmp_path / "area.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    area = read_area(tmp_path / "area.geojson")
+    assert is_here(area)
+    assert "2 features were left out, without a geometry that can be read; check the outline" in area.notes
+
+
 def test_a_ring_that_is_not_closed_is_closed_without_a_word_of_gdal(tmp_path, recwarn):
     ring = [list(corner) for corner in HERE.exterior.coords][:-1]
     (tmp_path / "area.geojson").write_text(json.dumps({"type": "Polygon", "coordinates": [ring]}))
