@@ -28,7 +28,7 @@ LAND = 0.15
 
 TINT = 0.4
 """How far tinted ground differs from what it was. The more it does, the less is learned of how land usually looks after
-a flood: at 1, images of floods that were left out had 0.6 to 1.3 dB less."""
+a flood: at 1, images of floods that were left out had 0.6 to 0.7 dB less than at about this (docs/accuracy.md)."""
 
 HAZE = 0.05
 """Opacity from which a painted cloud or shadow hides the ground: a little haze misleads more than a gap."""
