@@ -55,13 +55,14 @@ def read_shapes(path: Path, layer: str | None, precision: float) -> Shapes:
     notes: list[str] = []
     held: dict[str, tuple[list[BaseGeometry], Any, list[str]]] = {}
     others: dict[str, list[BaseGeometry]] = {}
-    tables = False
+    tables = lost = False
     for place, prefix in _sources(path):
         for name, kind in _layers(place, path):
             tables |= kind is None
             if kind is None:
                 continue
             shapes, crs, said = _geometries(place, name, path)
+            lost |= bool(said)
             full = f"{prefix}{name}"
             if any(parts_of(shape) for shape in shapes):
                 held[full] = shapes, crs, said
@@ -79,7 +80,8 @@ def read_shapes(path: Path, layer: str | None, precision: float) -> Shapes:
             raise AreaError(f"'{path}' holds no polygon, only {kinds}; draw a polygon around the area")
         if tables and not others:
             raise AreaError(f"'{path}' holds no polygon, only tables without geometry")
-        raise AreaError(f"'{path}' holds no feature with a geometry that can be read; draw a polygon around the area")
+        what = "no feature with a geometry that can be read" if lost else "no features"
+        raise AreaError(f"'{path}' holds {what}; draw a polygon around the area")
     name = layer or next(iter(held))
     shapes, crs, said = held[name]
     notes += said

@@ -155,7 +155,7 @@ REFUSED_FILES = {
     "not JSON": ("hello", "not a vector file"),
     "cut off": ('{"type": "Polygon", "coordi', "not a vector file"),
     "no features": ({"type": "FeatureCollection", "features": []}, "no features"),
-    "no geometry": ({"type": "Feature", "properties": {}, "geometry": None}, "no features"),
+    "no geometry": ({"type": "Feature", "properties": {}, "geometry": None}, "no feature with a geometry"),
     "a point": ({"type": "Point", "coordinates": [1, 2]}, "only Point"),
     "no area": (
         {"type": "Polygon", "coordinates": [[[1, 1], [2, 2], [1, 1], [1, 1]]]},
