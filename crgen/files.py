@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 import threading
+import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,18 +18,43 @@ from crgen.errors import OutputError
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a name beside ``path`` to write under; what stands there replaces ``path`` by atomic rename at the end.
+def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
+    """Yield a hidden name beside ``path`` to write under; what stands there replaces ``path`` by atomic rename.
 
-    Whatever stops the writing, an interrupt too, leaves an earlier file as it was and nothing half-written.
+    Before, it is brought to the disk. Whatever stops the writing, an interrupt too, leaves an earlier file as it was
+    and nothing half-written.
+
+    Args:
+        path: a file, or a folder where there is none yet; its parent must exist.
+        shared: whether other threads or processes may write it meanwhile: each then has a hidden name of its own.
     """
-    part = path.with_name(path.name + ".part")
+    with _whole(path.with_name(f"{path.name}.{uuid.uuid4().hex}") if shared else path) as partial:
+        yield partial
+        sync(partial)
+        partial.replace(path)
+    sync(path.parent)
+
+
+@contextmanager
+def making(path: Path) -> Iterator[Path]:
+    """Yield the hidden name beside ``path`` to write under, for :func:`publish`; the folder is made if need be.
+
+    At the end the file is brought to the disk; whatever stops the writing leaves nothing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    discard([path])
+    with _whole(path) as partial:
+        yield partial
+        sync(partial)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
     try:
-        yield part
-        part.replace(path)
+        yield partial_name(path)
     except BaseException:
         with suppress(OSError):
-            part.unlink()
+            discard([path])
         raise
 
 
@@ -46,21 +72,24 @@ def write_partial(path: Path, content: bytes) -> Path:
     Raises:
         OutputError: if it cannot be written.
     """
-    partial = partial_name(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        sync(partial)
+        with making(path) as partial:
+            partial.write_bytes(content)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise OutputError(
             f"cannot write {path}: {error.strerror} ({size_text(len(content))} needed, "
             f"{size_text(free_space(path.parent))} free); free some space there or choose another folder"
         ) from error
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
     return partial
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a small file whole or not at all.
+
+    Raises:
+        OutputError: if it cannot be written; an earlier one then stays as it was.
+    """
+    publish([(write_partial(path, content), path)])
 
 
 def publish(finished: Iterable[tuple[Path, Path]]) -> None:
@@ -111,7 +140,7 @@ def discard(targets: Iterable[Path]) -> None:
     for target in targets:
         partial = partial_name(target)
         for leftover in partial.parent.glob(f"{glob.escape(partial.name)}*"):
-            leftover.unlink()
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
 
 def remove(paths: Iterable[Path]) -> None:

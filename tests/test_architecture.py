@@ -105,6 +105,24 @@ def test_few_files_of_the_pipeline_know_earth_engine() -> None:
     assert knowing == KNOWS_EARTH_ENGINE
 
 
+def test_one_file_renames_and_brings_to_the_disk() -> None:
+    """Whatever else is written goes by it, so that nothing half-written is ever found under its name."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        found = {
+            ast.unparse(call)
+            for call in calls
+            if isinstance(call.func, ast.Attribute)
+            and (
+                call.func.attr in {"fsync", "NamedTemporaryFile", "mkstemp", "move"}
+                or (call.func.attr == "replace" and len(call.args) == 1 and not call.keywords)  # of a path, not a text
+                or ast.unparse(call.func) in {"os.replace", "os.rename"}
+            )
+        }
+        if path != PACKAGE / "files.py":
+            assert not found, f"{path.relative_to(PACKAGE)}: {found}"
+
+
 @pytest.mark.parametrize("room", ORDER)
 def test_rooms_inside_a_room_stand_in_one_order(room: str) -> None:
     order = ORDER[room]

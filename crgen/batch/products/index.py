@@ -16,7 +16,7 @@ import jinja2
 from crgen.batch.products.collection import COLLECTION
 from crgen.batch.products.listing import Product, listing, read_product
 from crgen.errors import OutputError
-from crgen.files import publish, size_text, write_partial
+from crgen.files import size_text, write_whole
 from crgen.pipeline.tiling.quality import COLOURS, LABELS, Quality
 
 INDEX = "index.html"
@@ -56,7 +56,7 @@ def write_index(folder: Path) -> Path:
             collection=COLLECTION,
             legend=[(LABELS[quality], _colour(quality)) for quality in Quality if quality != Quality.NODATA],
         )
-        publish([(write_partial(path, page.encode()), path)])
+        write_whole(path, page.encode())
     return path
 
 

@@ -1,8 +1,8 @@
 """Tiles on disk: what was fetched once is not asked for again, also after a crash.
 
-A tile is one file, named by the digest of what was asked (expression, bands, grid). It is written under a temporary
-name, brought to the disk and renamed, and begins with the digest of its content: a damaged tile counts as absent. The
-content is the header of an NPY, and the pixels as Blosc compresses them, bytes of like rank beside each other.
+A tile is one file, named by the digest of what was asked (expression, bands, grid). It is written whole, and begins
+with the digest of its content: a damaged tile counts as absent. The content is the header of an NPY, and the pixels as
+Blosc compresses them, bytes of like rank beside each other.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from numcodecs.blosc import Blosc
 from numpy.typing import NDArray
 
 from crgen.errors import OutputError
-from crgen.files import check_writable, home_cache, told_after
+from crgen.files import check_writable, home_cache, replacing, told_after
 
 try:
     import fcntl
@@ -201,19 +201,11 @@ class TileCache:
         return self.folder / key[:2] / f"{key}.tile"
 
     def _write(self, path: Path, *parts: bytes | memoryview) -> None:
-        partial = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as file:
-                partial = Path(file.name)
-                for part in parts:
-                    file.write(part)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
+            with replacing(path, shared=True) as partial, partial.open("wb") as file:
+                file.writelines(parts)
         except OSError as error:
-            if partial is not None:
-                partial.unlink(missing_ok=True)
             raise self._unwritable(error) from error
 
     def _unwritable(self, error: OSError) -> OutputError:

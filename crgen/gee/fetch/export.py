@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from crgen.errors import SourceError
-from crgen.files import publish, write_partial
+from crgen.files import write_whole
 from crgen.gee.connection.session import Session, connect
 from crgen.gee.fetch.arrays import Pull
 from crgen.gee.fetch.images import Layer
@@ -83,7 +83,7 @@ class ExportState(BaseModel):
         Raises:
             OutputError: if the disk does not take it.
         """
-        publish([(write_partial(path, json.dumps(self.model_dump(mode="json"), indent=2).encode()), path)])
+        write_whole(path, json.dumps(self.model_dump(mode="json"), indent=2).encode())
 
 
 def run_exports(pull: Pull, manifest: Manifest, destination: Destination, path: Path, *, stem: str) -> list[Export]:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 
 from crgen.errors import OutputError
-from crgen.files import discard, free_space, partial_name, require_space, size_text, sync
+from crgen.files import free_space, making, require_space, size_text
 from crgen.pipeline.cog.gdal_tags import gdal_tags
 from crgen.pipeline.cog.profile import RasterProfile
 from crgen.pipeline.cog.pyramid import BLOCK, halve, level_count, level_shape
@@ -97,23 +97,15 @@ def splice(path: Path, profile: RasterProfile, blocks: Sequence[Block]) -> Splic
     Raises:
         OutputError: if it cannot be written, or does not read back as written; nothing is left then.
     """
-    partial = partial_name(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        discard([path])
-        with tempfile.TemporaryFile(dir=path.parent) as spool:
+        with making(path) as partial, tempfile.TemporaryFile(dir=path.parent) as spool:
             pyramid = _Pyramid(profile, blocks, spool)
             pyramid.prepare()
             require_space(path.parent, pyramid.nbytes, path)
             digests = _write(partial, pyramid)
-        sync(partial)
         return Spliced(partial, digests)
     except WRITE_ERRORS as error:
-        discard([path])
         raise write_failure(path, profile, error) from error
-    except BaseException:
-        discard([path])
-        raise
 
 
 def write_failure(path: Path, profile: RasterProfile, error: BaseException) -> OutputError:

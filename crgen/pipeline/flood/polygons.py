@@ -28,7 +28,7 @@ from scipy.sparse.csgraph import connected_components
 from shapely.geometry.base import BaseGeometry
 
 from crgen.errors import OutputError
-from crgen.files import discard, partial_name, sync
+from crgen.files import making
 from crgen.pipeline.flood.ground import pixel_area
 from crgen.pipeline.tiling.water import KNOWN, UNKNOWN
 
@@ -68,10 +68,8 @@ def write_polygons(path: Path, water: Path, radar: str, day: str) -> Path:
     Raises:
         OutputError: if it cannot be written.
     """
-    discard([path])
-    partial = partial_name(path)
     try:
-        with rasterio.open(water) as raster, _written_on(day):
+        with making(path) as partial, rasterio.open(water) as raster, _written_on(day):
             objects = _objects(raster)
             layers: dict[int, list[tuple[BaseGeometry, int]]] = {layer: [] for layer in range(len(LAYERS))}
             for layer in layers:  # an empty one too is there
@@ -84,13 +82,8 @@ def write_polygons(path: Path, water: Path, radar: str, day: str) -> Path:
                     held.clear()
             for layer, held in layers.items():
                 _append(partial, raster, layer, held, objects, radar)
-        sync(partial)
     except (OSError, pyogrio.errors.DataSourceError, pyogrio.errors.FeatureError, RuntimeError) as error:
-        discard([path])
         raise OutputError(f"cannot write {path}: {error}; free some space there or choose another folder") from error
-    except BaseException:
-        discard([path])
-        raise
     return partial
 
 
