@@ -24,8 +24,7 @@ from fsspec.core import split_protocol, url_to_fs
 from crgen.batch.products.collection import COLLECTION, update_collection
 from crgen.batch.products.index import INDEX, write_index
 from crgen.batch.products.listing import listing
-from crgen.batch.tell.redact import redact
-from crgen.errors import OutputError
+from crgen.errors import OutputError, redact
 from crgen.files import discard, file_sha256, making, partial_name, publish, write_partial
 from crgen.pipeline.product.mlm import files_of
 from crgen.pipeline.product.outputs import Paths
