@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: room for them, other names while they are made, one rename; digests."""
+"""Files that appear whole or not at all: room for them, other names while they are made, one rename; what they hold."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from crgen.errors import OutputError
 
@@ -239,3 +240,21 @@ def files_identity(path: Path) -> list[tuple[str, int, int]]:
 def stack_files(source: str) -> list[tuple[str, int, int]]:
     """Return :func:`files_identity` of a local stack; nothing for the sources ``gee`` and ``demo``."""
     return [] if source in ("gee", "demo") else files_identity(Path(source))
+
+
+def manifest_in(content: Any) -> Any:
+    """Return the manifest inside a STAC Item, a local stack's manifest or a state of exports, or ``content`` itself."""
+    content = _within(_within(content, "properties", None), "crgen:manifest", content)
+    if _within(content, "source", None) == "local":
+        content = _within(content, "stored", content)
+    return _within(content, "manifest", content)
+
+
+def pulled_from(content: Any) -> dict[str, Any]:
+    """Return what :func:`manifest_in` does where that is of Earth Engine; empty where it is of anything else."""
+    held = manifest_in(content)
+    return held if _within(held, "source", None) == "gee" else {}
+
+
+def _within(content: Any, name: str, otherwise: Any) -> Any:
+    return content.get(name, otherwise) if isinstance(content, dict) else otherwise

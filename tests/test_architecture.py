@@ -35,14 +35,6 @@ WITHOUT = {
 KNOWS_EARTH_ENGINE = {
     "pipeline/source/earthengine.py",
     "pipeline/pull.py",
-    # Not as they should be:
-    "pipeline/picture/footprints.py",  # draws the Choice of acquisitions as it is
-    "pipeline/repeat.py",  # reads the manifest of an earlier run
-    "pipeline/request.py",  # takes the defaults of options from there, and how to reach the service
-    "pipeline/source/imagery.py",  # holds the Pull of a Stack, and reads days from its manifest
-    "pipeline/source/local/exported.py",  # opens the files of an export by its state
-    "pipeline/source/registration.py",  # reads the lattices of scenes from a manifest
-    "pipeline/source/open.py",  # reads the manifest of an earlier run
 }
 """The files of ``pipeline`` that may import ``crgen.gee``."""
 

@@ -93,9 +93,10 @@ def _cost(job: Job, what: str, request: FillRequest, work: Work, rates: dict[tup
     if key not in rates:
         rates[key] = estimated(request, work).windows_per_second
     requests, download = 0, 0.0
-    if (pull := work.scene.pull) is not None:
-        requests = len(pull) - pull.kept()
-        download = pull.bytes * requests / len(pull)
+    for pull in work.scene.pulls:
+        missing = len(pull) - pull.kept()
+        requests += missing
+        download += pull.bytes * missing / len(pull)
     windows = work.grid.window_count
     return Planned(
         job.name,

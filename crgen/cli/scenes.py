@@ -44,10 +44,10 @@ def scenes(
     from crgen.errors import OutputError
     from crgen.files import check_writable, write_whole
     from crgen.gee.choose.find import refuse_shortfall
-    from crgen.pipeline.picture.footprints import draw_footprints
+    from crgen.gee.footprints import draw_footprints
     from crgen.pipeline.run.plan import channels_of
     from crgen.pipeline.source.area import with_layer
-    from crgen.pipeline.source.earthengine import scenes_for, wanted_of
+    from crgen.pipeline.source.earthengine import connection_settings, rules_of, scenes_for, wanted_of
 
     for path, ending in ((picture, ".png"), (manifest, ".json")):
         if path is not None:
@@ -71,7 +71,7 @@ def scenes(
         note(text)
     if picture is not None:
         draw_footprints(picture, choice)
-    refuse_shortfall(options.settings, choice, options.rules)
+    refuse_shortfall(connection_settings(options), choice, rules_of(options))
     if manifest is not None:
         write_whole(manifest, choice.manifest.to_json().encode())
     for path in filter(None, (picture, manifest)):

@@ -14,6 +14,7 @@ from shapely import from_wkt
 from shapely.geometry.base import BaseGeometry
 
 from crgen.errors import SourceError
+from crgen.files import manifest_in
 
 S1 = "COPERNICUS/S1_GRD_FLOAT"
 """Backscatter as power; a scene is here before it is in ``COPERNICUS/S1_GRD``, in dB, which older manifests name."""
@@ -119,7 +120,7 @@ class Manifest(_Frozen):
     """Share of the area that the scenes' footprints cover, by variable."""
     notes: tuple[str, ...] = ()
     rules: dict[str, int | float | str] = Field(default_factory=dict)
-    """How the scenes were chosen: the fields of :class:`~crgen.gee.choose.rules.Rules`."""
+    """How the scenes were chosen: the fields of :class:`~crgen.gee.choose.choice.Rules`."""
     expressions: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of the serialised image that pixels were computed from, by variable."""
 
@@ -170,21 +171,3 @@ class Manifest(_Frozen):
         except ValueError:
             raise SourceError(f"the manifest {path} is not JSON; is it a product's .json?") from None
         return cls.parse(manifest_in(content), str(path))
-
-
-def manifest_in(content: Any) -> Any:
-    """Return the manifest inside a STAC Item, a local stack's manifest or a state of exports, or ``content`` itself."""
-    content = _within(_within(content, "properties", None), "crgen:manifest", content)
-    if _within(content, "source", None) == "local":
-        content = _within(content, "stored", content)
-    return _within(content, "manifest", content)
-
-
-def pulled_from(content: Any) -> dict[str, Any]:
-    """Return what :func:`manifest_in` does where that is of Earth Engine; empty where it is of anything else."""
-    held = manifest_in(content)
-    return held if _within(held, "source", None) == "gee" else {}
-
-
-def _within(content: Any, name: str, otherwise: Any) -> Any:
-    return content.get(name, otherwise) if isinstance(content, dict) else otherwise

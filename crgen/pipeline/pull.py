@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
@@ -16,16 +17,17 @@ from crgen.errors import OutputError, RequestError
 from crgen.files import check_writable, require_space
 from crgen.gee.fetch.arrays import Pull
 from crgen.gee.fetch.export import Destination, Export, ExportState, run_exports
+from crgen.gee.fetch.images import Layer, bands_of
 from crgen.gee.manifest import Manifest
 from crgen.pipeline.request import ALL, YEAR, EarthEngine, check_after, parse_past, read
 from crgen.pipeline.run.plan import channels_of
 from crgen.pipeline.source.area import read_area, with_layer
-from crgen.pipeline.source.earthengine import Acquired, Channels, acquire
+from crgen.pipeline.source.earthengine import Acquired, Channels, acquire, described, rules_of
 from crgen.pipeline.source.local.exported import open_exported
 from crgen.pipeline.source.local.read import open_stack
 from crgen.pipeline.source.local.write import write_stack
 from crgen.pipeline.source.past import NO_PAST, Asked, asked_for
-from crgen.pipeline.source.stack import POLARISATIONS, S2_BANDS
+from crgen.pipeline.source.stack import POLARISATIONS, S2_BANDS, build_stack
 
 LOOK_EVERY = 0.5
 """Seconds between looks at how many tiles have arrived."""
@@ -239,7 +241,15 @@ def import_export(request: PullRequest, folder: Path) -> None:
         raise OutputError(f"there is no {path}: start the exports first, with --export and the same --out")
     state = ExportState.read(path)
     geobox = state.manifest.area.geobox.pad(request.channels.margin if state.margin is None else state.margin)
-    write_stack(open_exported(state, folder, geobox), request.out)
+    manifest = state.manifest
+    variables: dict[str, Any] = {}
+    for export in state.exports:
+        name, layer = export.variable, Layer(export.variable, "", bands_of(export.variable, manifest))
+        variables[name] = open_exported(folder, export.files, geobox, layer)
+        if name.startswith("s2"):
+            variables[name.replace("s2", "clear")], variables[name] = variables[name][-1], variables[name][:-1]
+    stack = build_stack(geobox, variables, pols=manifest.pols, bands=manifest.bands, manifest=described(manifest))
+    write_stack(stack, request.out)
 
 
 def export_state(out: Path) -> Path:
@@ -262,7 +272,7 @@ def _exported(request: PullRequest, state: Path) -> Acquired:
         named = Manifest.read(options.manifest)
         same = (named.area, named.dates, named.scenes) == (held.area, held.dates, held.scenes)
         differing += [] if same else ["manifest"]
-    elif held.rules != options.rules.told():
+    elif held.rules != rules_of(options).told():
         differing.append("rules for scenes")
     differing += [] if held.bands == channels.bands else ["bands"]
     differing += [] if held.pols == channels.held_pols(held.pols) else ["pols"]

@@ -37,7 +37,7 @@ from pystac.extensions.render import Render, RenderExtension
 from shapely.geometry import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 
-from crgen.files import file_sha256, write_partial
+from crgen.files import file_sha256, pulled_from, write_partial
 from crgen.pipeline.cog.profile import RasterProfile, band_statistics
 from crgen.pipeline.product.mlm import describe_model
 from crgen.pipeline.source.area_file import unwrapped
@@ -321,11 +321,8 @@ def quality_classes(counts: Mapping[Quality, int]) -> list[Classification]:
 
 
 def _inputs(manifest: Mapping[str, Any]) -> list[pystac.Link]:
-    stored = manifest.get("stored", {})
     # A stack of a person's own may name scenes in ways of its own.
-    scenes: Mapping[str, Any] = next(
-        (held.get("scenes", {}) for held in (manifest, stored) if held.get("source") == "gee"), {}
-    )
+    scenes: Mapping[str, Any] = pulled_from(manifest).get("scenes", {})
     links = [
         pystac.Link(
             "derived_from",

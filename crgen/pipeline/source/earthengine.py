@@ -15,13 +15,15 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry import MultiPolygon, Polygon
 
 from crgen.errors import AreaError, RequestError, SourceError, StackError
-from crgen.gee.choose.choice import Choice, Wanted
+from crgen.files import pulled_from
+from crgen.gee.choose.choice import Choice, Rules, Wanted
 from crgen.gee.choose.find import find_scenes, newest_pass
 from crgen.gee.choose.past import clear_days, with_past
 from crgen.gee.connection.retry import INTERRUPTED
+from crgen.gee.connection.session import Settings
 from crgen.gee.fetch.arrays import Pull, open_past, open_pull
 from crgen.gee.fetch.cache import TileCache, folder_of_run
-from crgen.gee.manifest import Grid, Manifest, pulled_from
+from crgen.gee.manifest import Grid, Manifest
 from crgen.model.card import ModelCard
 from crgen.model.looks import shown_by
 from crgen.pipeline.box import lattice_box
@@ -60,6 +62,18 @@ class Channels:
         return held if set(self.needed_pols or self.pols) <= set(held) else ()
 
 
+def rules_of(options: EarthEngine) -> Rules:
+    """Return what makes an acquisition eligible."""
+    return Rules(options.search_days, options.observed_days, options.min_coverage, options.radar_not_before)
+
+
+def connection_settings(options: EarthEngine) -> Settings:
+    """Return how to reach the service."""
+    credentials = None if options.credentials is None else str(options.credentials)
+    settings = Settings.from_environment(project=options.project, credentials=credentials)
+    return replace(settings, concurrency=max(1, settings.concurrency // options.processes))
+
+
 @dataclass(frozen=True)
 class Acquired:
     """An area's scenes, frozen, and the tiles to fetch."""
@@ -80,8 +94,6 @@ class Acquired:
     @property
     def stack(self) -> xr.Dataset:
         """The Stack, margin included; nothing is fetched yet."""
-        days = {name: day.isoformat() for name, day in self.manifest.dates.items()}
-        manifest: dict[str, Any] = {**self.manifest.model_dump(mode="json"), **days}
         arrays = self.pull.arrays()
         if "s2_t1" not in arrays:
             shape = (len(self.manifest.bands), *self.pull.geobox.shape)
@@ -93,7 +105,7 @@ class Acquired:
             arrays,
             pols=self.manifest.pols,
             bands=self.manifest.bands,
-            manifest=manifest,
+            manifest=described(self.manifest),
             times=self.manifest.past_days if self.lessons else (),
         )
 
@@ -163,8 +175,7 @@ def open_earth_engine(
     acquired = acquire(options, Channels.of(card, made), aoi=aoi, t1=t1, t2=t2, crs=crs, past=past)
     days = acquired.manifest.dates
     notes = (*acquired.area.notes, *acquired.manifest.notes, *acquired.notes)
-    lessons = None if acquired.lessons is None else acquired.lessons.pull
-    return Scene(acquired.stack, acquired.area, days["t1"], days["t2"], notes, True, made, acquired.pull, lessons)
+    return Scene(acquired.stack, acquired.area, days["t1"], days["t2"], notes, True, made, acquired.pulls)
 
 
 def acquire(
@@ -199,7 +210,7 @@ def acquire(
     folder, notes = folder_of_run(keep=options.keep_tiles)
     TileCache(folder).prune()
     whole, copied = area.geobox.pad(channels.margin), _copied(manifest)
-    pull, manifest = open_pull(manifest, whole, options.settings, folder, copied=copied)
+    pull, manifest = open_pull(manifest, whole, connection_settings(options), folder, copied=copied)
     if not manifest.past:
         return Acquired(area, manifest, pull, notes=notes)
     days = {
@@ -210,7 +221,7 @@ def acquire(
     common, corner = block.intersect(lattice_box(whole)), lattice_box(whole)
     assert common is not None
     rows, columns = common.slices(corner)
-    lessons = open_past(manifest, whole[rows, columns], options.settings, folder, days)
+    lessons = open_past(manifest, whole[rows, columns], connection_settings(options), folder, days)
     return Acquired(area, manifest, pull, Lessons(lessons, manifest, days), notes)
 
 
@@ -231,11 +242,11 @@ def past_for(options: EarthEngine, channels: Channels, manifest: Manifest, asked
 
     manifest = manifest.model_copy(update={"rules": manifest.rules | _looked(asked)})
     return with_past(
-        options.settings,
+        connection_settings(options),
         manifest,
         stretches_of(t2, asked),
         take,
-        rules=options.rules,
+        rules=rules_of(options),
         margin=channels.margin * channels.resolution,
     )
 
@@ -318,13 +329,13 @@ def scenes_for(
         CrgenError: of the kind that fits what is wrong.
     """
     return find_scenes(
-        options.settings,
+        connection_settings(options),
         Grid.of(area.name, area.geobox, area.polygon),
         wanted,
         pols=channels.pols,
         needed_pols=channels.needed_pols,
         bands=channels.bands,
-        rules=options.rules,
+        rules=rules_of(options),
         margin=channels.margin * channels.resolution,
         strict=strict,
     )
@@ -355,11 +366,11 @@ def newest_acquisition(
     area = _one_sided(aoi, crs, channels)
     grid = Grid.of(area.name, area.geobox, area.polygon)
     return newest_pass(
-        options.settings,
+        connection_settings(options),
         grid,
         pols=channels.pols,
         needed_pols=channels.needed_pols,
-        rules=options.rules,
+        rules=rules_of(options),
         until=until,
         within_days=within_days,
     )
@@ -392,19 +403,43 @@ def open_later(
     area, t2 = area_of(manifest), manifest.dates["t2"]
     channels = Channels(("VV",), tuple(bands), abs(geobox.affine.a), margin=0)
     options = replace(options, observed_days=0, radar_not_before=None)
-    for day, _ in clear_days(options.settings, manifest.area, channels.bands, first, last):
+    for day, _ in clear_days(connection_settings(options), manifest.area, channels.bands, first, last):
         wanted = (Wanted("t1", t2, mapped=True), Wanted("t2", day, mapped=True))
         found = scenes_for(options, channels, area, wanted, strict=False).manifest
         if not {"s1_t1", "s1_t2", "s2_t2"} <= found.scenes.keys():
             continue
         folder, _ = folder_of_run(keep=options.keep_tiles)
-        pull, found = open_pull(found, geobox, options.settings, folder)
+        pull, found = open_pull(found, geobox, connection_settings(options), folder)
         yield day, Acquired(area, found, pull).stack
 
 
 def interrupt() -> None:
     """Let whoever waits for Earth Engine in this process stop soon: it is about to end."""
     INTERRUPTED.set()
+
+
+def bands_held(options: EarthEngine) -> tuple[str, ...] | None:
+    """Return the bands of the manifest that a person names; None if none is named.
+
+    Raises:
+        SourceError: if the file holds none.
+    """
+    return None if options.manifest is None else Manifest.read(options.manifest).bands
+
+
+def described(manifest: Manifest) -> dict[str, Any]:
+    """Return what a Stack says of where its pixels come from."""
+    days = {name: day.isoformat() for name, day in manifest.dates.items()}
+    return {**manifest.model_dump(mode="json"), **days}
+
+
+def area_pulled(manifest: dict[str, Any], where: str) -> Area:
+    """Return the area that scenes were chosen for, of a manifest as JSON holds it.
+
+    Raises:
+        SourceError: naming ``where`` and the first field that does not fit.
+    """
+    return area_of(Manifest.parse(manifest, where))
 
 
 def area_of(manifest: Manifest) -> Area:
@@ -424,7 +459,7 @@ def _kept(
         return None
     same = held is not None and (
         (held.area, held.dates) == (Grid.of(area.name, area.geobox, area.polygon), {w.name: w.day for w in wanted})
-        and (held.bands, held.rules) == (channels.bands, options.rules.told() | _looked(past))
+        and (held.bands, held.rules) == (channels.bands, rules_of(options).told() | _looked(past))
         and held.pols == channels.held_pols(held.pols)
     )
     return held if same else None

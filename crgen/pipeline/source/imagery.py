@@ -10,8 +10,7 @@ from typing import Any
 import xarray as xr
 
 from crgen.errors import RequestError
-from crgen.gee.fetch.arrays import Pull
-from crgen.gee.manifest import pulled_from
+from crgen.files import pulled_from
 from crgen.pipeline.source.area import Area
 from crgen.pipeline.source.registration import Shift
 from crgen.pipeline.source.stack import manifest_of
@@ -34,15 +33,8 @@ class Scene:
     """Whether the radar is in true dB."""
     made: tuple[str, ...]
     """Sentinel-2 bands of the result."""
-    pull: Pull | None = None
-    """The tiles to fetch, where the Stack is of Earth Engine."""
-    lessons: Pull | None = None
-    """The tiles that its past is learned from, beside."""
-
-    @property
-    def pulls(self) -> tuple[Pull, ...]:
-        """All tiles that may be fetched."""
-        return tuple(pull for pull in (self.pull, self.lessons) if pull is not None)
+    pulls: tuple[Any, ...] = ()
+    """Of Earth Engine, the :class:`~crgen.gee.fetch.arrays.Pull` of the tiles to fetch, and that of its past beside."""
 
     @property
     def days(self) -> dict[str, list[datetime.date]]:

@@ -16,13 +16,13 @@ from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
 from crgen.errors import AreaError, RequestError
-from crgen.gee.manifest import Manifest, pulled_from
+from crgen.files import pulled_from
 from crgen.model.card import ModelCard
 from crgen.model.config import GeneratorConfig
 from crgen.pipeline.request import ALL, EarthEngine
 from crgen.pipeline.source.area import Area, read_area, read_outline
 from crgen.pipeline.source.demo import open_demo
-from crgen.pipeline.source.earthengine import Channels, area_of, open_earth_engine
+from crgen.pipeline.source.earthengine import Channels, area_pulled, bands_held, open_earth_engine
 from crgen.pipeline.source.ground import crs_name, ground_pixel
 from crgen.pipeline.source.imagery import Scene, check_dates
 from crgen.pipeline.source.local.read import open_stack
@@ -73,8 +73,7 @@ def open_scene(
     """
     asked = asked_for(past, after)
     if source == "gee":
-        held = None if earth_engine.manifest is None else Manifest.read(earth_engine.manifest).bands
-        made = bands_made(bands, card.config, held)
+        made = bands_made(bands, card.config, bands_held(earth_engine))
         scene = open_earth_engine(
             earth_engine, aoi=aoi, t1=t1, t2=t2, crs=crs, card=card, made=made, past=asked or USUAL
         )
@@ -170,7 +169,7 @@ def _area_on(grid: GeoBox, path: Path, aoi: str | None, manifest: Mapping[str, A
     """
     outline = box(*grid.extent.boundingbox.bbox)
     if aoi is None and (pulled := pulled_from(manifest)):
-        area = area_of(Manifest.parse(pulled, f"the manifest in {path}"))
+        area = area_pulled(pulled, f"the manifest in {path}")
         if (grid & area.geobox) == area.geobox:
             return area, ()
     if aoi is None:

@@ -9,6 +9,7 @@ from crgen.gee.choose import catalogue
 from crgen.gee.choose.catalogue import Asset, search
 from crgen.gee.connection.session import connect
 from crgen.pipeline.request import EarthEngine
+from crgen.pipeline.source.earthengine import connection_settings
 from tests.earthengine import faults
 from tests.earthengine.server import EarthEngineServer
 
@@ -17,17 +18,17 @@ ZHENGZHOU = (113.5, 34.6, 114.5, 35.0)
 
 def optical() -> tuple[Asset, ...]:
     days = datetime.date(2021, 7, 1), datetime.date(2021, 7, 31)
-    return search(connect(EarthEngine().settings), ZHENGZHOU, [days], radar=False).optical
+    return search(connect(connection_settings(EarthEngine())), ZHENGZHOU, [days], radar=False).optical
 
 
 def received() -> int:
-    return connect(EarthEngine().settings).transport.counts["bytes"]
+    return connect(connection_settings(EarthEngine())).transport.counts["bytes"]
 
 
 def test_a_brief_description_says_all_that_the_whole_one_does(
     service: EarthEngineServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connect(EarthEngine().settings)
+    connect(connection_settings(EarthEngine()))
     at = [received()]
     brief = optical()
     at.append(received())
@@ -58,8 +59,8 @@ def test_where_the_brief_one_does_not_serve_the_whole_one_is_asked_for(
 
 
 def test_where_nothing_was_acquired_nothing_more_is_asked(service: EarthEngineServer) -> None:
-    connect(EarthEngine().settings)
+    connect(connection_settings(EarthEngine()))
     asked = len(service.requests)
     days = datetime.date(2019, 1, 1), datetime.date(2019, 1, 2)
-    assert not search(connect(EarthEngine().settings), ZHENGZHOU, [days], radar=False).optical
+    assert not search(connect(connection_settings(EarthEngine())), ZHENGZHOU, [days], radar=False).optical
     assert len(service.requests) == asked + 1
