@@ -15,7 +15,7 @@ from crgen.batch.schedule.ledger import due, passed, pending_of, today, urgency,
 from crgen.errors import CrgenError
 from crgen.pipeline.request import FillRequest
 from crgen.pipeline.run.plan import Plan as Work
-from crgen.pipeline.run.plan import estimated, lay_out
+from crgen.pipeline.run.plan import lay_out, rate_of
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def _plan(job: Job, row: Row | None, runs: list[Row], rates: dict[tuple[str, ...
 def _cost(job: Job, what: str, request: FillRequest, work: Work, rates: dict[tuple[str, ...], float]) -> Planned:
     key = (work.model.sha256, work.device, request.precision)
     if key not in rates:
-        rates[key] = estimated(request, work).windows_per_second
+        rates[key], _ = rate_of(request, work)
     requests, download = 0, 0.0
     for pull in work.scene.pulls:
         missing = len(pull) - pull.kept()

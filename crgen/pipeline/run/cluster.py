@@ -55,7 +55,7 @@ def recipe_for(request: FillRequest, work: Plan, folder: Path, fingerprint: Fing
     """Return the recipe of a run.
 
     Args:
-        request: what is asked.
+        request: what is asked, with the precision that was chosen.
         work: the plan.
         folder: the run's scratch folder; its record holds the scenes.
         fingerprint: of the run.
@@ -67,7 +67,6 @@ def recipe_for(request: FillRequest, work: Plan, folder: Path, fingerprint: Fing
         source=_absolute(request.source) if request.source not in ("demo", "gee") else request.source,
         weights=_absolute(request.weights),
         out=work.paths.reflectance.absolute(),
-        precision=work.precision.name,
     )
     if request.source == "gee":
         frozen = replace(request.earth_engine, manifest=folder.absolute() / RUN, processes=max(1, workers))
@@ -135,15 +134,13 @@ def fill_on(
     ahead: list[Chunk],
     done: frozenset[At],
     on_windows: Callable[[int], None],
-    *,
-    learn: bool = False,
 ) -> None:
     """Learn from the past, look at the chunks ``ahead``, then make the parts of all but those ``done``, on the workers.
 
     Raises:
         CrgenError: of the kind that fits what went wrong.
     """
-    if learn:
+    if workshop.unlearned():
         _await(client, [client.submit(_learn, recipe, pure=False)], on_windows)
     _await(client, [client.submit(_look, recipe, chunk.at, pure=False) for chunk in ahead], on_windows)
     if len(done) < workshop.run.grid.count:

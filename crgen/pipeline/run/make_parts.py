@@ -8,7 +8,7 @@ another process or after a kill, finds there what was computed, so that no windo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -36,7 +36,7 @@ from crgen.pipeline.run.parts import (
     stored_block,
     unpack_arrays,
 )
-from crgen.pipeline.run.plan import Plan
+from crgen.pipeline.run.plan import Plan, predictor_of
 from crgen.pipeline.source.stack import past_days
 from crgen.pipeline.tiling.chunk import NEIGHBOURS, Computed, Run, Sums, Told
 from crgen.pipeline.tiling.counts import Tally
@@ -78,12 +78,22 @@ class Workshop:
         """Return whether a chunk's part is there and whole."""
         return self.store.check(part_name(at)) and self.store.check(spills_name(at))
 
-    def fill(self, done: frozenset[At], workers: int) -> None:
-        """Make the parts of all chunks but those ``done``, with ``workers`` threads beside this one, which computes.
+    def make_parts(self, ahead: Sequence[Chunk], done: frozenset[At], workers: int) -> None:
+        """Learn from the past, look at the chunks ``ahead``, then make the parts of all chunks but those ``done``.
+
+        Args:
+            ahead: chunks that have yet to tell others of t2.
+            done: chunks whose parts are there.
+            workers: threads that read and encode beside this one, which computes.
 
         Raises:
             CrgenError: of the kind that fits what went wrong.
         """
+        if self.unlearned():
+            self.learn()
+        self.run.look(ahead, self.keep_evidence, workers)
+        if len(done) < self.run.grid.count:
+            self.run.check(self.choose(), self.keep_check, workers)
 
         def finish(chunk: Chunk, computed: Computed, incoming: list[Sums | None]) -> None:
             self.keep_spills(chunk, computed)
@@ -113,14 +123,6 @@ class Workshop:
             return []
         return [chunk for chunk in self.run.grid if not self.store.check(evidence_name(chunk.at))]
 
-    def look(self, chunks: Iterable[Chunk], workers: int) -> None:
-        """Write what chunks tell others of t2, with ``workers`` threads beside this one, which computes.
-
-        Raises:
-            CrgenError: of the kind that fits what went wrong.
-        """
-        self.run.look(chunks, self.keep_evidence, workers)
-
     def keep_evidence(self, chunk: Chunk, told: Told) -> None:
         """Write what a chunk tells others.
 
@@ -140,14 +142,6 @@ class Workshop:
             return []
         groups = choose(seen_cells(self.run.grid, self.store), self.run.grid.window_count)
         return [(number, group) for number, group in enumerate(groups) if not self.store.check(check_name(number))]
-
-    def check(self, workers: int) -> None:
-        """Look at hidden cells, once it is known of all chunks what they tell; as :meth:`look` does at chunks.
-
-        Raises:
-            CrgenError: of the kind that fits what went wrong.
-        """
-        self.run.check(self.choose(), self.keep_check, workers)
 
     def keep_check(self, group: int, found: Hidden) -> None:
         """Write what was found on a group of hidden cells.
@@ -216,12 +210,21 @@ class Workshop:
             raise write_failure(self.out, self.rasters["reflectance"], error) from error
 
 
-def open_workshop(request: FillRequest, work: Plan, store: PartStore) -> Workshop:
-    """Return a process's workshop for a request that was laid out."""
+def open_workshop(
+    request: FillRequest, work: Plan, store: PartStore, on_windows: Callable[[int], None] = lambda count: None
+) -> Workshop:
+    """Return a process's workshop.
+
+    Args:
+        request: what is asked, with the precision that was chosen.
+        work: how it was laid out.
+        store: where parts go.
+        on_windows: called with the number of windows just done, from any thread.
+    """
     card, scene = work.model.card, work.scene
     bands, shape = work.channels.bands, work.grid.output.shape
     thumbnails = InputThumbnails(shape, bands, scene.made, card.config.pols[0])
-    predictor = work.predictor
+    predictor = predictor_of(request, work, request.precision, on_windows)
     held = [pol for pol in card.config.pols if pol in scene.stack["s1_t1"].pol]
     reader = StackReader(scene.stack, tuple(held), bands)
     past = None
