@@ -259,8 +259,8 @@ def export_state(out: Path) -> Path:
 
 def _acquire(request: PullRequest, past: Asked = NO_PAST) -> Acquired:
     area = with_layer(request.aoi, request.layer)
-    dates = {"t1": request.t1, "t2": request.t2}
-    return acquire(request.earth_engine, request.channels, aoi=area, **dates, crs=request.crs, past=past)
+    options, t1, t2 = request.earth_engine, request.t1, request.t2
+    return acquire(options, request.channels, aoi=area, t1=t1, t2=t2, crs=request.crs, past=past)
 
 
 def _exported(request: PullRequest, state: Path) -> Acquired:

@@ -56,9 +56,6 @@ class EarthEngine:
     keep_tiles: bool = option(True, "Do not keep fetched tiles for later runs.", "--no-cache")
     manifest: Path | None = None
     """A manifest, or a product's STAC Item, whose scenes to use again."""
-    unfinished: Path | None = None
-    """The record of a stopped run of the same product: its scenes are used again if they were chosen for the same
-    area, dates and rules, though the catalogue may hold others by now."""
     processes: int = 1
     """Processes that ask at the same time, and share what one may ask at once."""
 

@@ -15,6 +15,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -142,19 +143,16 @@ def fill_on(
     """
     if workshop.unlearned():
         _await(client, [client.submit(_learn, recipe, pure=False)], on_windows)
-    _await(client, [client.submit(_look, recipe, chunk.at, pure=False) for chunk in ahead], on_windows)
-    if len(done) < workshop.run.grid.count:
-        checks = [client.submit(_check, recipe, *group, pure=False) for group in workshop.choose()]
-        _await(client, checks, lambda count: None)
-    works, marks, finished = {}, {}, []
-    for chunk in workshop.run.grid:
-        if chunk.at in done:
-            continue
-        works[chunk.at] = client.submit(_work, recipe, chunk.at, pure=False)
-        marks[chunk.at] = client.submit(_mark, works[chunk.at], pure=False, priority=10)
-        waits = [marks[at] for _, at in before(chunk) if at in marks]
-        finished.append(client.submit(_finish, recipe, chunk.at, works[chunk.at], waits, pure=False, priority=5))
-    del works, marks
+    _await(client, client.map(partial(_look, recipe), [chunk.at for chunk in ahead], pure=False), on_windows)
+    todo = [chunk for chunk in workshop.run.grid if chunk.at not in done]
+    if todo:
+        _await(client, client.map(partial(_check, recipe), workshop.choose(), pure=False), lambda count: None)
+    places = [chunk.at for chunk in todo]
+    works = client.map(partial(_work, recipe), places, pure=False)
+    marks = dict(zip(places, client.map(_mark, works, pure=False, priority=10), strict=True))
+    waits = [[marks[at] for _, at in before(chunk) if at in marks] for chunk in todo]
+    finished = client.map(partial(_finish, recipe), places, works, waits, pure=False, priority=5)
+    del works, marks, waits
     _await(client, finished, on_windows)
 
 
@@ -235,10 +233,10 @@ def _look(recipe: Recipe, at: At) -> int:
     return len(cells(chunk, workshop.run.grid.lattice.window))
 
 
-def _check(recipe: Recipe, group: int, cells: list[Origin]) -> int:
+def _check(recipe: Recipe, group: tuple[int, list[Origin]]) -> int:
     """Put what is found on a group of hidden cells to the disk; return how many."""
-    workshop = _open(recipe)
-    workshop.keep_check(group, workshop.run.compute_check(*workshop.run.prepare_check(cells)))
+    workshop, (number, cells) = _open(recipe), group
+    workshop.keep_check(number, workshop.run.compute_check(*workshop.run.prepare_check(cells)))
     return len(cells)
 
 

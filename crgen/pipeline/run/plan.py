@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from crgen.model.weights import LoadedModel, find_weights, known_weights, load_m
 from crgen.pipeline.box import Box, lattice_box
 from crgen.pipeline.product.outputs import RUN, Paths
 from crgen.pipeline.request import FillRequest
-from crgen.pipeline.source.area import is_file_of_area, read_area, with_layer
+from crgen.pipeline.source.area import Area, is_file_of_area
 from crgen.pipeline.source.earthengine import Channels
 from crgen.pipeline.source.imagery import Scene
 from crgen.pipeline.source.open import bands_made, open_scene
@@ -124,22 +125,11 @@ def lay_out(request: FillRequest) -> Plan:
     device = pick_device(request.device)
     model = load_model(request.weights, device)
     card = model.card
-    scene = open_scene(
-        request.source,
-        aoi=with_layer(request.aoi, request.layer),
-        t1=request.t1,
-        t2=request.t2,
-        crs=request.crs,
-        s1_units=request.s1_units,
-        s1_calibrated=request.s1_calibrated,
-        s2_scale=request.s2_scale,
-        s2_offset=request.s2_offset,
-        bands=request.bands,
-        card=card,
-        earth_engine=replace(request.earth_engine, unfinished=_unfinished(request, card.resolution)),
-        past=request.past,
-        after=request.after,
-    )
+
+    def record(area: Area, t1: datetime.date, t2: datetime.date) -> Path:
+        return Paths.of(request.out, area, t1, t2).scratch / RUN
+
+    scene = open_scene(request, card, None if request.restart else record)
     paths = Paths.of(request.out, scene.area, scene.t1, scene.t2)
     grid = ChunkGrid(lattice_box(scene.area.geobox), Lattice(card.window), request.chunk)
     workers = request.workers or os.cpu_count() or 1
@@ -164,16 +154,6 @@ def weights_digest(weights: str) -> str:
         WeightsError: if there are none of that name.
     """
     return read_card(find_weights(weights)).tensors_sha256
-
-
-def _unfinished(request: FillRequest, resolution: float) -> Path | None:
-    """Return the record that a stopped run of the same product would have left, if its scenes may be used again."""
-    if request.source != "gee" or request.restart or request.earth_engine.manifest is not None:
-        return None
-    if not (request.aoi and request.t1 and request.t2):
-        return None
-    area = read_area(with_layer(request.aoi, request.layer) or "", crs=request.crs, resolution=resolution)
-    return Paths.of(request.out, area, request.t1, request.t2).scratch / RUN
 
 
 def measure(predictor: Predictor, rounds: int = 1) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,9 +30,11 @@ from crgen.pipeline.box import lattice_box
 from crgen.pipeline.request import EarthEngine
 from crgen.pipeline.source.area import Area, read_area
 from crgen.pipeline.source.ground import crosses_180
-from crgen.pipeline.source.imagery import Scene, check_dates
+from crgen.pipeline.source.imagery import check_dates
 from crgen.pipeline.source.past import NO_PAST, Asked, Day, Look, block_of, choose_looks, stretches_of
 from crgen.pipeline.source.stack import FEATHER, build_stack
+
+Unfinished = Callable[[Area, datetime.date, datetime.date], Path]
 
 
 @dataclass(frozen=True)
@@ -156,28 +158,6 @@ def _placed(array: da.Array, part: GeoBox, whole: GeoBox) -> da.Array:
     return placed
 
 
-def open_earth_engine(
-    options: EarthEngine,
-    *,
-    aoi: str | None,
-    t1: datetime.date | None,
-    t2: datetime.date | None,
-    crs: str | None,
-    card: ModelCard,
-    made: tuple[str, ...],
-    past: Asked = NO_PAST,
-) -> Scene:
-    """Open what a model asks for to make some bands, from Earth Engine.
-
-    Raises:
-        CrgenError: of the kind that fits what is wrong.
-    """
-    acquired = acquire(options, Channels.of(card, made), aoi=aoi, t1=t1, t2=t2, crs=crs, past=past)
-    days = acquired.manifest.dates
-    notes = (*acquired.area.notes, *acquired.manifest.notes, *acquired.notes)
-    return Scene(acquired.stack, acquired.area, days["t1"], days["t2"], notes, True, made, acquired.pulls)
-
-
 def acquire(
     options: EarthEngine,
     channels: Channels,
@@ -187,10 +167,22 @@ def acquire(
     t2: datetime.date | None,
     crs: str | None,
     past: Asked = NO_PAST,
+    unfinished: Unfinished | None = None,
 ) -> Acquired:
     """Choose scenes, or take a manifest's, and lay out their tiles over the area and its margin.
 
     Of a manifest that holds the scenes of a past, these are taken, unless none is asked for.
+
+    Args:
+        options: how to ask.
+        channels: what to open.
+        aoi: the area, as :func:`~crgen.pipeline.source.area.read_area` takes it.
+        t1: date of the first pair of images.
+        t2: date to map.
+        crs: grid; None for the area's UTM zone.
+        past: how far around t2 to look for other looks at the place.
+        unfinished: given the area and both dates, names the record of a stopped run of the same product. Its scenes
+            are used again if they were chosen alike, though the catalogue may hold others by now.
 
     Raises:
         CrgenError: of the kind that fits what is wrong.
@@ -200,7 +192,7 @@ def acquire(
         area = area_of(manifest)
     else:
         area, wanted = wanted_of(channels, aoi=aoi, t1=t1, t2=t2, crs=crs)
-        kept = _kept(options, channels, area, wanted, past)
+        kept = None if unfinished is None else _kept(unfinished, options, channels, area, wanted, past)
         manifest = kept or past_for(options, channels, scenes_for(options, channels, area, wanted).manifest, past)
     if not past.before:
         manifest = manifest.model_copy(update={"past": {}})
@@ -450,14 +442,19 @@ def area_of(manifest: Manifest) -> Area:
 
 
 def _kept(
-    options: EarthEngine, channels: Channels, area: Area, wanted: Sequence[Wanted], past: Asked
+    unfinished: Unfinished,
+    options: EarthEngine,
+    channels: Channels,
+    area: Area,
+    wanted: Sequence[Wanted],
+    past: Asked,
 ) -> Manifest | None:
     """Return the scenes of a stopped run of the same request, if there is one."""
     try:
-        held = Manifest.read(options.unfinished) if options.unfinished else None
+        held = Manifest.read(unfinished(area, *(w.day for w in wanted)))
     except SourceError:
         return None
-    same = held is not None and (
+    same = (
         (held.area, held.dates) == (Grid.of(area.name, area.geobox, area.polygon), {w.name: w.day for w in wanted})
         and (held.bands, held.rules) == (channels.bands, rules_of(options).told() | _looked(past))
         and held.pols == channels.held_pols(held.pols)
