@@ -153,8 +153,8 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
 
     Args:
         request: what is asked.
-        on_windows: called from any thread with windows just done and windows in all, those that are only looked at
-            for what they tell others of t2 among them; those of a stopped run are in neither.
+        on_windows: called from any thread with windows just done and windows in all, those that only give evidence
+            of t2 among them; those of a stopped run are in neither.
 
     Returns:
         The published product.

@@ -1,7 +1,10 @@
 """Tiles from Earth Engine through the cache, many at once, each asked for once.
 
-A process has one :class:`Fetcher` per settings and cache folder. Whoever needs a tile waits for it; the tiles that
-follow it are fetched ahead meanwhile, so that readers that go one block at a time still keep all connections busy.
+A pool of threads would be less code. But tiles are asked for by dask's readers one block at a time, by several
+processes, and some turn out to be too large for one request: so the tiles that follow are fetched ahead to keep all
+connections busy, a tile that several need is fetched by one of them, and a large one is split.
+
+A process has one :class:`Fetcher` per settings and cache folder.
 """
 
 from __future__ import annotations

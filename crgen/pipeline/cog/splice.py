@@ -1,5 +1,8 @@
 """Put encoded rectangles together to a Cloud-Optimized GeoTIFF that appears whole or not at all.
 
+GDAL's own COG driver would be less code. But it encodes a whole raster when all pixels are there, in one process: 5.4 s
+at 8192² px against .8 s here, and it cannot go on from what a stopped run has encoded.
+
 The header is GDAL's own (a template file without pixels gives every tag), the tiles are copied as they are; what is
 left to encode are tiles that rectangles share and the coarse overviews. The layout is that of GDAL's COG driver
 (https://gdal.org/en/stable/drivers/raster/cog.html, "File format details"): directories first, then the overviews'

@@ -1,10 +1,9 @@
 """Many workers: the chunks of one run on dask.distributed, in processes of this machine or of others.
 
 A worker gets a recipe, not data: it opens the imagery and loads the model by itself, once, and writes parts into the
-run's scratch folder, which all must share. First a task for each chunk *looks* what it tells others of t2. Then there
-are two: *work* reads and computes and puts what spills over to the disk; *finish* waits for the neighbours' spills, not
-for their pixels. A worker that dies takes with it what it was busy with: dask gives those chunks to others, and what is
-on the disk is not done again.
+run's scratch folder, which all must share. First a task for each chunk computes its evidence of t2. Then there are two:
+*work* reads and computes and writes what spills over; *finish* waits for the neighbours' spills, not for their pixels.
+The tasks of a worker that dies are given to others by dask, and what is on the disk is not done again.
 """
 
 from __future__ import annotations
@@ -220,13 +219,13 @@ def _device_here(asked: str, precision: PrecisionName, weights: str) -> tuple[st
 
 
 def _learn(recipe: Recipe) -> int:
-    """Put what the place's past teaches to the disk; return the windows done."""
+    """Write what is learned from the place's past; return the windows done."""
     _open(recipe).learn()
     return 0
 
 
 def _look(recipe: Recipe, at: At) -> int:
-    """Put what a chunk tells others of t2 to the disk; return its cells."""
+    """Write a chunk's evidence of t2; return the number of its cells."""
     workshop = _open(recipe)
     chunk = workshop.run.grid[at]
     workshop.keep_evidence(chunk, workshop.run.tell(workshop.run.prepare_look(chunk)))
@@ -234,14 +233,14 @@ def _look(recipe: Recipe, at: At) -> int:
 
 
 def _check(recipe: Recipe, group: tuple[int, list[Origin]]) -> int:
-    """Put what is found on a group of hidden cells to the disk; return how many."""
+    """Write the errors on a group of hidden cells; return how many these are."""
     workshop, (number, cells) = _open(recipe), group
     workshop.keep_check(number, workshop.run.compute_check(*workshop.run.prepare_check(cells)))
     return len(cells)
 
 
 def _work(recipe: Recipe, at: At) -> Computed | None:
-    """Read and compute a chunk and put what it spills over to the disk; None if its part is there already."""
+    """Read and compute a chunk and write what it spills over; None if its part is there already."""
     workshop = _open(recipe)
     if workshop.is_finished(at):
         return None

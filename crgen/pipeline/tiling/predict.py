@@ -83,7 +83,7 @@ class Staged(NamedTuple):
     skipped: int
     """Windows without."""
     lent: torch.Tensor | None
-    """What each of :attr:`places` is lent by other windows, ``(place, number)``."""
+    """The evidence that each of :attr:`places` is lent by other windows, ``(place, number)``."""
     past: Believed | None
     """What to believe of the place."""
 
@@ -227,14 +227,14 @@ class Predictor:
             return np.asarray(sums.cpu().numpy())
 
     def windows(self, staged: Staged) -> Iterator[Planes]:
-        """Yield what is predicted of each of :attr:`Staged.places` by itself; nobody is told of these windows."""
+        """Yield what is predicted of each of :attr:`Staged.places` by itself; ``on_windows`` does not count these."""
         with self._turn:
             for some, made in self._all(staged, partial(self._digital_numbers, past=staged.past)):
                 for _, dn in zip(some, made.cpu().numpy(), strict=False):
                     yield self.planes_of(dn / REFLECTANCE_SCALE)
 
     def evidence(self, staged: Staged) -> dict[Origin, NDArray[np.float64]]:
-        """Return what each window of :attr:`Staged.places` tells of others, by its origin."""
+        """Return the evidence of t2 of each window of :attr:`Staged.places`, by its origin."""
         self.on_windows(staged.skipped)
         told: dict[Origin, NDArray[np.float64]] = {}
         if not staged.places:
