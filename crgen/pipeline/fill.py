@@ -27,7 +27,7 @@ from crgen.pipeline.product.selfcheck import self_check
 from crgen.pipeline.product.styles import looks_of
 from crgen.pipeline.repeat import request_of
 from crgen.pipeline.request import FillRequest
-from crgen.pipeline.run.cluster import connected, device_of, fill_on, recipe_for
+from crgen.pipeline.run.cluster import connected, device_of, fill_on, setup_for
 from crgen.pipeline.run.fingerprint import fingerprint_of, short
 from crgen.pipeline.run.make_parts import Workshop, gather, open_workshop
 from crgen.pipeline.run.parts import PartStore
@@ -187,8 +187,8 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
         total = sum(len(chunk.windows) for chunk in work.grid if chunk.at not in done)
         total += sum(len(cells(chunk, window)) for chunk in ahead)
         if client:
-            recipe = recipe_for(request, work, workshop.store.folder, fingerprint, len(client.nthreads()))
-            fill_on(client, recipe, workshop, ahead, done, on_some)
+            setup = setup_for(request, work, workshop.store.folder, fingerprint, len(client.nthreads()))
+            fill_on(client, setup, workshop, ahead, done, on_some)
         else:
             workshop.make_parts(ahead, done, work.workers)
         made = _assemble(work, workshop)

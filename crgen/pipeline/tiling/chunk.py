@@ -25,7 +25,7 @@ from crgen.model.usual import unlike, window_means
 from crgen.pipeline.box import Box
 from crgen.pipeline.source.area import clip_mask
 from crgen.pipeline.source.stack import FEATHER
-from crgen.pipeline.tiling.composite import Composite, compose, observed_share, present, seen_clear
+from crgen.pipeline.tiling.composite import Composite, complete, compose, observed_share, seen_clear
 from crgen.pipeline.tiling.counts import Tally
 from crgen.pipeline.tiling.hidden import NORMAL, Hidden, Seen, compare, hidden_part, middle
 from crgen.pipeline.tiling.lending import Lent, Origin, cells
@@ -349,7 +349,7 @@ class Run:
         margin = footprint.grow(FEATHER)
         data = self.reader.read(margin)
         s1_t1, s2_t1, s1_t2 = data["s1_t1"], data["s2_t1"], data["s1_t2"]
-        radar_t2, optical_t1 = present(s1_t2[: self.needed_pols]), present(s2_t1[self.needed_bands])
+        radar_t2, optical_t1 = complete(s1_t2[: self.needed_pols]), complete(s2_t1[self.needed_bands])
         inside = self._inside(margin)
         clear_t1 = data["clear_t1"] >= self.clear_threshold if "clear_t1" in data else np.ones(inside.shape, bool)
         if "s2_t2" in data and "clear_t2" in data:
@@ -373,7 +373,7 @@ class Run:
         if "s2_t2" in data and "clear_t2" in data:
             looked_at["s2_t2"] = observed
         for name, array in looked_at.items():
-            tally.missing[name] = int((inside & ~present(array))[own].sum())
+            tally.missing[name] = int((inside & ~complete(array))[own].sum())
         card, levels = self.predictor.model.card, s1_t2 if self.predictor.calibrated else s1_t2[:0]
         windows = window_means(
             levels[..., *own],
@@ -442,7 +442,7 @@ class Run:
         tally = own.tally
         tally.pixels = Counter(dict(enumerate(np.bincount(result.quality.ravel(), minlength=len(Quality)).tolist())))
         if own.truth is not None and own.copy is not None:
-            compared = np.isin(result.quality, GENERATED_CLASSES) & present(own.copy) & present(own.truth)
+            compared = np.isin(result.quality, GENERATED_CLASSES) & complete(own.copy) & complete(own.truth)
             truth = own.truth[:, compared]
             errors = [
                 result.reflectance[:, compared] - truth,

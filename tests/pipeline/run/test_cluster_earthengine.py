@@ -6,7 +6,7 @@ import pytest
 
 from crgen.pipeline.fill import run
 from crgen.pipeline.request import FillRequest, parse_date
-from crgen.pipeline.run.cluster import recipe_for
+from crgen.pipeline.run.cluster import setup_for
 from crgen.pipeline.source.earthengine import EarthEngine, connection_settings
 from tests.pipeline.run.test_resume import product_in
 
@@ -24,15 +24,15 @@ def test_processes_share_what_may_be_asked_at_once(service, tiny_weights: Path, 
         scheduler="processes",
         workers=2,
     )
-    recipes = []
+    setups = []
 
     def watched(*asked):
-        recipes.append(recipe_for(*asked))
-        return recipes[0]
+        setups.append(setup_for(*asked))
+        return setups[0]
 
-    monkeypatch.setattr("crgen.pipeline.fill.recipe_for", watched)
+    monkeypatch.setattr("crgen.pipeline.fill.setup_for", watched)
     run(request)
-    assert connection_settings(recipes[0].request.earth_engine).concurrency == 2
+    assert connection_settings(setups[0].request.earth_engine).concurrency == 2
     assert 1 <= service.max_concurrency["image:computePixels"] <= 4
     assert all(tile.status == 200 for tile in service.tiles), "nobody was refused"
 

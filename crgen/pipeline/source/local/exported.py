@@ -15,7 +15,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
 from crgen.errors import StackError
-from crgen.pipeline.source.local.lazy_raster import READ_ERRORS, Layer, to_dask
+from crgen.pipeline.source.local.lazy_raster import READ_ERRORS, LazyRaster, to_dask
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def open_exported(folder: Path, files: str, geobox: GeoBox, encoding: Encoding, 
     """
     pieces = _pieces(folder, files, encoding, geobox)
     names = tuple(name for name, _ in encoding.bands[:-1])
-    return to_dask(Layer(files, names, geobox, partial(_read, encoding, pieces)), chunk)
+    return to_dask(LazyRaster(files, names, geobox, partial(_read, encoding, pieces)), chunk)
 
 
 def _pieces(folder: Path, files: str, encoding: Encoding, geobox: GeoBox) -> tuple[_Piece, ...]:
