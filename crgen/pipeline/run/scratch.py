@@ -1,7 +1,7 @@
 """The hidden folder beside a product in which a run keeps its parts, so that a stopped run can go on.
 
-It is locked while a run works in it; the lock dies with the process. It says which run its parts belong to, and parts
-of another run are not used.
+It is locked while a run works in it; the lock ends with the process. Its record says which run the parts belong to, and
+parts of another run are not used.
 """
 
 from __future__ import annotations

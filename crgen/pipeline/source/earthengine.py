@@ -406,7 +406,7 @@ def open_later(
 
 
 def interrupt() -> None:
-    """Let whoever waits for Earth Engine in this process stop soon: it is about to end."""
+    """End all waiting for Earth Engine in this process soon, because it is about to end."""
     INTERRUPTED.set()
 
 

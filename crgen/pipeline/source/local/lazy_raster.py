@@ -1,4 +1,4 @@
-"""Layers: imagery on disk read window by window, and what happens to it on the way (units, grid).
+"""Rasters on disk, read lazily, window by window, and what happens to them on the way (units, grid).
 
 Reading goes through plain functions of a window, so that every failure is told in one line whichever thread
 meets it, and so that a pixel depends on its place and never on the window it is read in.
