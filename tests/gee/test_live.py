@@ -158,13 +158,16 @@ def test_how_often_a_tile_is_there_twice_at_one_time() -> None:
     assert all(scene.processed and scene.baseline for scene in found.optical), "metadata is as crgen expects it"
 
 
-def test_the_brief_description_of_optical_images_serves() -> None:
+@pytest.mark.parametrize(("radar", "expected"), [(True, 1), (False, 2)], ids=["radar", "optical"])
+def test_the_brief_description_of_images_serves(radar: bool, expected: int) -> None:
     session = connect(Settings.from_environment().standard)
     before = session.transport.counts["requests"]
-    found = catalogue(AREA, "2021-07-01", "2021-07-31", radar=False)
+    found = catalogue(AREA, "2021-07-01", "2021-07-31", radar=radar, optical=not radar)
     asked = session.transport.counts["requests"] - before
-    print(len(found.optical), "images in", asked, "requests (2 if the brief description serves), notes", found.notes)
-    assert asked == 2
+    held = found.radar or found.optical
+    print(len(held), "images in", asked, "requests,", expected, "if the brief description serves, notes", found.notes)
+    assert asked == expected
+    assert held
 
 
 def test_masks_at_the_edge_of_a_score(acquired: Acquired) -> None:
