@@ -33,7 +33,7 @@ class Planned:
     """For the windows, at the rate measured now."""
     requests: int = 0
     """Of pixels, to Earth Engine."""
-    download: float = 0.0
+    download: int = 0
     """Bytes, uncompressed."""
     product: str = ""
 
@@ -92,10 +92,7 @@ def _cost(job: Job, what: str, request: FillRequest, work: Work, rates: dict[tup
     key = (work.model.sha256, work.device, request.precision)
     if key not in rates:
         rates[key] = estimated(request, work).windows_per_second
-    requests, download = 0, 0.0
-    if (pull := work.scene.pull) is not None:
-        requests = len(pull) - pull.kept()
-        download = pull.bytes * requests / len(pull)
+    missing = [] if work.scene.pull is None else work.scene.pull.missing()
     windows = work.grid.window_count
     return Planned(
         job.name,
@@ -105,8 +102,8 @@ def _cost(job: Job, what: str, request: FillRequest, work: Work, rates: dict[tup
         work.pixels,
         windows,
         windows / rates[key],
-        requests,
-        download,
+        len(missing),
+        sum(job.bytes for job in missing),
         str(work.paths.reflectance),
     )
 

@@ -63,13 +63,12 @@ def fetching(pulls: Sequence[Pull]) -> dict[str, str]:
 
     if not pulls:
         return {}
-    kept = [pull.kept() for pull in pulls]
-    tiles, side, settings = sum(map(len, pulls)), pulls[0].side, pulls[0].settings
-    size = sum(pull.bytes * (len(pull) - here) / len(pull) for pull, here in zip(pulls, kept, strict=True))
+    missing = [job for pull in pulls for job in pull.missing()]
+    tiles, side, settings = sum(map(len, pulls)), pulls[0].tiling.side, pulls[0].settings
     return {
-        "tiles": f"{tiles:,} of up to {side} × {side} px, {sum(kept):,} here already",
-        "requests": f"{tiles - sum(kept):,} for pixels, {settings.concurrency} at once at most",
-        "download": f"{size_text(size)} uncompressed, kept in {pulls[0].folder}",
+        "tiles": f"{tiles:,} of up to {side} × {side} px, {tiles - len(missing):,} here already",
+        "requests": f"{len(missing):,} for pixels, {settings.concurrency} at once at most",
+        "download": f"{size_text(sum(job.bytes for job in missing))} uncompressed, kept in {pulls[0].folder}",
     }
 
 

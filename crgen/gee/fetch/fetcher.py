@@ -60,6 +60,11 @@ class Job:
         """Its name in the cache."""
         return tile_key(self.layer, self.grid)
 
+    @property
+    def bytes(self) -> int:
+        """Of its pixels as they arrive, uncompressed."""
+        return self.tile.height * self.tile.width * self.layer.dtype.itemsize
+
     def __str__(self) -> str:
         tile = self.tile
         return f"{self.layer.name}, {tile.width} × {tile.height} px at row {tile.row}, column {tile.col}"
