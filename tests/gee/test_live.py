@@ -23,7 +23,9 @@ from pyproj import Transformer
 from crgen.gee.choose.catalogue import Asset, Catalogue, as_geojson, search
 from crgen.gee.choose.clear_share import CLEAR_FROM
 from crgen.gee.connection.session import Settings, connect, disconnect
+from crgen.gee.connection.usage import used_since
 from crgen.gee.doctor import examine
+from crgen.gee.fetch.compute import seconds_told, work_of
 from crgen.gee.fetch.images import radar_image
 from crgen.gee.fetch.tile import Tile, grid_of
 from crgen.gee.manifest import Scene
@@ -200,6 +202,22 @@ def test_how_clear_a_wide_area_is_comes_in_one_request() -> None:
     print([note for note in choice.manifest.notes if "how clear" in note], choice.manifest.coverage)
     session = connect(Settings.from_environment().standard)
     print("restricted mode:", session.transport.restricted, "asked again:", dict(session.retries))
+
+
+def test_what_a_tile_took_and_what_the_project_has_used_is_told(acquired: Acquired) -> None:
+    """Without the role Monitoring Viewer, or the API of Cloud Monitoring, the second is refused: please say so."""
+    profiles: list[str] = []
+    job = next(acquired.pull.jobs(range(len(acquired.pull))))
+    image = ee.deserializer.fromJSON(job.layer.expression)
+    ask = {"expression": image, "fileFormat": "NPY", "grid": job.grid}
+    session = connect(Settings.from_environment())
+    with ee.data.profiling(profiles.append):
+        session.call("pixels", lambda: ee.data.computePixels(ask))
+    asked = ee.ApiFunction.lookup("Profile.getProfiles").call(ids=profiles)
+    told = session.call("a profile", lambda: ee.data.computeValue(asked))
+    print(told, "\nEECU-seconds", seconds_told(told), "megapixels of scenes", work_of(job.layer, job.tile))
+    assert seconds_told(told) is not None
+    print(used_since(Settings.from_environment(), datetime.datetime.now(datetime.UTC).date().replace(day=1)))
 
 
 def a_scene(asset: Asset) -> Scene:

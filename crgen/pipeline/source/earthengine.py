@@ -19,6 +19,7 @@ from crgen.gee.choose.choice import Choice, Wanted
 from crgen.gee.choose.find import find_scenes, newest_pass
 from crgen.gee.choose.past import clear_days, with_past
 from crgen.gee.connection.retry import INTERRUPTED
+from crgen.gee.connection.usage import Used, used_since
 from crgen.gee.fetch.arrays import Pull, open_past, open_pull
 from crgen.gee.fetch.cache import TileCache, folder_of_run
 from crgen.gee.manifest import Grid, Manifest, pulled_from
@@ -407,6 +408,15 @@ def open_later(
         folder, _ = folder_of_run(keep=options.keep_tiles)
         pull, found = open_pull(found, geobox, options.settings, folder)
         yield day, Acquired(area, found, pull).stack
+
+
+def compute_used(options: EarthEngine, first: datetime.date) -> Used:
+    """Return what the project that requests count to has used of Earth Engine's compute from a day on, UTC.
+
+    Raises:
+        SourceError: if that cannot be told, with the fix.
+    """
+    return used_since(options.settings, first)
 
 
 def interrupt() -> None:
