@@ -9,10 +9,10 @@ from pathlib import Path
 
 from crgen.batch.jobs.job import Job
 from crgen.batch.jobs.jobs_file import read_jobs
-from crgen.batch.schedule.due import NothingYet, find, frozen
+from crgen.batch.schedule.due import NothingYet, find, frozen, require_compute
 from crgen.batch.schedule.journal import Journal, Row, is_scheduled, journal_of
 from crgen.batch.schedule.ledger import due, passed, pending_of, today, urgency, utc
-from crgen.errors import CrgenError
+from crgen.errors import CrgenError, SourceError
 from crgen.pipeline.request import FillRequest
 from crgen.pipeline.run.plan import Plan as Work
 from crgen.pipeline.run.plan import lay_out, rate_of
@@ -33,7 +33,7 @@ class Planned:
     """For the windows, at the rate measured now."""
     requests: int = 0
     """Of pixels, to Earth Engine."""
-    download: float = 0.0
+    download: int = 0
     """Bytes, uncompressed."""
     product: str = ""
 
@@ -55,11 +55,14 @@ def plan_jobs(path: Path) -> list[Planned]:
         if scheduled and row is not None and row["status"] == "running":
             planned.append(Planned(job.name, "running"))
         else:
-            planned.append(_plan(job, row, [run for run in runs if run["job"] == job.name], rates))
+            mine = [run for run in runs if run["job"] == job.name]
+            planned.append(_plan(job, row, mine, rates, file.limits.eecu_hours))
     return planned
 
 
-def _plan(job: Job, row: Row | None, runs: list[Row], rates: dict[tuple[str, ...], float]) -> Planned:
+def _plan(
+    job: Job, row: Row | None, runs: list[Row], rates: dict[tuple[str, ...], float], eecu_hours: float | None
+) -> Planned:
     definition = job.definition
     if not due(row, definition, False):
         assert row is not None
@@ -81,6 +84,10 @@ def _plan(job: Job, row: Row | None, runs: list[Row], rates: dict[tuple[str, ...
             if (held := found.among(ended)) is not None:
                 over = ended[held]
                 return Planned(job.name, f"nothing new: {over['status']}", found.t1, found.t2, product=over["product"])
+            try:
+                require_compute(job, eecu_hours, today())
+            except SourceError as error:
+                return Planned(job.name, f"would not be begun: {error}", found.t1, found.t2)
             return _cost(job, "would run", request, work, rates)
         except NothingYet as waits:
             return Planned(job.name, f"waiting: {waits}")
@@ -92,11 +99,7 @@ def _cost(job: Job, what: str, request: FillRequest, work: Work, rates: dict[tup
     key = (work.model.sha256, work.device, request.precision)
     if key not in rates:
         rates[key], _ = rate_of(request, work)
-    requests, download = 0, 0.0
-    for pull in work.scene.pulls:
-        missing = len(pull) - pull.kept()
-        requests += missing
-        download += pull.bytes * missing / len(pull)
+    missing = [tile for pull in work.scene.pulls for tile in pull.missing()]
     windows = work.grid.window_count
     return Planned(
         job.name,
@@ -106,8 +109,8 @@ def _cost(job: Job, what: str, request: FillRequest, work: Work, rates: dict[tup
         work.pixels,
         windows,
         windows / rates[key],
-        requests,
-        download,
+        len(missing),
+        sum(tile.bytes for tile in missing),
         str(work.paths.reflectance),
     )
 

@@ -60,16 +60,18 @@ def takes(*kinds: type, without: Collection[str] = ()) -> Callable[[Callable[...
 def fetching(pulls: Sequence[Pull]) -> dict[str, str]:
     """Return what a dry run says of the tiles that must be fetched, by heading; nothing where there are none."""
     from crgen.files import size_text
+    from crgen.gee.fetch.compute import compute_text
 
     if not pulls:
         return {}
-    kept = [pull.kept() for pull in pulls]
-    tiles, side, settings = sum(map(len, pulls)), pulls[0].side, pulls[0].settings
-    size = sum(pull.bytes * (len(pull) - here) / len(pull) for pull, here in zip(pulls, kept, strict=True))
+    missing = [job for pull in pulls for job in pull.missing()]
+    compute = pulls[0].fetcher.meter.estimate((job.layer, job.tile) for job in missing)
+    tiles, side, settings = sum(map(len, pulls)), pulls[0].tiling.side, pulls[0].settings
     return {
-        "tiles": f"{tiles:,} of up to {side} × {side} px, {sum(kept):,} here already",
-        "requests": f"{tiles - sum(kept):,} for pixels, {settings.concurrency} at once at most",
-        "download": f"{size_text(size)} uncompressed, kept in {pulls[0].folder}",
+        "tiles": f"{tiles:,} of up to {side} × {side} px, {tiles - len(missing):,} here already",
+        "requests": f"{len(missing):,} for pixels, {settings.concurrency} at once at most",
+        "download": f"{size_text(sum(job.bytes for job in missing))} uncompressed, kept in {pulls[0].folder}",
+        **({"compute": compute_text(compute)} if missing else {}),
     }
 
 

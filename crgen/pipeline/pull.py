@@ -17,6 +17,7 @@ from crgen.errors import OutputError, RequestError
 from crgen.files import check_writable, require_space
 from crgen.gee.fetch.arrays import Pull
 from crgen.gee.fetch.export import Destination, Export, ExportState, run_exports
+from crgen.gee.fetch.fetcher import Job
 from crgen.gee.fetch.images import Layer, bands_of
 from crgen.gee.manifest import Manifest
 from crgen.pipeline.request import ALL, YEAR, EarthEngine, check_after, parse_past, read
@@ -85,8 +86,8 @@ class PullPlan:
     """What a pull would do and cost."""
 
     acquired: Acquired
-    kept: tuple[int, ...]
-    """Tiles that are on disk already, of each of :attr:`pulls`."""
+    missing: tuple[Job, ...]
+    """Tiles that must be fetched; the others are on disk already."""
 
     @property
     def pull(self) -> Pull:
@@ -106,12 +107,12 @@ class PullPlan:
     @property
     def requests(self) -> int:
         """Requests for pixels, if none must be split."""
-        return self.tiles - sum(self.kept)
+        return len(self.missing)
 
     @property
-    def download(self) -> float:
-        """Bytes to fetch, uncompressed, if the tiles of a pull are alike."""
-        return sum(pull.bytes * (1 - kept / len(pull)) for pull, kept in zip(self.pulls, self.kept, strict=True))
+    def download(self) -> int:
+        """Bytes to fetch, uncompressed."""
+        return sum(job.bytes for job in self.missing)
 
     @property
     def disk(self) -> int:
@@ -128,7 +129,7 @@ def plan_pull(request: PullRequest) -> PullPlan:
     """
     _check_free(request.out)
     acquired = _acquire(request, asked_for(request.past, request.after) or NO_PAST)
-    return PullPlan(acquired, tuple(pull.kept() for pull in acquired.pulls))
+    return PullPlan(acquired, tuple(job for pull in acquired.pulls for job in pull.missing()))
 
 
 def run_pull(request: PullRequest, on_tiles: Callable[[int, int], None] = lambda done, total: None) -> PullPlan:
@@ -146,7 +147,7 @@ def run_pull(request: PullRequest, on_tiles: Callable[[int, int], None] = lambda
     """
     plan = plan_pull(request)
     require_space(request.out.parent, plan.disk // 4, request.out)
-    require_space(plan.pull.folder, int(plan.download), plan.pull.folder)
+    require_space(plan.pull.folder, plan.download, plan.pull.folder)
     with _watched(plan, on_tiles):
         plan.pull.begin()
         write_stack(plan.acquired.stack, request.out)
@@ -240,7 +241,7 @@ def import_export(request: PullRequest, folder: Path) -> None:
     if not path.exists():
         raise OutputError(f"there is no {path}: start the exports first, with --export and the same --out")
     state = ExportState.read(path)
-    geobox = state.manifest.area.geobox.pad(request.channels.margin if state.margin is None else state.margin)
+    geobox = state.grid.geobox if state.grid else state.manifest.area.geobox.pad(request.channels.margin)
     manifest = state.manifest
     variables: dict[str, Any] = {}
     for export in state.exports:
@@ -305,7 +306,7 @@ def _watched(plan: PullPlan, on_tiles: Callable[[int, int], None]) -> Iterator[N
 
     def look() -> None:
         while not done.wait(LOOK_EVERY):
-            on_tiles(min(sum(plan.kept) + fetcher.arrived - start, plan.tiles), plan.tiles)
+            on_tiles(min(plan.tiles - plan.requests + fetcher.arrived - start, plan.tiles), plan.tiles)
 
     watcher = threading.Thread(target=look, daemon=True)
     watcher.start()

@@ -115,6 +115,8 @@ class Handler(BaseHTTPRequestHandler):
         kind = "application/octet-stream" if endpoint == faults.COMPUTE else "application/json"
         changed = damaged(action, answer)
         headers = {"x-earth-engine-quota-status": "parallelism_restricted=true"} if engine.restricted else {}
+        if engine.profile is not None and self.headers.get("X-Earth-Engine-Computation-Profiling"):
+            headers["x-earth-engine-computation-profile"] = "a-profile"
         return Reply(200, changed, kind, headers, damaged=changed != answer, written=0.5 if action == "cut" else 1.0)
 
     def _get(self, engine: "EarthEngineServer", endpoint: str, path: str) -> bytes:
@@ -124,6 +126,8 @@ class Handler(BaseHTTPRequestHandler):
             return algorithms()
         try:
             query = dict(parse_qsl(urlsplit(self.path).query))
+            if path.endswith("/timeSeries"):
+                return json.dumps(rest.monitored(engine.used, query)).encode()
             return json.dumps(rest.get(engine.exports, endpoint, path, query)).encode()
         except LookupError as missing:
             raise RefusedError(404, str(missing.args[0])) from None

@@ -336,7 +336,7 @@ def export_as_earth_engine_would(state: ExportState, folder: Path) -> None:
     import ee
 
     folder.mkdir()
-    geobox = state.manifest.area.geobox.pad(state.margin)
+    geobox = state.grid.geobox
     files = {export.variable: export.files for export in state.exports}
     for layer in layers(state.manifest):
         split = geobox.shape[0] // 2

@@ -33,6 +33,7 @@ from crgen.errors import CrgenError, SourceError
 from crgen.gee.connection.retry import INTERRUPTED, LOOK_UP, Stopped, TooMuch
 from crgen.gee.connection.session import Session, Settings, connect
 from crgen.gee.fetch.cache import TileCache
+from crgen.gee.fetch.compute import Meter
 from crgen.gee.fetch.images import Layer
 from crgen.gee.fetch.tile import Tile, grid_of, read_tile, tile_key
 
@@ -62,6 +63,11 @@ class Job:
     def key(self) -> str:
         """Its name in the cache."""
         return tile_key(self.layer, self.grid)
+
+    @property
+    def bytes(self) -> int:
+        """Of its pixels as they arrive, uncompressed."""
+        return self.tile.height * self.tile.width * self.layer.dtype.itemsize
 
     def __str__(self) -> str:
         tile = self.tile
@@ -94,6 +100,8 @@ class Fetcher:
         self.arrived = 0
         """Whole tiles fetched, from however many parts."""
         self._settings = settings
+        self.meter = Meter(folder, settings.url)
+        self._profiles: queue.SimpleQueue[tuple[Job, list[str]]] = queue.SimpleQueue()
         self._told = -math.inf
         self._under_way: dict[str, Delivery] = {}
         self._known: set[str] = set()
@@ -207,6 +215,7 @@ class Fetcher:
                     self.arrived += 1
                     del self._under_way[job.key]
                 future.set_result(None)
+                self._read_profiles()
 
     def _refuse_queued(self, error: BaseException) -> None:
         """End with ``error`` what nobody has begun; the lock is held."""
@@ -255,14 +264,28 @@ class Fetcher:
 
         image = self._image(job.layer)
 
+        profiles: list[str] = []
+        hook = profiles.append if self.meter.due(job.layer) else None
+
         def ask() -> NDArray[Any]:
             asked = {"expression": image, "fileFormat": "NPY", "grid": job.grid}
-            return read_tile(ee.data.computePixels(asked), job.layer, job.tile)
+            profiles.clear()
+            with ee.data.profiling(hook):
+                return read_tile(ee.data.computePixels(asked), job.layer, job.tile)
 
         tile = session.call(str(job), ask, stopped=self._stopped, divisible=not job.tile.smallest)
+        if profiles:
+            self._profiles.put((job, profiles))
         with self._lock:
             self.asked += 1
         return tile
+
+    def _read_profiles(self) -> None:
+        """Keep what requests took, once their tiles are delivered; that it cannot be told ends no run."""
+        with suppress(queue.Empty, CrgenError, Stopped, TooMuch):
+            while True:
+                job, profiles = self._profiles.get_nowait()
+                self.meter.read(connect(self._settings), job.layer, job.tile, profiles, self._stopped)
 
     def _image(self, layer: Layer) -> Any:
         import ee

@@ -62,6 +62,8 @@ class Layer:
     """The serialised image, JSON: cache key and provenance."""
     bands: tuple[tuple[str, str], ...]
     """Name and dtype of each band as it arrives; the last is ``valid``."""
+    scenes: int = 1
+    """Scenes that a pixel is computed from, those that decide alone which one shows among them."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -113,7 +115,8 @@ def layer_of(manifest: Manifest, name: str, scenes: Sequence[Scene], others: Seq
         image = radar_image(scenes, manifest.pols, others)
     else:
         image = optical_image(scenes, manifest.bands, manifest.area.geobox)
-    return Layer(name, image.serialize(for_cloud_api=True), bands_of(name, manifest))
+    held = sum(map(len, (scenes, *others)))
+    return Layer(name, image.serialize(for_cloud_api=True), bands_of(name, manifest), held)
 
 
 def past_together(manifest: Manifest, days: Mapping[str, Sequence[date]]) -> list[Layer]:
@@ -147,7 +150,8 @@ def past_together(manifest: Manifest, days: Mapping[str, Sequence[date]]) -> lis
         for image in images[1:]:
             together = together.addBands(image)
         together = _all_valid(together)
-        made.append(Layer(name, together.serialize(for_cloud_api=True), (*bands, (VALID, "u1"))))
+        held = sum(len(manifest.past[f"{name[:2]}_{day}"]) for day in chosen)
+        made.append(Layer(name, together.serialize(for_cloud_api=True), (*bands, (VALID, "u1")), held))
     return made
 
 

@@ -21,12 +21,13 @@ from crgen.gee.choose.find import find_scenes, newest_pass
 from crgen.gee.choose.past import clear_days, with_past
 from crgen.gee.connection.retry import INTERRUPTED
 from crgen.gee.connection.session import Settings
+from crgen.gee.connection.usage import Used, used_since
 from crgen.gee.fetch.arrays import Pull, open_past, open_pull
 from crgen.gee.fetch.cache import TileCache, folder_of_run
 from crgen.gee.manifest import Grid, Manifest
 from crgen.model.card import ModelCard
 from crgen.model.looks import shown_by
-from crgen.pipeline.box import lattice_box
+from crgen.pipeline.box import grid_of, lattice_box
 from crgen.pipeline.request import EarthEngine
 from crgen.pipeline.source.area import Area, read_area
 from crgen.pipeline.source.ground import crosses_180
@@ -45,7 +46,7 @@ class Channels:
     bands: tuple[str, ...]
     resolution: float
     margin: int
-    """Pixels fetched around the area, so that windows at its edge see real surroundings."""
+    """Pixels fetched around the area at most, so that windows at its edge see real surroundings."""
     window: int = 256
     """Side of the model's windows in pixels."""
     needed_pols: tuple[str, ...] = ()
@@ -57,6 +58,13 @@ class Channels:
         config = card.config
         bands = tuple(band for band in config.bands if band in made or band in config.core)
         return cls(config.pols, bands, card.resolution, card.window + FEATHER, card.window, config.needed_pols)
+
+    def around(self, area: GeoBox) -> GeoBox:
+        """Return the grid that is fetched for an area: all that the windows which touch it read, and no more."""
+        read = lattice_box(area).windows(self.window).grow(FEATHER)
+        common = read.intersect(lattice_box(area).grow(self.margin))
+        assert common is not None
+        return grid_of(common, area)
 
     def held_pols(self, there: Sequence[str]) -> tuple[str, ...]:
         """Return which polarisations there are; none if a needed one is not there."""
@@ -201,7 +209,7 @@ def acquire(
         manifest = manifest.model_copy(update={"past": {}, "notes": notes})
     folder, notes = folder_of_run(keep=options.keep_tiles)
     TileCache(folder).prune()
-    whole, copied = area.geobox.pad(channels.margin), _copied(manifest)
+    whole, copied = channels.around(area.geobox), _copied(manifest)
     pull, manifest = open_pull(manifest, whole, connection_settings(options), folder, copied=copied)
     if not manifest.past:
         return Acquired(area, manifest, pull, notes=notes)
@@ -403,6 +411,15 @@ def open_later(
         folder, _ = folder_of_run(keep=options.keep_tiles)
         pull, found = open_pull(found, geobox, connection_settings(options), folder)
         yield day, Acquired(area, found, pull).stack
+
+
+def compute_used(options: EarthEngine, first: datetime.date) -> Used:
+    """Return what the project that requests count to has used of Earth Engine's compute from a day on, UTC.
+
+    Raises:
+        SourceError: if that cannot be told, with the fix.
+    """
+    return used_since(connection_settings(options), first)
 
 
 def interrupt() -> None:
