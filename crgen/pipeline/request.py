@@ -67,6 +67,8 @@ class EarthEngine:
     area, dates and rules, though the catalogue may hold others by now."""
     processes: int = 1
     """Processes that ask at the same time, and share what one may ask at once."""
+    patience: float = math.inf
+    """Seconds of fruitless asking after which a request is given up, if that is sooner than usual."""
 
     def __post_init__(self) -> None:
         if not (0 <= self.search_days <= 366 and 0 <= self.observed_days <= 366):
@@ -91,7 +93,8 @@ class EarthEngine:
 
         credentials = None if self.credentials is None else str(self.credentials)
         settings = Settings.from_environment(project=self.project, credentials=credentials)
-        return replace(settings, concurrency=max(1, settings.concurrency // self.processes))
+        concurrency, patience = max(1, settings.concurrency // self.processes), min(settings.patience, self.patience)
+        return replace(settings, concurrency=concurrency, patience=patience)
 
 
 @dataclass(frozen=True)
