@@ -17,6 +17,9 @@ from typing import Any
 
 from crgen.errors import OutputError
 
+ASSETS = "https://earthengine.googleapis.com/v1/projects/earthengine-public/assets/"
+"""Where Earth Engine describes its public assets, by their ids."""
+
 
 @contextmanager
 def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:

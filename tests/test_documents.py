@@ -252,3 +252,4 @@ def test_the_notebook_runs_on_the_demo(tmp_path: Path) -> None:
     shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert any("image/png" in output.get("data", {}) for output in shown)
     assert (tmp_path / "first_map.tif").exists()
+    assert any("first_map.html" in output.get("data", {}).get("text/html", "") for output in shown), "the page"

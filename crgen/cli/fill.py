@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from crgen.cli.console import console, duration, note, progress
-from crgen.cli.options import fetching, past_line, takes
+from crgen.cli.options import fetching, past_line, takes, water_line
 from crgen.pipeline.request import EarthEngine, FillRequest
 
 
@@ -58,7 +58,8 @@ def fill(
             "memory": f"about {size_text(work.memory)} for imagery, {work.workers} workers",
             "disk": f"at most {size_text(work.disk)}, scratch files included",
             **fetching(scene.pulls),
-            **({"past": past} if (past := past_line(scene.stack, scene.pulls)) else {}),
+            **({"past": past} if (past := past_line(scene.stack, *scene.pulls)) else {}),
+            **({"water": water} if (water := water_line(scene.water, "more, where t1 is not clear")) else {}),
             "time": f"about {duration(work.grid.window_count / rate)} for the windows on {work.device} in {precision} "
             f"({rate:.1f} windows/s, measured now)",
             "output": str(work.paths.reflectance),

@@ -75,12 +75,13 @@ def fetching(pulls: Sequence[Pull]) -> dict[str, str]:
     }
 
 
-def past_line(stack: xr.Dataset, pulls: Sequence[Pull]) -> str:
+def past_line(stack: xr.Dataset, whole: Pull | None = None, lessons: Pull | None = None) -> str:
     """Return what a dry run says of the other looks at the place; empty where there are none.
 
     Args:
         stack: the Stack.
-        pulls: the tiles of the whole area and those that its past is learned from; none for a local stack.
+        whole: the tiles of the whole area; None for a local stack.
+        lessons: those that its past is learned from, alike.
     """
     from crgen.files import size_text
     from crgen.pipeline.source.stack import past_days
@@ -89,10 +90,24 @@ def past_line(stack: xr.Dataset, pulls: Sequence[Pull]) -> str:
     if not days:
         return ""
     text = f"{len(days)} looks from {days[0]} to {days[-1]}"
-    if len(pulls) < 2:
+    if whole is None or lessons is None:
         return text
-    whole, lessons = pulls
     copied = [layer.dtype.itemsize for layer in whole.layers if not layer.name.endswith(("_t1", "_t2"))]
     requests = len(lessons) + len(whole) * len(copied) // len(whole.layers)
     size = lessons.bytes + whole.bytes * sum(copied) // sum(layer.dtype.itemsize for layer in whole.layers)
     return f"{text}, {len(copied)} of them fetched whole; {requests:,} of the tiles, {size_text(size)}"
+
+
+def water_line(water: Pull | None, when: str) -> str:
+    """Return what a dry run says of how often there was water before; empty where that is not asked.
+
+    Args:
+        water: the tiles that tell it.
+        when: they are fetched.
+    """
+    from crgen.files import size_text
+
+    if water is None:
+        return ""
+    tiles = len(water.missing())
+    return f"up to {tiles:,} tiles ({size_text(water.bytes)}) {when}, of how often there was water (JRC)"

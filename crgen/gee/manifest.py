@@ -22,7 +22,8 @@ S2 = "COPERNICUS/S2_SR_HARMONIZED"
 CLOUD_SCORE = "GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED"
 SCORE_BAND = "cs_cdf"
 """Of the two, how likely a pixel is clear, 0 to 1."""
-ASSETS = "https://earthengine.googleapis.com/v1/projects/earthengine-public/assets/"
+WATER, WATER_BAND = "JRC/GSW1_4/GlobalSurfaceWater", "occurrence"
+"""How often there was water from 1984 to 2021, in per cent, of 30 m; masked where there never was."""
 
 
 class _Frozen(BaseModel):
@@ -116,6 +117,8 @@ class Manifest(_Frozen):
     """By variable of the Stack (``s1_t1``); a scene lies on top of those after it."""
     past: dict[str, tuple[Scene, ...]] = Field(default_factory=dict)
     """Other looks at the place, by day: ``s2_2021-06-20`` and the radar that goes with it, ``s1_2021-06-20``."""
+    water: str | None = None
+    """Asset that tells how often there was water at the place; None for none."""
     coverage: dict[str, float]
     """Share of the area that the scenes' footprints cover, by variable."""
     notes: tuple[str, ...] = ()

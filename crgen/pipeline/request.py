@@ -58,6 +58,8 @@ class EarthEngine:
     """A manifest, or a product's STAC Item, whose scenes to use again."""
     processes: int = 1
     """Processes that ask at the same time, and share what one may ask at once."""
+    patience: float = math.inf
+    """Seconds of fruitless asking after which a request is given up, if that is sooner than usual."""
 
     def __post_init__(self) -> None:
         if not (0 <= self.search_days <= 366 and 0 <= self.observed_days <= 366):

@@ -16,11 +16,12 @@ Around Zhengzhou and across 114°E in July 2021, a few earlier and later years, 
   masked between 2022-01-25 and 2024-02-28.
 - Cloud Score+: one image per Sentinel-2 image, but none for ``sentinel2.WITHOUT_SCORE``, nor
   for the newer generation of 2021-07-29.
+- Global Surface Water: ``ground.LAKE`` was always water but along its shore, and nothing else ever was.
 """
 
 import functools
 
-from tests.earthengine import sentinel1, sentinel2
+from tests.earthengine import sentinel1, sentinel2, surface_water
 from tests.earthengine.images import Image
 from tests.earthengine.scenes import millis
 
@@ -54,4 +55,5 @@ def collections() -> dict[str, tuple[Image, ...]]:
 @functools.cache
 def images() -> dict[str, Image]:
     """Every image by its asset id."""
-    return {str(image.id): image for scenes in collections().values() for image in scenes}
+    scenes = {str(image.id): image for listed in collections().values() for image in listed}
+    return scenes | {surface_water.ASSET: surface_water.image()}

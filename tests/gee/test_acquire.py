@@ -29,9 +29,11 @@ CHANNELS = Channels(("VV", "VH"), ("B11", "B8", "B3"), 10.0, margin=8)
 T1, T2 = datetime.date(2021, 7, 10), datetime.date(2021, 7, 22)
 
 
-def open_area(options: EarthEngine | None = None, aoi: str | None = AREA, **changes) -> Acquired:
+def open_area(
+    options: EarthEngine | None = None, aoi: str | None = AREA, channels: Channels = CHANNELS, **changes
+) -> Acquired:
     asked = {"t1": T1, "t2": T2, "crs": None} | changes
-    return acquire(options or EarthEngine(observed_days=1), CHANNELS, aoi=aoi, **asked)
+    return acquire(options or EarthEngine(observed_days=1), channels, aoi=aoi, **asked)
 
 
 def lonlat(geobox: GeoBox) -> tuple[np.ndarray, np.ndarray]:

@@ -200,7 +200,7 @@ def test_a_dry_run_says_what_the_past_adds(
     app([*f"pull {asked} --dry-run".replace(".tif", ".zarr").split()], standalone_mode=False)
     pulled = " ".join(capsys.readouterr().out.split())
     assert past in pulled
-    assert "requests 8 for pixels" in pulled
+    assert "requests 9 for pixels" in pulled, "how often there was water too"
     app(["fill", *asked.split(), "--dry-run", "--past", "none"], standalone_mode=False)
     assert "looks from" not in capsys.readouterr().out
 

@@ -29,9 +29,10 @@ from typing import Any
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from crgen.files import ASSETS
 from crgen.gee.choose.catalogue import Asset, Catalogue, as_geojson
 from crgen.gee.choose.passes import Pass, passes_over
-from crgen.gee.manifest import ASSETS, CLOUD_SCORE, Grid, Manifest, Scene
+from crgen.gee.manifest import CLOUD_SCORE, Grid, Manifest, Scene
 
 WORTHWHILE = 0.01
 """Share of the area that one more pass must add."""

@@ -20,7 +20,7 @@ from odc.geo.geobox import GeoBox
 
 from crgen.gee.connection.session import Settings, connect
 from crgen.gee.fetch.fetcher import HOME, Fetcher, Job, fetcher
-from crgen.gee.fetch.images import Layer, layers, past_together
+from crgen.gee.fetch.images import Layer, layers, past_together, water_layer
 from crgen.gee.fetch.per_tile import layers_over
 from crgen.gee.fetch.tile import LARGEST, Tiling, tile_side
 from crgen.gee.manifest import Manifest
@@ -214,6 +214,27 @@ def open_past(
         SourceError: if Earth Engine cannot be used.
     """
     connect(settings)
-    made = tuple(past_together(manifest, days))
+    return _everywhere(tuple(past_together(manifest, days)), geobox, settings, folder)
+
+
+def open_water(asset: str, name: str, geobox: GeoBox, settings: Settings, folder: Path) -> Pull:
+    """Lay out the tiles of how often there was water on a grid, as one layer; fetches nothing.
+
+    Args:
+        asset: the JRC's Global Surface Water.
+        name: of the layer.
+        geobox: the grid.
+        settings: how to reach Earth Engine.
+        folder: where tiles are kept.
+
+    Raises:
+        SourceError: if Earth Engine cannot be used.
+    """
+    connect(settings)
+    return _everywhere((water_layer(asset, name),), geobox, settings, folder)
+
+
+def _everywhere(made: tuple[Layer, ...], geobox: GeoBox, settings: Settings, folder: Path) -> Pull:
+    """Return the tiles of layers that are asked for whole at every place of a grid."""
     tiling = Tiling(geobox, tile_side(made))
     return Pull(made, tiling, settings, folder, made, tuple(range(len(made))) * len(tiling.tiles))

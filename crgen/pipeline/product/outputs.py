@@ -281,6 +281,7 @@ def describe(
         counts={quality: tally.pixels[quality] for quality in Quality},
         created=created,
         radar=radar_days(scene.days),
+        water=scene.water_asset,
         unlike={what: round(count / tally.inside, 4) for what, count in sorted(tally.unlike.items())},
     )
     item.properties["crgen:missing"] = {name: count for name, count in tally.missing.items() if count}

@@ -22,9 +22,9 @@ from crgen.gee.choose.past import clear_days, with_past
 from crgen.gee.connection.retry import INTERRUPTED
 from crgen.gee.connection.session import Settings
 from crgen.gee.connection.usage import Used, used_since
-from crgen.gee.fetch.arrays import Pull, open_past, open_pull
+from crgen.gee.fetch.arrays import Pull, open_past, open_pull, open_water
 from crgen.gee.fetch.cache import TileCache, folder_of_run
-from crgen.gee.manifest import Grid, Manifest
+from crgen.gee.manifest import WATER, Grid, Manifest
 from crgen.model.card import ModelCard
 from crgen.model.looks import shown_by
 from crgen.pipeline.box import grid_of, lattice_box
@@ -33,7 +33,7 @@ from crgen.pipeline.source.area import Area, read_area
 from crgen.pipeline.source.ground import crosses_180
 from crgen.pipeline.source.imagery import check_dates
 from crgen.pipeline.source.past import NO_PAST, Asked, Day, Look, block_of, choose_looks, stretches_of
-from crgen.pipeline.source.stack import FEATHER, build_stack
+from crgen.pipeline.source.stack import FEATHER, OCCURRENCE, build_stack
 
 Unfinished = Callable[[Area, datetime.date, datetime.date], Path]
 
@@ -51,13 +51,16 @@ class Channels:
     """Side of the model's windows in pixels."""
     needed_pols: tuple[str, ...] = ()
     """Polarisations that radar must have where it has not all; empty for all."""
+    water: bool = False
+    """Whether it matters how often there was water before."""
 
     @classmethod
     def of(cls, card: ModelCard, made: Sequence[str]) -> Channels:
         """Return what a model asks for to make some bands: these, and those that it makes all others from."""
         config = card.config
         bands = tuple(band for band in config.bands if band in made or band in config.core)
-        return cls(config.pols, bands, card.resolution, card.window + FEATHER, card.window, config.needed_pols)
+        margin, water = card.window + FEATHER, config.predicts_water
+        return cls(config.pols, bands, card.resolution, margin, card.window, config.needed_pols, water)
 
     def around(self, area: GeoBox) -> GeoBox:
         """Return the grid that is fetched for an area: all that the windows which touch it read, and no more."""
@@ -81,7 +84,8 @@ def connection_settings(options: EarthEngine) -> Settings:
     """Return how to reach the service."""
     credentials = None if options.credentials is None else str(options.credentials)
     settings = Settings.from_environment(project=options.project, credentials=credentials)
-    return replace(settings, concurrency=max(1, settings.concurrency // options.processes))
+    concurrency, patience = max(1, settings.concurrency // options.processes), min(settings.patience, options.patience)
+    return replace(settings, concurrency=concurrency, patience=patience)
 
 
 @dataclass(frozen=True)
@@ -93,13 +97,16 @@ class Acquired:
     pull: Pull
     lessons: Lessons | None = None
     """Where the past is learned from, if there is one."""
+    water: Pull | None = None
+    """The tiles that tell how often there was water, if that is asked."""
     notes: tuple[str, ...] = ()
     """What a person should know of where its tiles are kept."""
 
     @property
     def pulls(self) -> tuple[Pull, ...]:
         """All tiles that may be fetched."""
-        return (self.pull,) if self.lessons is None else (self.pull, self.lessons.pull)
+        lessons = None if self.lessons is None else self.lessons.pull
+        return tuple(pull for pull in (self.pull, lessons, self.water) if pull is not None)
 
     @property
     def stack(self) -> xr.Dataset:
@@ -110,6 +117,8 @@ class Acquired:
             arrays["s2_t1"] = da.full(shape, np.nan, dtype=np.float32)  # type: ignore[no-untyped-call]
         if self.lessons is not None:
             arrays = self.lessons.put_together(arrays, self.pull.geobox)
+        if self.water is not None:
+            arrays[OCCURRENCE] = self.water.arrays()[OCCURRENCE][0]
         return build_stack(
             self.pull.geobox,
             arrays,
@@ -203,16 +212,20 @@ def acquire(
         kept = None if unfinished is None else _kept(unfinished, options, channels, area, wanted, past)
         manifest = kept or past_for(options, channels, scenes_for(options, channels, area, wanted).manifest, past)
     if not past.before:
-        manifest = manifest.model_copy(update={"past": {}})
+        manifest = manifest.model_copy(update={"past": {}, "water": None})
     elif manifest.past and not any(name.startswith("s1_") for name in manifest.past):
         notes = (*manifest.notes, "no radar of the orbits of t1 and t2 goes with the place's past: left out")
         manifest = manifest.model_copy(update={"past": {}, "notes": notes})
     folder, notes = folder_of_run(keep=options.keep_tiles)
     TileCache(folder).prune()
     whole, copied = channels.around(area.geobox), _copied(manifest)
-    pull, manifest = open_pull(manifest, whole, connection_settings(options), folder, copied=copied)
+    settings = connection_settings(options)
+    pull, manifest = open_pull(manifest, whole, settings, folder, copied=copied)
+    water = None
+    if channels.water and manifest.water is not None:
+        water = open_water(manifest.water, OCCURRENCE, whole, settings, folder)
     if not manifest.past:
-        return Acquired(area, manifest, pull, notes=notes)
+        return Acquired(area, manifest, pull, None, water, notes)
     days = {
         "s1_past": tuple(day for day in manifest.past_days if f"s1_{day}" in manifest.past),
         "s2_past": tuple(day for day in manifest.past_days if day not in copied),
@@ -221,12 +234,14 @@ def acquire(
     common, corner = block.intersect(lattice_box(whole)), lattice_box(whole)
     assert common is not None
     rows, columns = common.slices(corner)
-    lessons = open_past(manifest, whole[rows, columns], connection_settings(options), folder, days)
-    return Acquired(area, manifest, pull, Lessons(lessons, manifest, days), notes)
+    lessons = open_past(manifest, whole[rows, columns], settings, folder, days)
+    return Acquired(area, manifest, pull, Lessons(lessons, manifest, days), water, notes)
 
 
 def past_for(options: EarthEngine, channels: Channels, manifest: Manifest, asked: Asked) -> Manifest:
     """Return a manifest with the acquisitions of the other looks at its place that are worth learning from.
+
+    Where it matters how often there was water before, it names the asset that tells.
 
     Raises:
         CrgenError: of the kind that fits what is wrong.
@@ -240,7 +255,8 @@ def past_for(options: EarthEngine, channels: Channels, manifest: Manifest, asked
     def take(found: Sequence[tuple[datetime.date, float]]) -> list[datetime.date]:
         return choose_looks([Look(*one) for one in found if one[0] not in known], t1, t2, asked)
 
-    manifest = manifest.model_copy(update={"rules": manifest.rules | _looked(asked)})
+    water = WATER if channels.water else None
+    manifest = manifest.model_copy(update={"rules": manifest.rules | _looked(asked), "water": water})
     return with_past(
         connection_settings(options),
         manifest,

@@ -64,7 +64,9 @@ def _open_earth_engine(
     days = acquired.manifest.dates
     notes = (*acquired.area.notes, *acquired.manifest.notes, *acquired.notes)
     calibrated = request.s1_calibrated
-    return Scene(acquired.stack, acquired.area, days["t1"], days["t2"], notes, calibrated, made, acquired.pulls)
+    dates, water = (days["t1"], days["t2"]), acquired.water
+    certain = tuple(pull for pull in acquired.pulls if pull is not water)
+    return Scene(acquired.stack, acquired.area, *dates, notes, calibrated, made, certain, water)
 
 
 def _open_demo(request: FillRequest, aoi: str | None, card: ModelCard, past: Asked) -> Scene:

@@ -24,7 +24,7 @@ from crgen.model.past import Believed
 from crgen.model.usual import unlike, window_means
 from crgen.pipeline.box import Box
 from crgen.pipeline.source.area import clip_mask
-from crgen.pipeline.source.stack import FEATHER
+from crgen.pipeline.source.stack import FEATHER, OCCURRENCE
 from crgen.pipeline.tiling.composite import Composite, complete, compose, observed_share, seen_clear
 from crgen.pipeline.tiling.counts import Tally
 from crgen.pipeline.tiling.hidden import NORMAL, Hidden, Seen, compare, hidden_part, middle
@@ -36,6 +36,7 @@ from crgen.pipeline.tiling.reader import StackReader
 from crgen.pipeline.tiling.stages import overlapped
 from crgen.pipeline.tiling.water import (
     UNKNOWN,
+    asks_before,
     expected_pixels,
     in_per_cent,
     join_water,
@@ -70,6 +71,8 @@ class Own(NamedTuple):
     inside: NDArray[np.bool_]
     water: NDArray[np.uint8] | None
     """What images tell of water at t1 and t2, see :func:`~crgen.pipeline.tiling.water.told_by_image`."""
+    occurrence: Array | None
+    """How often there was water before, read only where that is asked."""
     computed: NDArray[np.bool_]
     """Where the generator is asked."""
     truth: Array | None
@@ -392,6 +395,7 @@ class Run:
             hidden_t1=~clear_t1[own],
             inside=inside[own],
             water=None if water is None else water[:, *own],
+            occurrence=None if water is None else self._occurrence(chunk.box, water[:, *own]),
             computed=wanted[own],
             truth=data["truth_t2"][self.made][..., *own] if "truth_t2" in data else None,
             copy=s2_t1[self.made][..., *own] if "truth_t2" in data else None,
@@ -436,7 +440,7 @@ class Run:
             result = result._replace(error=np.where(made, width, np.float32(np.nan)))
         if own.water is not None and generated.water is not None:
             valid = result.quality != Quality.NODATA
-            water = join_water(own.water, generated.water / whole, own.computed, valid)
+            water = join_water(own.water, generated.water / whole, own.computed, valid, own.occurrence)
             result = result._replace(water=in_per_cent(water))
             own.tally.water = expected_pixels(water)
         tally = own.tally
@@ -470,6 +474,12 @@ class Run:
             was = told_by_image(nearest, np.isfinite(nearest[self.needed_bands]).all(0), bands) == 100
             told[0][hidden & was] = 100
         return told
+
+    def _occurrence(self, box: Box, told: NDArray[np.uint8]) -> Array | None:
+        """Return how often there was water before, if images leave open somewhere whether there was at t1."""
+        if OCCURRENCE not in self.reader or not asks_before(*told).any():
+            return None
+        return self.reader.read(box, (OCCURRENCE,))[OCCURRENCE]
 
     def _inside(self, box: Box) -> NDArray[np.bool_]:
         """Return which pixels of ``box`` belong to the area."""
