@@ -9,13 +9,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Asked:
-    """One request: endpoint, what was asked (a hash of expression and grid), the grid, the answer's status."""
+    """One request: endpoint, what was asked (a hash of expression and grid), the grid, how it was answered."""
 
     endpoint: str
     key: str
     grid: Mapping[str, Any] | None
     status: int
     seconds: float
+    bytes: int
     workload: str | None
 
 
