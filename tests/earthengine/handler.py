@@ -60,7 +60,7 @@ class Handler(BaseHTTPRequestHandler):
         self._handle(self.rfile.read(int(self.headers.get("Content-Length", 0))))
 
     def _handle(self, raw: bytes) -> None:
-        begun = time.monotonic()
+        begun, used = time.monotonic(), time.thread_time()
         engine = self.server.earth_engine
         path = urlsplit(self.path).path
         if path.startswith("/control/"):
@@ -73,7 +73,8 @@ class Handler(BaseHTTPRequestHandler):
             reply = self._reply(engine, endpoint, path, body, begun)
             status = 0 if reply.damaged or reply.written < 1 else reply.status
             # Before it is sent, so that whoever has the answer finds it counted.
-            engine.record(epoch, endpoint, body, status, time.monotonic() - begun, int(len(reply.body) * reply.written))
+            cpu, sent = time.thread_time() - used, int(len(reply.body) * reply.written)
+            engine.record(epoch, endpoint, body, status, begun, cpu, sent)
             self._send(reply)
 
     def _reply(

@@ -142,6 +142,10 @@ class EarthEngineServer:
                 "requests": Counter(asked.endpoint for asked in self.requests),
                 "statuses": Counter(str(asked.status) for asked in self.requests),
                 "tiles": len(self.tiles),
+                "running": sum(self._running.values()),
+                "first_tile": min((tile.begun for tile in self.tiles), default=None),
+                "tile_cpu": sum(tile.cpu for tile in self.tiles),
+                "cpu": sum(asked.cpu for asked in self.requests),
                 "tile_bytes": sum(tile.bytes for tile in self.tiles),
                 "tiles_served": sum(tile.status == 200 for tile in self.tiles),
                 "served_twice": len(self.served_twice()),
@@ -212,10 +216,11 @@ class EarthEngineServer:
             return hitting[0]
 
     def record(
-        self, epoch: object, endpoint: str, body: Mapping[str, Any], status: int, seconds: float, sent: int
+        self, epoch: object, endpoint: str, body: Mapping[str, Any], status: int, begun: float, cpu: float, sent: int
     ) -> None:
         """Keeps what was asked, unless everything was forgotten since it came in at ``epoch``."""
-        asked = Asked(endpoint, key_of(body), body.get("grid"), status, seconds, sent, body.get("workloadTag"))
+        key, grid, workload = key_of(body), body.get("grid"), body.get("workloadTag")
+        asked = Asked(endpoint, key, grid, status, begun, time.monotonic() - begun, cpu, sent, workload)
         with self.lock:
             if epoch is self.epoch:
                 self.requests.append(asked)
