@@ -1,6 +1,6 @@
 """The same scenes of the same area from the same local Earth Engine with crgen, geedim and xee, in three tables.
 
-    python -m benchmarks.peers OUT --peers-python PYTHON [--side 2048] [--latency 4] [--clients geedim,xee]
+    python -m benchmarks.peers OUT --peers-python PYTHON [--side 2048] [--latency 4] [--repeat 3]
 
 Two Sentinel-1 scenes (VV, VH) and one of Sentinel-2 (six bands, and its Cloud Score+ score), on the grid that
 ``crgen pull`` chooses for an area. PYTHON is an interpreter that has geedim, xee, dask and zarr; every run is a process
@@ -10,7 +10,7 @@ file of all bands in tiles of 16 MB; xee: chunks of 1024² px, 32 dask threads o
 Race: first without latency, where the service computes every tile and pixels are compared; then timed, from empty
 folders, with the tiles known to the service, so that each takes the latency and next to nothing of the machine that
 client and service share. Faults: the outcome under each, against the fault-free pixels. Kill: with four requests at
-once and a second of latency, SIGKILL after half of the tiles, the same command again.
+once and two seconds of latency, SIGKILL a second after half of the tiles were served, the same command again.
 
 The real service computes larger tiles longer, and packs answers on the way: neither is played here. Peers are told
 nothing of Google's public catalogue, which is not on this machine; geedim only tags files by it.
@@ -74,9 +74,9 @@ def described(job: Job) -> Job:
 
 
 def race(
-    job: Job, client: Client, server: Service, latency: float, truth: outcome.Planes | None
+    job: Job, client: Client, server: Service, latency: float, repeat: int, truth: outcome.Planes | None
 ) -> tuple[Job, list[str]]:
-    """Fetch twice: computed by the service, then timed. Return the job, with crgen's grid, and a row of the table."""
+    """Fetch: computed by the service, then timed. Return the job, with crgen's grid, and a row of the table."""
     job.clean()
     server.control("settings", {"latency": 0})
     run = job.run(client, server)
@@ -85,11 +85,15 @@ def race(
     computed = server.control("counters")
     if client.name == "crgen":
         job = described(job)
-    server.control("clear", {})
     server.control("settings", {"latency": latency})
-    job.clean()
-    run = job.run(client, server)
-    seen = server.control("counters")
+    runs = []
+    for _ in range(repeat):
+        server.control("clear", {})
+        job.clean()
+        runs.append(job.run(client, server))
+        if runs[-1].rc:
+            break
+    run, seen = min(runs, key=lambda run: (-abs(run.rc), run.fetching)), server.control("counters")
     server.control("settings", {"latency": 0})
     if run.rc:
         return job, [str(client), f"ended with {run.rc}: {run.said}", *[""] * 9]
@@ -145,7 +149,7 @@ def killed(job: Job, client: Client, server: Service, total: int) -> list[str]:
     job = replace(job, at_once=FEW)
     job.clean()
     server.control("clear", {})
-    server.control("settings", {"latency": 1})
+    server.control("settings", {"latency": 2})
     first = job.run(client, server, kill_after=max(1, total // 2))
     had = Counter(server.control("counters")["served_keys"])
     server.idle()
@@ -171,6 +175,7 @@ def main() -> None:
     parser.add_argument("--peers-python", required=True, help="an interpreter with geedim, xee, dask and zarr")
     parser.add_argument("--side", type=int, default=2048, help="pixels of the square, margin included")
     parser.add_argument("--latency", type=float, default=4.0, help="seconds that each request of pixels takes at least")
+    parser.add_argument("--repeat", type=int, default=1, help="timed runs of each, of which the fastest counts")
     parser.add_argument("--clients", default="geedim,xee", help="peers to run beside crgen")
     parser.add_argument("--race-only", action="store_true", help="neither faults nor kills")
     options = parser.parse_args()
@@ -186,7 +191,7 @@ def main() -> None:
     for client in clients:
         with service() as server:
             job = Job(server.url, options.side, options.out.resolve() / "work", AT_ONCE, grid, images)
-            job, row = race(job, client, server, options.latency, truth)
+            job, row = race(job, client, server, options.latency, options.repeat, truth)
             if truth is None:
                 grid, images, truth = job.grid, job.images, outcome.of_crgen(job.out, job.images)
             races.append(row)

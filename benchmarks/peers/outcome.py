@@ -28,7 +28,8 @@ def of_geedim(out: Path, images: dict[str, Any]) -> Planes:
 
     def read(path: Path) -> NDArray[Any]:
         with rasterio.open(path) as raster:
-            return raster.read(masked=True).astype("f4").filled(np.nan)
+            values = raster.read(masked=True)
+            return np.where(np.ma.getmaskarray(values), np.nan, values.data).astype("f4")
 
     if (out / "all.tif").exists():
         counts = [sum(len(names) for _, names, _ in parts) for parts in images.values()]

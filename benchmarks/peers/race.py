@@ -146,12 +146,13 @@ class Job:
             )
 
     def run(self, client: Client, server: Service, kill_after: int | None = None) -> Run:
-        """Run the client to its end, or until ``kill_after`` tiles were served; then it is killed."""
+        """Run the client to its end, or kill it a second after ``kill_after`` tiles were served."""
         log = self.folder / "log.txt"
         begun = time.monotonic()
         process = self.start(client, log)
         while kill_after is not None and not os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             if server.control("counters")["tiles_served"] >= kill_after:
+                time.sleep(1)  # what has arrived may be put down
                 os.killpg(process.pid, signal.SIGKILL)
                 break
             time.sleep(0.05)
