@@ -22,20 +22,21 @@ def of_crgen(out: Path, images: dict[str, Any]) -> Planes:
     return {name: stack[name].to_numpy().reshape(-1, *stack[name].shape[-2:]) for name in images}
 
 
-def of_geedim(out: Path, images: dict[str, Any]) -> Planes:
-    """Return what GeoTIFFs hold, one of all variables or one of each."""
+def _of_tiff(path: Path) -> NDArray[Any]:
     import rasterio
 
-    def read(path: Path) -> NDArray[Any]:
-        with rasterio.open(path) as raster:
-            values = raster.read(masked=True)
-            return np.where(np.ma.getmaskarray(values), np.nan, values.data).astype("f4")
+    with rasterio.open(path) as raster:
+        values = raster.read(masked=True)
+        return np.where(np.ma.getmaskarray(values), np.nan, values.data).astype("f4")
 
+
+def of_geedim(out: Path, images: dict[str, Any]) -> Planes:
+    """Return what GeoTIFFs hold, one of all variables or one of each."""
     if (out / "all.tif").exists():
         counts = [sum(len(names) for _, names, _ in parts) for parts in images.values()]
-        pieces = np.split(read(out / "all.tif"), np.cumsum(counts)[:-1])
+        pieces = np.split(_of_tiff(out / "all.tif"), np.cumsum(counts)[:-1])
         return _in_units(dict(zip(images, pieces, strict=True)), images)
-    return _in_units({name: read(out / f"{name}.tif") for name in images}, images)
+    return _in_units({name: _of_tiff(out / f"{name}.tif") for name in images}, images)
 
 
 def of_xee(out: Path, images: dict[str, Any]) -> Planes:
@@ -65,6 +66,25 @@ def _in_units(planes: Planes, images: dict[str, Any]) -> Planes:
         else:
             made[name] = values if name.startswith("clear") else values * SCALE
     return made
+
+
+def left(out: Path) -> str:
+    """Say what of the files and stores in a folder opens without complaint, and how much of that is empty."""
+    import xarray as xr
+
+    paths, opened = sorted(out.iterdir()), []
+    for path in paths:
+        try:
+            if path.suffix == ".tif":
+                opened.append(_of_tiff(path))
+            else:
+                opened += [data.to_numpy() for data in xr.open_zarr(path).data_vars.values()]
+        except Exception:  # whatever a reader says of half a file
+            continue
+    if not opened:
+        return f"left {len(paths)} files or stores, none of which opens"
+    empty = sum(int(np.isnan(values).sum()) for values in opened) / sum(values.size for values in opened)
+    return f"left {len(paths)} files or stores; what opens is {empty:.0%} empty"
 
 
 def different(one: Planes, other: Planes) -> str:
