@@ -42,7 +42,8 @@ SMALL = {
 
 OTHERS = {
     "--hypothesis-profile", "--no-python", "--nproc-per-node", "--strict", "--compiled", "--targets", "--weights",
-    "--every", "--rows", "--write", "--data",
+    "--every", "--rows", "--write", "--data", "--peers-python", "--side", "--latency", "--repeat",
+    "--tuned", "--race-only",
 }  # fmt: skip
 """Options of other programs that the documents name: pytest, torchrun, mkdocs, benchmarks."""
 
