@@ -92,9 +92,9 @@ def map_of(
     """
     make = maker(generator)
     belief = believed(generator, looks, first.day, then.day, make)
-    made = make(first, then, belief.evidence if belief.taught else None, seen)
+    made = make(first, then, belief.evidence if belief.evidence.numel() else None, seen)
     shown = candidates_of(shown_by(looks, first.day, then.day), then.day)
     weights = torch.from_numpy(belief.mixture.weights).float()
     known = torch.zeros(1) if seen is None else torch.isfinite(seen[:, generator.core]).all(1).flatten(1).sum(1)
-    image = past.mix(made, shown, past.radar_changed(first.s1, then.s1), known, weights)
+    image = past.mix(made, shown, past.radar_changed(first.s1, then.s1), known + belief.near, weights)
     return made._replace(reflectance=image), belief

@@ -26,6 +26,8 @@ class Learned(NamedTuple):
     """Mean square error, in units of the copy's, that all else is charged with beside what it had on the series."""
     counts: float
     """Pixels for which the evidence of all lessons counts."""
+    near: float
+    """Days between a look after t1 and t2 over which what its pixels tell of t2's light falls to 1/e."""
     margin: float
     """Error on the lessons with the past's evidence, in units of that without, below which the generator is lent it."""
     last: int
@@ -48,6 +50,7 @@ LEARNED = Learned(
     lessons=12.0,
     caution=0.3,
     counts=300.0,
+    near=30.0,
     margin=0.95,
     last=3,
     half_life=60.0,
