@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.ordinary.pairs import nearest_pairs
-from benchmarks.ordinary.past import AT_LEAST, Maker, day_of, look, maker, taken
+from benchmarks.ordinary.pairs import days_between, nearest_pairs
+from benchmarks.ordinary.past import AT_LEAST, Maker, believed, day_of, look, maker, mixed, taken
 from crgen.model import past, past_learned
 from crgen.model.generator import Generator, Prediction
 from crgen.model.looks import COPY, Look, candidates_of, shown_by
@@ -35,12 +35,15 @@ OF_LESSONS = {
     "season": (10.0, 20.0, 40.0, 80.0, 1000.0),
     "apart": (60.0, 120.0, 240.0, 1000.0),
     "gap": (0.5, 1.0, 10.0),
-    "lessons": (0.3, 1.0, 3.0, 6.0, 12.0),
+    "lessons": (1.0, 3.0, 6.0, 12.0, 30.0, 60.0),
     "caution": (0.0, 0.03, 0.06, 0.09, 0.12, 0.15, 0.2, 0.3),
 }
 """Settings that change no candidate."""
 MARGINS = (0.95, 0.9, 0.8, 0.0, 1.0)
 OF_LOOKS = {"half_life": (15.0, 30.0, 60.0, 240.0), "changed": (1.0, 1.5, 2.0, 3.0)}
+NEAR = (5.0, 10.0, 20.0, 40.0, 1000.0)
+WITHIN, GLIMPSE = 10, 0.05
+"""Days from t2 of the looks by which :attr:`Learned.near` is learned, and the share of each that is shown."""
 SEEN = (30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0)
 SHARES = (0.01, 0.05, 0.3)
 """Shares of the later look that are shown when :attr:`Learned.seen` is learned."""
@@ -86,7 +89,10 @@ def held(target: Target) -> Tensor:
 
 
 def judge(target: Target, generator: Generator, make: Maker, *, taught: bool) -> Judged:
-    """Return the moments of a target and of its lessons, with the candidate that is taught by the past or without."""
+    """Return the moments of a target and of its lessons, with the candidate that is taught by the past or without.
+
+    A target counts where both of its dates are clear, as everywhere in these benchmarks.
+    """
     bands, t1, t2 = held(target), target.first.day, target.then.day
     lessons = past.lessons_for(target.looks, t1, t2)
     shared = []
@@ -98,7 +104,8 @@ def judge(target: Target, generator: Generator, make: Maker, *, taught: bool) ->
     for at, lesson in enumerate(lessons):
         others = past._lent([one for i, one in enumerate(shared) if i != at]) if taught else nothing
         errors.append(past._judge(lesson, target.looks, bands, make, others)[0])
-    itself = past.Lesson(target.first, target.then, 1.0)
+    both = target.then._replace(clear=target.then.clear & target.first.clear)
+    itself = past.Lesson(target.first, both, 1.0)
     own = past._judge(itself, target.looks, bands, make, past._lent(shared) if taught else nothing)
     return Judged(target, own.errors, own.copied, errors)
 
@@ -213,6 +220,38 @@ def learn_seen(judged: list[Judged], generator: Generator) -> None:
     print("seen", found, flush=True)
 
 
+def learn_near(data: Path, generator: Generator, every: int) -> None:
+    """Learn how far from t2 what is seen tells of its light, from parts of dates near each target."""
+    found: dict[float, list[float]] = defaultdict(list)
+    for place in GROUND:
+        dates = series(place, data)
+        for a, b in nearest_pairs(dates)[::every]:
+            near = [c for c in dates[a + 1 :] if c is not dates[b] and abs(days_between(dates[b], c)) <= WITHIN]
+            if held_out(place, dates[b]) or not near:
+                continue
+            first, then = (look(dates[at], generator) for at in (a, b))
+            looks = [first, *(look(one, generator) for one in taken(dates, a, b))]
+            rng = torch.Generator().manual_seed(b)
+            shown = cloud_opacity(torch.tensor([1 - GLIMPSE]), *then.clear.shape[-2:], rng) <= 0.5
+            belief = believed(generator, looks, first.day, then.day, maker(generator))
+            scored = (then.clear & first.clear & ~shown & torch.isfinite(then.s2).all(1, keepdim=True))[0, 0]
+            for glimpse in (one._replace(clear=one.clear & shown) for one in (look(c, generator) for c in near)):
+                if not scored.any() or not glimpse.clear.any():
+                    continue
+                for value in NEAR:
+                    set_to(near=value)
+                    told, pixels = past.near_evidence(
+                        [first, glimpse], first.day, then.day, lambda a, b: evidence(generator, a, b)
+                    )
+                    lent = told + belief.evidence if belief.evidence.numel() else told
+                    image = mixed(generator, looks, first, then, belief._replace(evidence=lent, near=pixels))
+                    error = (image - then.s2)[0][:, scored].square().mean().sqrt()
+                    found[value].append(float(error / (first.s2 - then.s2)[0][:, scored].square().mean().sqrt()))
+    mean = {value: float(np.nanmean(errors)) for value, errors in found.items()}
+    set_to(near=min(mean, key=lambda value: mean[value]))
+    print("near", mean, flush=True)
+
+
 def written(learned: object) -> str:
     """Return the file's text with other numbers."""
     values = "\n".join(
@@ -274,6 +313,7 @@ def main() -> None:
     for name in ("lessons", "caution"):
         try_out(name, OF_LESSONS[name], judged)
     learn_seen(judged, generator)
+    learn_near(given.data, generator, given.every)
     print("loss", loss(judged, priors_of(judged)))
     set_to(prior=prior(judged))
     HOME.write_text(written(past_learned.LEARNED))

@@ -54,32 +54,42 @@ def look(one: Date, generator: Generator) -> Look:
     )
 
 
-def maker(generator: Generator) -> Maker:
-    """Return the function that makes the second of two looks of calibrated radar from the first."""
+def maker(generator: Generator, *, calibrated: bool = True) -> Maker:
+    """Return the function that makes the second of two looks from the first."""
+    level = torch.full((1,), float(calibrated))
 
     def make(a: Look, b: Look, lent: Tensor | None, seen: Tensor | None = None) -> Prediction:
         with torch.inference_mode():
             prediction: Prediction = generator(
-                a.s1, a.s2, b.s1, seen, calibrated=torch.ones(1), lent=None if lent is None else lent[None]
+                a.s1, a.s2, b.s1, seen, calibrated=level, lent=None if lent is None else lent[None]
             )
         return prediction._replace(reflectance=prediction.reflectance.float().clamp(0, 1))
 
     return make
 
 
-def believed(generator: Generator, looks: list[Look], t1: int, t2: int, make: Maker) -> past.Believed:
+def believed(
+    generator: Generator, looks: list[Look], t1: int, t2: int, make: Maker, *, calibrated: bool = True
+) -> past.Believed:
     """Return what to believe of a place at t2."""
+    level = torch.full((1,), float(calibrated))
 
     def evidence(a: Look, b: Look) -> Tensor:
         s2 = torch.where(b.clear, b.s2, torch.nan)
         with torch.inference_mode():
-            return generator.evidence(a.s1, a.s2, b.s1, s2, calibrated=torch.ones(1)).sum(0)
+            return generator.evidence(a.s1, a.s2, b.s1, s2, calibrated=level).sum(0)
 
     return past.learn(looks, t1, t2, generate=make, evidence=evidence)
 
 
 def map_of(
-    generator: Generator, looks: list[Look], first: Look, then: Look, seen: Tensor | None = None
+    generator: Generator,
+    looks: list[Look],
+    first: Look,
+    then: Look,
+    seen: Tensor | None = None,
+    *,
+    calibrated: bool = True,
 ) -> tuple[Prediction, past.Believed]:
     """Return the map of a window at t2, and what was believed of it.
 
@@ -89,12 +99,31 @@ def map_of(
         first: t1's.
         then: t2's, of which the radar is read.
         seen: reflectance at t2 where it was seen, NaN elsewhere; None for nothing.
+        calibrated: whether the level of the radar means something.
     """
-    make = maker(generator)
-    belief = believed(generator, looks, first.day, then.day, make)
-    made = make(first, then, belief.evidence if belief.taught else None, seen)
+    make = maker(generator, calibrated=calibrated)
+    belief = believed(generator, looks, first.day, then.day, make, calibrated=calibrated)
+    made = make(first, then, belief.evidence if belief.evidence.numel() else None, seen)
+    return made._replace(reflectance=_mixed(generator, made, looks, first, then, belief, seen)), belief
+
+
+def mixed(generator: Generator, looks: list[Look], first: Look, then: Look, belief: past.Believed) -> Tensor:
+    """Return the reflectance of a window of calibrated radar at t2 by what is believed, nothing of it seen."""
+    made = maker(generator)(first, then, belief.evidence if belief.evidence.numel() else None)
+    return _mixed(generator, made, looks, first, then, belief, None)
+
+
+def _mixed(
+    generator: Generator,
+    made: Prediction,
+    looks: list[Look],
+    first: Look,
+    then: Look,
+    belief: past.Believed,
+    seen: Tensor | None,
+) -> Tensor:
     shown = candidates_of(shown_by(looks, first.day, then.day), then.day)
     weights = torch.from_numpy(belief.mixture.weights).float()
     known = torch.zeros(1) if seen is None else torch.isfinite(seen[:, generator.core]).all(1).flatten(1).sum(1)
-    image = past.mix(made, shown, past.radar_changed(first.s1, then.s1), known, weights)
-    return made._replace(reflectance=image), belief
+    changed = past.radar_changed(first.s1, then.s1)
+    return past.mix(made, shown, changed, known + belief.near, weights)

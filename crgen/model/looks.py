@@ -113,3 +113,20 @@ def as_they_are_now(looks: Tensor) -> Tensor:
     limit = OUTLIER * off.nanmedian(3, keepdim=True).values
     changed = (off > limit).any(2, keepdim=True).view(*looks.shape[:2], 1, *looks.shape[3:])
     return torch.where(changed, nearest, looks)
+
+
+def outdated(looks: Sequence[Look], first: int, day: int) -> float:
+    """Return the share of the ground that older looks show otherwise than the nearest: there they are not shown.
+
+    Args:
+        looks: at some windows.
+        first: day of the pair's first look.
+        day: the day that is made.
+    """
+    shown = shown_by(looks, first, day)
+    if len(shown) < 2:
+        return 0.0
+    seen = candidates_of(shown, day)
+    there = torch.isfinite(seen).any(2)
+    changed = ((as_they_are_now(seen) != seen) & torch.isfinite(seen)).any(2)
+    return float(changed.any(1).sum() / there.any(1).sum().clamp(min=1))

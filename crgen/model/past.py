@@ -112,17 +112,15 @@ class Believed(NamedTuple):
     mixture: Mixture
     """Of all bands of the generator."""
     evidence: Tensor
-    """To lend to every window, ``(evidence_size,)``; empty for none."""
+    """To lend to every window, ``(evidence_size,)``: of the lessons, where the generator does better with it, and of
+    looks near t2; empty for none."""
+    near: float
+    """Pixels seen near t2 that it counts for; they stand for pixels of t2."""
     proof: Proof | None
     """Of the bands that were seen; None without a lesson."""
     ratios: NDArray[np.float32]
     """Errors of the mixture on the same lessons in units of the deviation that the generator states, alike left out,
     of some pixels, ``(band, pixel)``; empty where it states none."""
-
-    @property
-    def taught(self) -> bool:
-        """Whether the generator that takes part is lent the past's evidence."""
-        return self.mixture.generator == TAUGHT and self.evidence.numel() > 0
 
 
 class Mixture(NamedTuple):
@@ -341,9 +339,13 @@ def learn(
             image, lent some evidence.
         evidence: returns the sum of the evidence of all windows of a pair, ``(evidence_size,)``.
     """
+    bands = looks[0].s2.shape[1]
+    looks = [look for look in looks if torch.isfinite(look.s2).any()]
+    held = held_by(looks)
+    if not held.any():
+        return Believed(Mixture.alone(bands), torch.zeros(0), 0.0, None, np.zeros((0, 0), np.float32))
     lessons = lessons_for(looks, t1, t2)
     shared = [_shared(lesson, evidence) for lesson in lessons] if past_learned.LEARNED.margin else []
-    held = torch.stack([torch.isfinite(look.s2).any(3).any(2).any(0) for look in looks]).all(0)
     days, judged = [], []
     for at, lesson in enumerate(lessons):
         if not any(look.clear.any() for look in shown_by(looks, lesson.a.day, lesson.b.day)):
@@ -355,7 +357,46 @@ def learn(
             judged.append((lesson.weight, found))
     mixture = Mixture.alone(len(held))
     mixture.weights[:, held.numpy()] = believe([(w, one.errors) for w, one in judged], int(held.sum())).weights
-    return Believed(mixture, _lent(shared), *_proof(days, judged, int(held.sum())))
+    lent = [_lent(shared)] if mixture.generator == TAUGHT else []
+    near, pixels = near_evidence(looks, t1, t2, evidence)
+    told = [one for one in (*lent, near) if one.numel()]
+    together = torch.stack(told).sum(0) if told else torch.zeros(0)
+    return Believed(mixture, together, pixels, *_proof(days, judged, int(held.sum())))
+
+
+def held_by(looks: Sequence[Look]) -> Tensor:
+    """Return which bands all looks have that show anything, ``(band,)`` bool."""
+    some = [torch.isfinite(look.s2).any(3).any(2).any(0) for look in looks]
+    return torch.stack([one for one in some if one.any()] or [torch.zeros(0, dtype=torch.bool)]).all(0)
+
+
+def near_evidence(
+    looks: Sequence[Look], t1: int, t2: int, evidence: Callable[[Look, Look], Tensor]
+) -> tuple[Tensor, float]:
+    """Return what looks after t1 tell of the light of t2, and for how many pixels of t2 it counts.
+
+    From t1 to such a look the ground changed about as it did from t1 to t2, so its pixels are evidence of t2 itself,
+    the less the more days lie between; however many, they count for a limited number of pixels, as the past does.
+
+    Args:
+        looks: t1's and others, in any order.
+        t1: day of the earlier images.
+        t2: day to map.
+        evidence: see :func:`learn`.
+    """
+    first = [look for look in looks if look.day == t1]
+    later = [look for look in looks if look.day > t1 and look.day != t2]
+    told, pixels = [], 0.0
+    for look in later if first else ():
+        clear = float(look.clear.sum())
+        if clear and torch.isfinite(look.s1[:, 0]).any():
+            weight = float(np.exp(-abs(look.day - t2) / past_learned.LEARNED.near))
+            told.append(weight * evidence(first[0], look).double())
+            pixels += weight * clear
+    if not told:
+        return torch.zeros(0), 0.0
+    share = min(1.0, past_learned.LEARNED.counts / pixels)
+    return (share * torch.stack(told).sum(0)).float(), share * pixels
 
 
 def _shared(lesson: Lesson, evidence: Callable[[Look, Look], Tensor]) -> tuple[float, Tensor]:

@@ -280,5 +280,27 @@ def test_the_evidence_of_a_lesson_is_not_lent_to_itself() -> None:
     assert lent[676, 688][1] == 0
     assert lent[688, 700][2] == 0
     assert lent[676, 688][0] == pytest.approx(LEARNED.counts)
-    assert believed.evidence[1] > 0
-    assert believed.evidence[2] > believed.evidence[1]
+    assert believed.evidence.numel() == 0, "the generator does no better with it"
+
+
+def test_what_is_seen_near_t2_is_evidence_of_t2_the_less_the_further_away() -> None:
+    def evidence(a: Look, b: Look) -> torch.Tensor:
+        assert a.day == 700
+        return torch.tensor([float(b.clear.sum()), float(b.clear.sum()) * b.day])
+
+    def near(*days: int, **how: bool) -> tuple[torch.Tensor, float]:
+        looks = [look(700, 0.1), look(688, 0.1), *(look(day, 0.1, **how) for day in days)]
+        return past.near_evidence(looks, 700, 712, evidence)
+
+    one, pixels = near(715)
+    assert one[0] == pytest.approx(pixels)
+    assert one[1] == pytest.approx(715 * pixels), "of that look alone"
+    assert 0 < pixels <= LEARNED.counts
+    assert near(712)[1] == near()[1] == 0, "what was seen on t2 itself is told by its windows"
+    assert near(715, clear=False)[1] == near(715, radar=False)[1] == 0
+    few = look(715, 0.1)._replace(clear=torch.zeros(1, 1, SIDE, SIDE, dtype=torch.bool))
+    few.clear[..., :2, :5] = True
+    counts = [
+        past.near_evidence([look(700, 0.1), few._replace(day=day)], 700, 712, evidence)[1] for day in (713, 717, 732)
+    ]
+    assert 10 > counts[0] > counts[1] > counts[2] > 0

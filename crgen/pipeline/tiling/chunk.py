@@ -300,7 +300,7 @@ class Run:
         if self.past is None or learned is None:
             return inputs, None
         if learned.believed.mixture.copies and inputs.wanted.any():
-            looks = self.past.looks(inputs.box, inputs.s2_t1, inputs.clear_t1 if scored else None)
+            looks = self.past.looks(inputs.box, inputs.s2_t1, inputs.clear_t1 if scored else None, learned.left_out)
             inputs = inputs._replace(looks=looks)
         return inputs, learned.believed
 
@@ -470,7 +470,8 @@ class Run:
         told = np.stack([told_by_image(s2, clear, bands) for s2, clear in seen])
         hidden = (told[0] == UNKNOWN) & (told[1] != 0)
         if self.past is not None and hidden.any():
-            nearest = self.past.looks(box, np.full_like(data["s2_t1"], np.nan), None)[COPY]
+            left_out = () if (learned := self.learned()) is None else learned.left_out
+            nearest = self.past.looks(box, np.full_like(data["s2_t1"], np.nan), None, left_out)[COPY]
             was = told_by_image(nearest, np.isfinite(nearest[self.needed_bands]).all(0), bands) == 100
             told[0][hidden & was] = 100
         return told

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from crgen.model import past
 from crgen.model.generator import Prediction
-from crgen.model.looks import Look, looked_at, shown_by
+from crgen.model.looks import Look, looked_at, outdated, shown_by
 from crgen.model.past import Believed, Mixture, Proof
 from crgen.pipeline.box import Box
 from crgen.pipeline.source.past import Day, block_of
@@ -40,6 +40,10 @@ class Learned:
     out of what its map was mixed by; see :class:`~crgen.pipeline.tiling.hidden.Hidden`."""
     blocks: int
     """Windows of these pairs."""
+    outdated: float = 0.0
+    """Share of the block that changed since its older looks, which are not shown there."""
+    left_out: tuple[datetime.date, ...] = ()
+    """Days of the Stack's past that nothing is taken of."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -56,10 +60,11 @@ class Learned:
             return ""
         made, copied = _overall(proof.rmse), _overall(proof.copy_rmse)
         pairs = f"{len(proof.days)} earlier pair{'s' if len(proof.days) > 1 else ''}"
+        since = f"; {self.outdated:.0%} changed since and goes by the nearest look" if self.outdated else ""
         if self.worse:
-            return f"copying was better on this place's past: RMSE {copied:.3f} against {made:.3f} over {pairs}"
+            return f"copying was better on this place's past: RMSE {copied:.3f} against {made:.3f} over {pairs}{since}"
         bias = f"bias {proof.bias.mean():+.3f}"
-        return f"on this place's past: RMSE {made:.3f}, {bias}, over {pairs}; copying {copied:.3f}"
+        return f"on this place's past: RMSE {made:.3f}, {bias}, over {pairs}; copying {copied:.3f}{since}"
 
     def described(self) -> dict[str, Any]:
         """Return what a product's Item says of it: scores by band, and what was believed of each candidate."""
@@ -74,6 +79,7 @@ class Learned:
             "days": days,
             "bands": list(self.bands),
             **{name: [round(float(v), 5) for v in values] for name, values in scores.items()},
+            "outdated": round(self.outdated, 3),
             "believed": {
                 f"radar {kind}": {name: round(float(w), 3) for name, w in zip(past.CANDIDATES, weights, strict=True)}
                 for kind, weights in zip(("unchanged", "changed"), mean, strict=True)
@@ -93,10 +99,13 @@ class Learned:
         proof = self.believed.proof
         return {
             "weights": self.believed.mixture.weights.tolist(),
+            "near": self.believed.near,
             "proof": None if proof is None else {n: np.asarray(v).tolist() for n, v in proof._asdict().items()},
             "bands": self.bands,
             "ratios": self.ratios.tolist(),
             "blocks": self.blocks,
+            "outdated": self.outdated,
+            "left_out": [day.isoformat() for day in self.left_out],
             "notes": list(self.notes),
         }
 
@@ -111,12 +120,15 @@ class Learned:
             Believed(
                 Mixture(np.array(held["weights"])),
                 torch.zeros(0) if evidence is None else torch.from_numpy(evidence),
+                held["near"],
                 proof,
                 np.zeros((0, 0), np.float32),
             ),
             held["bands"],
             np.array(held["ratios"]),
             held["blocks"],
+            held["outdated"],
+            tuple(map(datetime.date.fromisoformat, held["left_out"])),
             tuple(held["notes"]),
         )
 
@@ -152,48 +164,59 @@ class PastOf:
         if common := block.intersect(self.output):
             inside[common.slices(block)] = True
         first = self._look(self.t1, now.get("s1_t1"), now["s2_t1"], now.get("clear_t1"), block, origins, inside)
-        looks, notes = [first], []
+        looks, left_out, notes = [first], [], []
         seen_now = self._clear(now.get("clear_t1", np.full(block.shape, np.nan, np.float32))) & inside
+        lacking = [self._lacks(s2) for s2 in then["s2_past"]]
         for at, day in enumerate(self.days):
-            radar = then["s1_past"][at] if "s1_past" in then else None
-            score = then["clear_past"][at]
-            if off := _offset(now["s2_t1"], then["s2_past"][at], self._clear(score) & seen_now):
+            s2, score = then["s2_past"][at], then["clear_past"][at]
+            lacks = lacking[at]
+            if lacks is None:
+                continue  # shows nothing of the block
+            if lacks and () in lacking:
+                notes.append(f"the look of {day} lacks {', '.join(lacks)}: it is left out of the past")
+                left_out.append(day)
+            elif off := _offset(now["s2_t1"], s2, self._clear(score) & seen_now):
                 notes.append(
                     f"the look of {day} is {'brighter' if off > 0 else 'darker'} than t1 by {abs(off):.2f} in every "
                     "band, as haze or another processing baseline makes it: it is left out of the past"
                 )
-                continue
-            looks.append(self._look(day, radar, then["s2_past"][at], score, block, origins, inside))
+                left_out.append(day)
+            else:
+                radar = then["s1_past"][at] if "s1_past" in then else None
+                looks.append(self._look(day, radar, s2, score, block, origins, inside))
         believed = past.learn(
             looks, self.t1.toordinal(), self.t2.toordinal(), generate=self._generate, evidence=self._evidence
         )
-        if believed.proof is None:
-            clear = any(bool(look.clear.any()) for look in looks[1:])
-            heard = any(bool(torch.isfinite(look.s1).any()) for look in looks[1:])
-            why = (
-                "none of it is clear over the middle of the area"
-                if not clear
-                else "no radar of the orbits of t1 and t2 goes with it"
-                if not heard
-                else "no two of its looks show the same ground clear"
-            )
-            notes.append(f"the place's past teaches nothing: {why}; the generator stands alone")
         bands = self.predictor.model.card.config.bands
-        held = {band: at for at, band in enumerate(bands) if all(_has(look, at) for look in looks)}
+        held = {band: at for at, (band, one) in enumerate(zip(bands, past.held_by(looks), strict=False)) if one}
+        if believed.proof is None:
+            notes.append(f"the place's past teaches nothing: {_why_nothing(looks[1:])}; the generator stands alone")
+        elif without := [band for band in self.predictor.opened if band not in held]:
+            notes.append(f"the place's past lacks {', '.join(without)}: made without it")
         pairs = 0 if believed.proof is None else len(believed.proof.days)
-        return Learned(believed, held, binned(believed.ratios), pairs * len(origins), tuple(notes))
+        return Learned(
+            believed,
+            held,
+            binned(believed.ratios),
+            pairs * len(origins),
+            outdated(looks, self.t1.toordinal(), self.t2.toordinal()),
+            tuple(left_out),
+            tuple(notes),
+        )
 
-    def looks(self, box: Box, s2_t1: Array, clear_t1: Array | None) -> Array:
+    def looks(self, box: Box, s2_t1: Array, clear_t1: Array | None, left_out: Sequence[datetime.date] = ()) -> Array:
         """Return what may be copied over a rectangle, ``(candidate, band, y, x)``.
 
         Args:
             box: the rectangle.
             s2_t1: reflectance of t1 over it.
             clear_t1: its clear-sky score, if there is one.
+            left_out: days that nothing is taken of.
         """
         days = [Day(self.t1.toordinal())]
         days += [Day(day.toordinal(), at) for at, day in enumerate(self.days)]
-        shown = shown_by(days, self.t1.toordinal(), self.t2.toordinal())
+        without = [day.toordinal() for day in left_out]
+        shown = [one for one in shown_by(days, self.t1.toordinal(), self.t2.toordinal()) if one.day not in without]
         times = [one.at for one in shown if one.at >= 0]
         read = self.reader.read(box, ("s2_past", "clear_past"), times) if times else {}
         images = np.stack([s2_t1 if one.at < 0 else read["s2_past"][times.index(one.at)] for one in shown])
@@ -237,6 +260,11 @@ class PastOf:
             cut(score[None]),
         )
 
+    def _lacks(self, s2: Array) -> tuple[str, ...] | None:
+        """Return the bands that a look does not show at all; None where it shows nothing."""
+        missing = ~np.isfinite(s2).any((1, 2))
+        return None if missing.all() else tuple(np.array(self.predictor.opened)[missing])
+
     def _generate(self, a: Look, b: Look, lent: Tensor | None) -> Prediction:
         nothing = torch.full_like(a.s2, torch.nan)
         more = {"clear_t1": a.score if a.score is not None else torch.full_like(a.s2[:, :1], torch.nan)}
@@ -269,21 +297,28 @@ def _overall(rmse: NDArray[np.float64]) -> float:
     return float(np.sqrt(np.square(rmse).mean()))
 
 
-def _has(look: Look, band: int) -> bool:
-    return bool(torch.isfinite(look.s2[:, band]).any())
+def _why_nothing(looks: Sequence[Look]) -> str:
+    """Say why nothing could be learned from looks."""
+    if not looks:
+        return "none of its looks shows the middle of the area in the bands that are read"
+    if not any(bool(look.clear.any()) for look in looks):
+        return "none of it is clear over the middle of the area"
+    if not any(bool(torch.isfinite(look.s1).any()) for look in looks):
+        return "no radar of the orbits of t1 and t2 goes with it"
+    return "no two of its looks show the same ground clear"
 
 
 def _offset(s2_t1: Array, s2: Array, clear: NDArray[np.bool_]) -> float:
-    """Return by how much a look is brighter than t1 in all bands; 0 if it is not in all, or by little."""
+    """Return by how much a look is brighter than t1 in all bands; 0 if it is not in all, or by little.
+
+    It must be so of the darkest ground and of the median: a new reservoir moves only one of them, a season the other.
+    """
     differences = []
     for before, after in zip(s2_t1[:, clear], s2[:, clear], strict=True):
         both = np.isfinite(before) & np.isfinite(after)
-        if not both.any():
-            continue
-        low = [float(np.percentile(values[both], 2)) for values in (before, after)]
-        differences.append(low[1] - low[0])
-    if not differences:
-        return 0.0
-    least = min(differences, key=abs)
+        if both.any():
+            was, now = (np.percentile(values[both], (2, 50)) for values in (before, after))
+            differences += [float(d) for d in now - was]
+    least = min(differences, key=abs, default=0.0)
     same = all(np.sign(d) == np.sign(least) for d in differences)
     return least if same and abs(least) > OFFSET else 0.0

@@ -334,13 +334,13 @@ class Predictor:
     ) -> torch.Tensor:
         """Return a batch of windows as integers, ``(batch, plane, y, x)``."""
         told = 0 if lent is None else lent[:, 0]
-        if past is not None and past.taught:
+        if past is not None and past.evidence.numel():
             evidence = past.evidence.to(inputs[0].device).expand(self.batch, -1)
             lent = evidence if lent is None else lent + evidence
         made: Prediction = self.model.generator(*inputs, lent=lent, **more)
         reflectance = made.reflectance[:, self._opened].float()
         if past is not None and looks is not None:
-            seen = torch.isfinite(inputs[3][:, self.model.generator.core]).all(1).flatten(1).sum(1) + told
+            seen = torch.isfinite(inputs[3][:, self.model.generator.core]).all(1).flatten(1).sum(1) + told + past.near
             weights = torch.from_numpy(past.mixture.weights).float()[:, self._opened]
             changed = radar_changed(inputs[0], inputs[2])
             reflectance = mix(made._replace(reflectance=reflectance), looks, changed, seen, weights)

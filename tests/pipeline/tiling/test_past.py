@@ -209,3 +209,87 @@ def test_water_of_the_nearest_clear_look_is_not_new_where_t1_is_hidden(tmp_path:
     assert (p[:, :half] == 100).all()
     np.testing.assert_array_equal(p[:, half:], q[:, half:])
     assert not (q == 100).all()
+
+
+def folder_of(stack: xr.Dataset, folder: Path, bands: dict[date, tuple[str, ...]]) -> Path:
+    """Write a Stack as a folder of GeoTIFFs in which some looks of the past hold these bands alone."""
+    write_stack(stack, folder)
+    for day, names in bands.items():
+        path = folder / f"s2_past_{day}.tif"
+        with rasterio.open(path) as file:
+            pixels, profile = file.read()[: len(names)], file.profile | {"count": len(names)}
+        with rasterio.open(path, "w", **profile) as file:
+            file.write(pixels)
+            file.descriptions = names
+    return folder
+
+
+def test_a_look_of_other_bands_is_left_out_and_said(tmp_path: Path, tiny_weights: Path) -> None:
+    last, clear_t1 = max(DAYS), np.ones(PLACE.shape, np.float32)
+    clear_t1[:, : PLACE.shape[1] // 2] = 0  # there the last look would be copied
+    source = folder_of(place(clear_t1=clear_t1), tmp_path / "one", {last: ("B3", "B8")})
+    result = crgen.fill(source=str(source), weights=str(tiny_weights), out=tmp_path / "one.tif")
+    assert [note for note in result.notes if "lacks" in note] == [
+        f"the look of {last} lacks B11: it is left out of the past"
+    ]
+    assert result.past is not None
+    assert "over 5 earlier pairs" in result.past.line
+    # Its pixels are nowhere in the map.
+    stack = place(clear_t1=clear_t1)
+    stack.s2_past.values[-1] += 0.02
+    other = folder_of(stack, tmp_path / "other", {last: ("B3", "B8")})
+    again = crgen.fill(source=str(other), weights=str(tiny_weights), out=tmp_path / "other.tif")
+    assert (again.reflectance.values == result.reflectance.values).all()
+
+
+def test_a_past_of_other_bands_serves_for_those_it_has(tmp_path: Path, tiny_weights: Path) -> None:
+    plain = fill(place(()), _new(tmp_path / "plain"), tiny_weights)
+    for name, bands, said in (
+        ("some", ("B3", "B8"), "the place's past lacks B11: made without it"),
+        (
+            "none",
+            ("B2", "B4"),
+            "the place's past teaches nothing: none of its looks shows the middle of the area in the bands",
+        ),
+    ):
+        source = folder_of(place(), tmp_path / name, dict.fromkeys(DAYS, bands))
+        result = crgen.fill(source=str(source), weights=str(tiny_weights), out=tmp_path / f"{name}.tif")
+        assert any(said in note for note in result.notes), (name, result.notes)
+        lacking = [band for band in BANDS if band not in bands]
+        made, alone = (one.reflectance.sel(band=lacking).values for one in (result, plain))
+        assert (made == alone).all(), name
+
+
+def test_a_past_out_of_order_teaches_the_same(learned: tuple[Path, Result], tmp_path: Path, tiny_weights: Path) -> None:
+    _, result = learned
+    source = tmp_path / "turned.zarr"
+    place().isel(time=[3, 0, 5, 1, 4, 2]).to_zarr(source, zarr_format=2)
+    turned = crgen.fill(source=str(source), weights=str(tiny_weights), out=tmp_path / "turned.tif")
+    assert (turned.reflectance.values == result.reflectance.values).all()
+
+
+def test_a_look_that_misses_the_middle_of_the_area_takes_nothing_from_the_others(
+    learned: tuple[Path, Result], tmp_path: Path, tiny_weights: Path
+) -> None:
+    optical = place().s2_past.values.copy()
+    optical[0] = np.nan
+    result = fill(place(s2_past=optical), tmp_path, tiny_weights)
+    assert result.past is not None
+    assert "over 5 earlier pairs" in result.past.line
+
+
+@pytest.mark.parametrize(("what", "level"), [("quarry", 0.45), ("reservoir", 0.03)])
+def test_what_changed_for_good_since_is_not_shown_as_it_was_and_said(
+    learned: tuple[Path, Result], tmp_path: Path, tiny_weights: Path, what: str, level: float
+) -> None:
+    """t1 shows a quarry, or a reservoir, where all earlier looks show fields."""
+    changed = place().s2_t1.values.copy()
+    changed[:, 40:80, 60:120] = level
+    result = fill(place(s2_t1=changed), tmp_path, tiny_weights)
+    assert result.past is not None
+    share = 40 * 60 / (PLACE.shape[0] * PLACE.shape[1])
+    assert share <= json.loads(result.paths.item.read_text())["properties"]["crgen:past"]["outdated"] < 2 * share
+    assert re.search(r"; 1\d % changed since", result.past.line.replace("%", " %")), what
+    there = (slice(None), slice(45, 75), slice(65, 115))
+    made, before = (one.reflectance.values[there].mean() for one in (result, learned[1]))
+    assert (made - before) * (level - 0.2) > 0
