@@ -21,13 +21,14 @@ WEST, NORTH = 730_000, 3_850_000
 DAYS = ("2021-07-10", "2021-07-22")
 
 
-def square(side: int, folder: Path) -> Path:
-    """Write the outline of ``side`` × ``side`` pixels of 10 m in UTM zone 49 and return the file."""
+def square(side: int, folder: Path, corner: tuple[int, int] = (WEST, NORTH)) -> Path:
+    """Write the outline of ``side`` × ``side`` pixels of 10 m in UTM zone 49, by its north-western corner."""
     from pyproj import Transformer
 
     to_lonlat = Transformer.from_crs("EPSG:32649", "EPSG:4326", always_xy=True)
-    east, south = WEST + 10 * side, NORTH - 10 * side
-    corners = [(WEST, NORTH), (east, NORTH), (east, south), (WEST, south), (WEST, NORTH)]
+    west, north = corner
+    east, south = west + 10 * side, north - 10 * side
+    corners = [(west, north), (east, north), (east, south), (west, south), (west, north)]
     # Points along the edges, which bend in degrees.
     ring = [
         to_lonlat.transform(a + (c - a) * i / 64, b + (d - b) * i / 64)

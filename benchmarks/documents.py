@@ -2,7 +2,8 @@
 
     python -m benchmarks.documents [OUT]
 
-Speed (docs/speed.md) comes from benchmarks/results, where those benchmarks leave it. Accuracy (docs/accuracy.md) comes
+Speed (docs/speed.md) comes from benchmarks/results, where those benchmarks leave it, and from OUT/peers.md, where
+`benchmarks.peers` left one. Accuracy (docs/accuracy.md) comes
 from OUT, where `benchmarks.floods`, `benchmarks.floods.calibration`, `benchmarks.ordinary` and
 `benchmarks.ordinary.believing` left floods.md, calibration.md, ordinary.md and believing.md; what is not there stays as
 it is. The sentences around the tables are a person's: read them again.
@@ -52,10 +53,10 @@ def main(out: Path | None, docs: Path = DOCS, results: Path = RESULTS) -> None:
     """Replace the tables of which there are new ones."""
     if tables := speed(results):
         put(docs / "speed.md", "speed", tables)
-    for name in ACCURACY if out else ():
+    for name in (*ACCURACY, "peers") if out else ():
         assert out
         if (found := out / f"{name}.md").exists():
-            put(docs / "accuracy.md", name, found.read_text())
+            put(docs / ("speed.md" if name == "peers" else "accuracy.md"), name, found.read_text())
 
 
 if __name__ == "__main__":

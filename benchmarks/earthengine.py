@@ -132,7 +132,7 @@ def paper() -> None:
     print("| area | tiles | requests | one band per request | ratio |")
     print("|---|---|---|---|---|")
     print(
-        f"| {width} × {height} px, {len(plan.pull.layers)} variables | {rows * columns} of {plan.pull.side}² px "
+        f"| {width} × {height} px, {len(plan.pull.layers)} variables | {rows * columns} of {plan.pull.tiling.side}² px "
         f"| {plan.requests} | {single} | {single / plan.requests:.1f} |",
         flush=True,
     )

@@ -1,8 +1,33 @@
-"""What can go wrong for a person, as exceptions that carry one clear line and a documented exit code.
+"""What can go wrong for a person, as exceptions that carry one clear line, no secret and a documented exit code.
 
 Every message says what is wrong, in which input, and what to do. The command line prints it after
 ``error:`` and leaves with ``exit_code``; in Python the exceptions are raised as they are.
 """
+
+import re
+
+HIDDEN = "***"
+_SECRETS = (
+    (r"(?<=://)[^\s/@\"']+@", f"{HIDDEN}@"),
+    (r"(?<=[^\s<]\?)[^\s\"'<>)]+", HIDDEN),
+    (r"-----BEGIN[\s\S]*?(-----END[^-]*-----|$)", HIDDEN),
+    (r"\bya29\.[\w.-]+|\b1//[\w-]{10,}|\beyJ[\w-]+\.[\w-]+\.?[\w-]*", HIDDEN),  # Google's tokens, and JSON Web Tokens
+    (
+        r"(?i)((?:password|passwd|secret|token|credential|(?:api|access|account|private)[_-]?key)[\w-]*\\?[\"']?\s*[=:]"
+        r"\s*\\?[\"']?)[^\s\"',;&}]+",
+        rf"\g<1>{HIDDEN}",
+    ),
+)
+
+
+def redact(text: str) -> str:
+    """Return ``text`` without what URLs carry before ``@`` and after ``?``, and without keys, tokens, named secrets.
+
+    ``sftp://me:pw@host/maps?sig=1`` becomes ``sftp://***@host/maps?***``, and ``token=abc`` becomes ``token=***``.
+    """
+    for pattern, shown in _SECRETS:
+        text = re.sub(pattern, shown, text)
+    return text
 
 
 class CrgenError(Exception):

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: room for them, other names while they are made, one rename; digests."""
+"""Files that appear whole or not at all: room for them, other names while they are made, one rename; what they hold."""
 
 from __future__ import annotations
 
@@ -9,26 +9,56 @@ import shutil
 import sys
 import tempfile
 import threading
+import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from crgen.errors import OutputError
 
+ASSETS = "https://earthengine.googleapis.com/v1/projects/earthengine-public/assets/"
+"""Where Earth Engine describes its public assets, by their ids."""
+
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a name beside ``path`` to write under; what stands there replaces ``path`` by atomic rename at the end.
+def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
+    """Yield a hidden name beside ``path`` to write under; what stands there replaces ``path`` by atomic rename.
 
-    Whatever stops the writing, an interrupt too, leaves an earlier file as it was and nothing half-written.
+    Before, it is brought to the disk. Whatever stops the writing, an interrupt too, leaves an earlier file as it was
+    and nothing half-written.
+
+    Args:
+        path: a file, or a folder where there is none yet; its parent must exist.
+        shared: whether other threads or processes may write it meanwhile: each then has a hidden name of its own.
     """
-    part = path.with_name(path.name + ".part")
+    with _whole(path.with_name(f"{path.name}.{uuid.uuid4().hex}") if shared else path) as partial:
+        yield partial
+        sync(partial)
+        partial.replace(path)
+    sync(path.parent)
+
+
+@contextmanager
+def making(path: Path) -> Iterator[Path]:
+    """Yield the hidden name beside ``path`` to write under, for :func:`publish`; the folder is made if need be.
+
+    At the end the file is brought to the disk; whatever stops the writing leaves nothing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    discard([path])
+    with _whole(path) as partial:
+        yield partial
+        sync(partial)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
     try:
-        yield part
-        part.replace(path)
+        yield partial_name(path)
     except BaseException:
         with suppress(OSError):
-            part.unlink()
+            discard([path])
         raise
 
 
@@ -46,21 +76,24 @@ def write_partial(path: Path, content: bytes) -> Path:
     Raises:
         OutputError: if it cannot be written.
     """
-    partial = partial_name(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        sync(partial)
+        with making(path) as partial:
+            partial.write_bytes(content)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise OutputError(
             f"cannot write {path}: {error.strerror} ({size_text(len(content))} needed, "
             f"{size_text(free_space(path.parent))} free); free some space there or choose another folder"
         ) from error
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
     return partial
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a small file whole or not at all.
+
+    Raises:
+        OutputError: if it cannot be written; an earlier one then stays as it was.
+    """
+    publish([(write_partial(path, content), path)])
 
 
 def publish(finished: Iterable[tuple[Path, Path]]) -> None:
@@ -111,7 +144,7 @@ def discard(targets: Iterable[Path]) -> None:
     for target in targets:
         partial = partial_name(target)
         for leftover in partial.parent.glob(f"{glob.escape(partial.name)}*"):
-            leftover.unlink()
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
 
 def remove(paths: Iterable[Path]) -> None:
@@ -210,3 +243,21 @@ def files_identity(path: Path) -> list[tuple[str, int, int]]:
 def stack_files(source: str) -> list[tuple[str, int, int]]:
     """Return :func:`files_identity` of a local stack; nothing for the sources ``gee`` and ``demo``."""
     return [] if source in ("gee", "demo") else files_identity(Path(source))
+
+
+def manifest_in(content: Any) -> Any:
+    """Return the manifest inside a STAC Item, a local stack's manifest or a state of exports, or ``content`` itself."""
+    content = _within(_within(content, "properties", None), "crgen:manifest", content)
+    if _within(content, "source", None) == "local":
+        content = _within(content, "stored", content)
+    return _within(content, "manifest", content)
+
+
+def pulled_from(content: Any) -> dict[str, Any]:
+    """Return what :func:`manifest_in` does where that is of Earth Engine; empty where it is of anything else."""
+    held = manifest_in(content)
+    return held if _within(held, "source", None) == "gee" else {}
+
+
+def _within(content: Any, name: str, otherwise: Any) -> Any:
+    return content.get(name, otherwise) if isinstance(content, dict) else otherwise

@@ -35,14 +35,6 @@ WITHOUT = {
 KNOWS_EARTH_ENGINE = {
     "pipeline/source/earthengine.py",
     "pipeline/pull.py",
-    # Not as they should be:
-    "pipeline/picture/footprints.py",  # draws the Choice of acquisitions as it is
-    "pipeline/repeat.py",  # reads the manifest of an earlier run
-    "pipeline/request.py",  # takes the defaults of options from there, and how to reach the service
-    "pipeline/source/imagery.py",  # holds the Pull of a Stack, and reads days from its manifest
-    "pipeline/source/local/exported.py",  # opens the files of an export by its state
-    "pipeline/source/registration.py",  # reads the lattices of scenes from a manifest
-    "pipeline/source/open.py",  # reads the manifest of an earlier run
 }
 """The files of ``pipeline`` that may import ``crgen.gee``."""
 
@@ -103,6 +95,24 @@ def test_few_files_of_the_pipeline_know_earth_engine() -> None:
         if any(within(name, "crgen.gee") for name in imported(path))
     }
     assert knowing == KNOWS_EARTH_ENGINE
+
+
+def test_one_file_renames_and_brings_to_the_disk() -> None:
+    """Whatever else is written goes by it, so that nothing half-written is ever found under its name."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        found = {
+            ast.unparse(call)
+            for call in calls
+            if isinstance(call.func, ast.Attribute)
+            and (
+                call.func.attr in {"fsync", "NamedTemporaryFile", "mkstemp", "move"}
+                or (call.func.attr == "replace" and len(call.args) == 1 and not call.keywords)  # of a path, not a text
+                or ast.unparse(call.func) in {"os.replace", "os.rename"}
+            )
+        }
+        if path != PACKAGE / "files.py":
+            assert not found, f"{path.relative_to(PACKAGE)}: {found}"
 
 
 @pytest.mark.parametrize("room", ORDER)

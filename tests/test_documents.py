@@ -42,7 +42,8 @@ SMALL = {
 
 OTHERS = {
     "--hypothesis-profile", "--no-python", "--nproc-per-node", "--strict", "--compiled", "--targets", "--weights",
-    "--every", "--rows", "--write", "--data",
+    "--every", "--rows", "--write", "--data", "--peers-python", "--side", "--latency", "--repeat",
+    "--tuned", "--race-only",
 }  # fmt: skip
 """Options of other programs that the documents name: pytest, torchrun, mkdocs, benchmarks."""
 
@@ -252,3 +253,4 @@ def test_the_notebook_runs_on_the_demo(tmp_path: Path) -> None:
     shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert any("image/png" in output.get("data", {}) for output in shown)
     assert (tmp_path / "first_map.tif").exists()
+    assert any("first_map.html" in output.get("data", {}).get("text/html", "") for output in shown), "the page"

@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 from crgen.errors import OutputError
-from crgen.files import check_writable, discard, file_sha256, publish, require_space, size_text, write_partial
+from crgen.files import (
+    check_writable,
+    discard,
+    file_sha256,
+    publish,
+    replacing,
+    require_space,
+    size_text,
+    write_partial,
+)
 
 
 def test_a_file_appears_whole_only_when_published(tmp_path):
@@ -36,11 +45,25 @@ def test_discarding_removes_hidden_files_only(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a [1].tif"]
 
 
-def test_a_full_disk_leaves_no_hidden_file(tmp_path):
-    (tmp_path / ".a.json.partial").symlink_to("/dev/full")
+def test_a_full_disk_leaves_no_hidden_file(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OutputError, match=r"a\.json: No space left on device \(2 B needed, .* free\)"):
         write_partial(tmp_path / "a.json", b"{}")
     assert not list(tmp_path.iterdir())
+
+
+def test_several_may_write_one_file_at_a_time_and_the_last_stands(tmp_path):
+    path = tmp_path / "a.part"
+    with replacing(path, shared=True) as first:
+        with replacing(path, shared=True) as second:
+            first.write_bytes(b"first")
+            second.write_bytes(b"second")
+        assert path.read_bytes() == b"second"
+    assert path.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_an_interrupt_while_a_file_is_written_leaves_no_hidden_file(tmp_path, monkeypatch):

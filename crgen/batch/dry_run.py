@@ -9,13 +9,13 @@ from pathlib import Path
 
 from crgen.batch.jobs.job import Job
 from crgen.batch.jobs.jobs_file import read_jobs
-from crgen.batch.schedule.due import NothingYet, find, frozen
+from crgen.batch.schedule.due import NothingYet, find, frozen, require_compute
 from crgen.batch.schedule.journal import Journal, Row, is_scheduled, journal_of
 from crgen.batch.schedule.ledger import due, passed, pending_of, today, urgency, utc
-from crgen.errors import CrgenError
+from crgen.errors import CrgenError, SourceError
 from crgen.pipeline.request import FillRequest
 from crgen.pipeline.run.plan import Plan as Work
-from crgen.pipeline.run.plan import estimated, lay_out
+from crgen.pipeline.run.plan import lay_out, rate_of
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Planned:
     """For the windows, at the rate measured now."""
     requests: int = 0
     """Of pixels, to Earth Engine."""
-    download: float = 0.0
+    download: int = 0
     """Bytes, uncompressed."""
     product: str = ""
 
@@ -55,11 +55,14 @@ def plan_jobs(path: Path) -> list[Planned]:
         if scheduled and row is not None and row["status"] == "running":
             planned.append(Planned(job.name, "running"))
         else:
-            planned.append(_plan(job, row, [run for run in runs if run["job"] == job.name], rates))
+            mine = [run for run in runs if run["job"] == job.name]
+            planned.append(_plan(job, row, mine, rates, file.limits.eecu_hours))
     return planned
 
 
-def _plan(job: Job, row: Row | None, runs: list[Row], rates: dict[tuple[str, ...], float]) -> Planned:
+def _plan(
+    job: Job, row: Row | None, runs: list[Row], rates: dict[tuple[str, ...], float], eecu_hours: float | None
+) -> Planned:
     definition = job.definition
     if not due(row, definition, False):
         assert row is not None
@@ -81,6 +84,10 @@ def _plan(job: Job, row: Row | None, runs: list[Row], rates: dict[tuple[str, ...
             if (held := found.among(ended)) is not None:
                 over = ended[held]
                 return Planned(job.name, f"nothing new: {over['status']}", found.t1, found.t2, product=over["product"])
+            try:
+                require_compute(job, eecu_hours, today())
+            except SourceError as error:
+                return Planned(job.name, f"would not be begun: {error}", found.t1, found.t2)
             return _cost(job, "would run", request, work, rates)
         except NothingYet as waits:
             return Planned(job.name, f"waiting: {waits}")
@@ -91,11 +98,8 @@ def _plan(job: Job, row: Row | None, runs: list[Row], rates: dict[tuple[str, ...
 def _cost(job: Job, what: str, request: FillRequest, work: Work, rates: dict[tuple[str, ...], float]) -> Planned:
     key = (work.model.sha256, work.device, request.precision)
     if key not in rates:
-        rates[key] = estimated(request, work).windows_per_second
-    requests, download = 0, 0.0
-    if (pull := work.scene.pull) is not None:
-        requests = len(pull) - pull.kept()
-        download = pull.bytes * requests / len(pull)
+        rates[key], _ = rate_of(request, work)
+    missing = [tile for pull in work.scene.pulls for tile in pull.missing()]
     windows = work.grid.window_count
     return Planned(
         job.name,
@@ -105,8 +109,8 @@ def _cost(job: Job, what: str, request: FillRequest, work: Work, rates: dict[tup
         work.pixels,
         windows,
         windows / rates[key],
-        requests,
-        download,
+        len(missing),
+        sum(tile.bytes for tile in missing),
         str(work.paths.reflectance),
     )
 

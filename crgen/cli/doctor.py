@@ -26,9 +26,10 @@ def doctor(**earth_engine: Any) -> None:
     from crgen.gee.doctor import examine
     from crgen.gee.fetch.cache import TileCache, default_folder
     from crgen.model.device import pick_device
+    from crgen.pipeline.source.earthengine import connection_settings
 
     usable = True
-    for check in examine(EarthEngine(**earth_engine).settings):
+    for check in examine(connection_settings(EarthEngine(**earth_engine))):
         usable &= check.ok
         _say("ok" if check.ok else "missing", check.name, check.text)
     device = pick_device("auto")

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from crgen.cli.console import console, duration, note, progress
-from crgen.cli.options import fetching, past_line, takes
+from crgen.cli.options import fetching, past_line, takes, water_line
 from crgen.pipeline.request import EarthEngine, FillRequest
 
 
@@ -35,7 +35,7 @@ def fill(
     from crgen.pipeline.fill import run
     from crgen.pipeline.product.selfcheck import check_line
     from crgen.pipeline.repeat import request_of
-    from crgen.pipeline.run.plan import plan
+    from crgen.pipeline.run.plan import plan, rate_of
     from crgen.pipeline.source.ground import crs_name
     from crgen.pipeline.source.imagery import radar_line
     from crgen.pipeline.tiling.quality import LABELS
@@ -43,6 +43,7 @@ def fill(
     request = request_of({**named, "manifest": manifest})
     if dry_run:
         work = plan(request)
+        rate, precision = rate_of(request, work)
         scene = work.scene
         for text in scene.notes:
             note(text)
@@ -57,9 +58,10 @@ def fill(
             "memory": f"about {size_text(work.memory)} for imagery, {work.workers} workers",
             "disk": f"at most {size_text(work.disk)}, scratch files included",
             **fetching(scene.pulls),
-            **({"past": past} if (past := past_line(scene.stack, scene.pulls)) else {}),
-            "time": f"about {duration(work.seconds)} for the windows on {work.device} in {work.precision.name} "
-            f"({work.windows_per_second:.1f} windows/s, measured now)",
+            **({"past": past} if (past := past_line(scene.stack, *scene.pulls)) else {}),
+            **({"water": water} if (water := water_line(scene.water, "more, where t1 is not clear")) else {}),
+            "time": f"about {duration(work.grid.window_count / rate)} for the windows on {work.device} in {precision} "
+            f"({rate:.1f} windows/s, measured now)",
             "output": str(work.paths.reflectance),
         }
         for name, value in rows.items():

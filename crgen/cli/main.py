@@ -88,7 +88,7 @@ PATIENCE = 10.0
 _last_stop = -math.inf
 
 
-class Stopped(BaseException):
+class Interruption(BaseException):
     """A signal asked the process to stop; not a KeyboardInterrupt, which Typer would swallow."""
 
     def __init__(self, signum: int) -> None:
@@ -108,7 +108,7 @@ def main() -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         code = 1  # whoever read the output has left; nobody wants to hear more
-    except (Exception, Stopped) as error:
+    except (Exception, Interruption) as error:
         if "--debug" in sys.argv:
             traceback.print_exc()
         message, code = explain(error)
@@ -142,7 +142,7 @@ def explain(error: BaseException) -> tuple[str, int]:
     kept = "; ".join(getattr(error, "__notes__", ()))
     if isinstance(error, CrgenError):
         return "; ".join(filter(None, (str(error), kept))), error.exit_code
-    if isinstance(error, Stopped):
+    if isinstance(error, Interruption):
         how = "interrupted" if error.signum == signal.SIGINT else "terminated"
         kept = kept or "nothing half-written was left behind, run the same command again"
         return f"{how}; {kept}", 128 + error.signum
@@ -168,4 +168,4 @@ def _stop(signum: int, frame: FrameType | None) -> None:
         _last_stop = now
         if waiting := sys.modules.get("crgen.gee.connection.retry"):
             waiting.INTERRUPTED.set()  # threads that wait for Earth Engine would hold the exit up
-        raise Stopped(signum)
+        raise Interruption(signum)

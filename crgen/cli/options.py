@@ -60,25 +60,28 @@ def takes(*kinds: type, without: Collection[str] = ()) -> Callable[[Callable[...
 def fetching(pulls: Sequence[Pull]) -> dict[str, str]:
     """Return what a dry run says of the tiles that must be fetched, by heading; nothing where there are none."""
     from crgen.files import size_text
+    from crgen.gee.fetch.compute import compute_text
 
     if not pulls:
         return {}
-    kept = [pull.kept() for pull in pulls]
-    tiles, side, settings = sum(map(len, pulls)), pulls[0].side, pulls[0].settings
-    size = sum(pull.bytes * (len(pull) - here) / len(pull) for pull, here in zip(pulls, kept, strict=True))
+    missing = [job for pull in pulls for job in pull.missing()]
+    compute = pulls[0].fetcher.meter.estimate((job.layer, job.tile) for job in missing)
+    tiles, side, settings = sum(map(len, pulls)), pulls[0].tiling.side, pulls[0].settings
     return {
-        "tiles": f"{tiles:,} of up to {side} × {side} px, {sum(kept):,} here already",
-        "requests": f"{tiles - sum(kept):,} for pixels, {settings.concurrency} at once at most",
-        "download": f"{size_text(size)} uncompressed, kept in {pulls[0].folder}",
+        "tiles": f"{tiles:,} of up to {side} × {side} px, {tiles - len(missing):,} here already",
+        "requests": f"{len(missing):,} for pixels, {settings.concurrency} at once at most",
+        "download": f"{size_text(sum(job.bytes for job in missing))} uncompressed, kept in {pulls[0].folder}",
+        **({"compute": compute_text(compute)} if missing else {}),
     }
 
 
-def past_line(stack: xr.Dataset, pulls: Sequence[Pull]) -> str:
+def past_line(stack: xr.Dataset, whole: Pull | None = None, lessons: Pull | None = None) -> str:
     """Return what a dry run says of the other looks at the place; empty where there are none.
 
     Args:
         stack: the Stack.
-        pulls: the tiles of the whole area and those that its past is learned from; none for a local stack.
+        whole: the tiles of the whole area; None for a local stack.
+        lessons: those that its past is learned from, alike.
     """
     from crgen.files import size_text
     from crgen.pipeline.source.stack import past_days
@@ -87,10 +90,24 @@ def past_line(stack: xr.Dataset, pulls: Sequence[Pull]) -> str:
     if not days:
         return ""
     text = f"{len(days)} looks from {days[0]} to {days[-1]}"
-    if len(pulls) < 2:
+    if whole is None or lessons is None:
         return text
-    whole, lessons = pulls
     copied = [layer.dtype.itemsize for layer in whole.layers if not layer.name.endswith(("_t1", "_t2"))]
     requests = len(lessons) + len(whole) * len(copied) // len(whole.layers)
     size = lessons.bytes + whole.bytes * sum(copied) // sum(layer.dtype.itemsize for layer in whole.layers)
     return f"{text}, {len(copied)} of them fetched whole; {requests:,} of the tiles, {size_text(size)}"
+
+
+def water_line(water: Pull | None, when: str) -> str:
+    """Return what a dry run says of how often there was water before; empty where that is not asked.
+
+    Args:
+        water: the tiles that tell it.
+        when: they are fetched.
+    """
+    from crgen.files import size_text
+
+    if water is None:
+        return ""
+    tiles = len(water.missing())
+    return f"up to {tiles:,} tiles ({size_text(water.bytes)}) {when}, of how often there was water (JRC)"

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from crgen.cli.console import console, note, progress
-from crgen.cli.options import fetching, past_line, takes
+from crgen.cli.options import fetching, past_line, takes, water_line
 from crgen.pipeline.request import YEAR, EarthEngine, parse_bands, parse_date
 
 
@@ -91,11 +91,13 @@ def pull(
         plan = plan_pull(request)
         _tell(plan)
         rows, columns = plan.pull.geobox.shape
+        lessons = None if plan.acquired.lessons is None else plan.acquired.lessons.pull
         cost = {
             "area": f"{plan.acquired.area.name}, {plan.pull.geobox.crs}, with its margin",
             "pixels": f"{columns} × {rows} = {rows * columns:,}",
             **fetching(plan.pulls),
-            **({"past": said} if (said := past_line(plan.acquired.stack, plan.pulls)) else {}),
+            **({"past": said} if (said := past_line(plan.acquired.stack, plan.pull, lessons)) else {}),
+            **({"water": said} if (said := water_line(plan.acquired.water, "among them")) else {}),
             "disk": f"at most {size_text(plan.disk)} more for {out}",
         }
         for name, value in cost.items():

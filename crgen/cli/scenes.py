@@ -42,12 +42,12 @@ def scenes(
     share stands under 'by': 'score' is Cloud Score+, over the area; 'scene' the metadata, of the whole scene.
     """
     from crgen.errors import OutputError
-    from crgen.files import check_writable, publish, write_partial
+    from crgen.files import check_writable, write_whole
     from crgen.gee.choose.find import refuse_shortfall
-    from crgen.pipeline.picture.footprints import draw_footprints
+    from crgen.gee.footprints import draw_footprints
     from crgen.pipeline.run.plan import channels_of
     from crgen.pipeline.source.area import with_layer
-    from crgen.pipeline.source.earthengine import scenes_for, wanted_of
+    from crgen.pipeline.source.earthengine import connection_settings, rules_of, scenes_for, wanted_of
 
     for path, ending in ((picture, ".png"), (manifest, ".json")):
         if path is not None:
@@ -69,14 +69,12 @@ def scenes(
         console.print(text, highlight=False, markup=False)
     for text in (*area.notes, *choice.manifest.notes):
         note(text)
-    made = [] if picture is None else [(draw_footprints(picture, choice), picture)]
-    publish(made)
-    refuse_shortfall(options.settings, choice, options.rules)
+    if picture is not None:
+        draw_footprints(picture, choice)
+    refuse_shortfall(connection_settings(options), choice, rules_of(options))
     if manifest is not None:
-        finished = write_partial(manifest, choice.manifest.to_json().encode())
-        publish([(finished, manifest)])
-        made.append((finished, manifest))
-    for _, path in made:
+        write_whole(manifest, choice.manifest.to_json().encode())
+    for path in filter(None, (picture, manifest)):
         console.print(str(path), highlight=False, markup=False)
 
 

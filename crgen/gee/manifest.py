@@ -14,6 +14,7 @@ from shapely import from_wkt
 from shapely.geometry.base import BaseGeometry
 
 from crgen.errors import SourceError
+from crgen.files import manifest_in
 
 S1 = "COPERNICUS/S1_GRD_FLOAT"
 """Backscatter as power; a scene is here before it is in ``COPERNICUS/S1_GRD``, in dB, which older manifests name."""
@@ -21,7 +22,8 @@ S2 = "COPERNICUS/S2_SR_HARMONIZED"
 CLOUD_SCORE = "GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED"
 SCORE_BAND = "cs_cdf"
 """Of the two, how likely a pixel is clear, 0 to 1."""
-ASSETS = "https://earthengine.googleapis.com/v1/projects/earthengine-public/assets/"
+WATER, WATER_BAND = "JRC/GSW1_4/GlobalSurfaceWater", "occurrence"
+"""How often there was water from 1984 to 2021, in per cent, of 30 m; masked where there never was."""
 
 
 class _Frozen(BaseModel):
@@ -115,11 +117,13 @@ class Manifest(_Frozen):
     """By variable of the Stack (``s1_t1``); a scene lies on top of those after it."""
     past: dict[str, tuple[Scene, ...]] = Field(default_factory=dict)
     """Other looks at the place, by day: ``s2_2021-06-20`` and the radar that goes with it, ``s1_2021-06-20``."""
+    water: str | None = None
+    """Asset that tells how often there was water at the place; None for none."""
     coverage: dict[str, float]
     """Share of the area that the scenes' footprints cover, by variable."""
     notes: tuple[str, ...] = ()
     rules: dict[str, int | float | str] = Field(default_factory=dict)
-    """How the scenes were chosen: the fields of :class:`~crgen.gee.choose.rules.Rules`."""
+    """How the scenes were chosen: the fields of :class:`~crgen.gee.choose.choice.Rules`."""
     expressions: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of the serialised image that pixels were computed from, by variable."""
 
@@ -170,21 +174,3 @@ class Manifest(_Frozen):
         except ValueError:
             raise SourceError(f"the manifest {path} is not JSON; is it a product's .json?") from None
         return cls.parse(manifest_in(content), str(path))
-
-
-def manifest_in(content: Any) -> Any:
-    """Return the manifest inside a STAC Item, a local stack's manifest or a state of exports, or ``content`` itself."""
-    content = _within(_within(content, "properties", None), "crgen:manifest", content)
-    if _within(content, "source", None) == "local":
-        content = _within(content, "stored", content)
-    return _within(content, "manifest", content)
-
-
-def pulled_from(content: Any) -> dict[str, Any]:
-    """Return what :func:`manifest_in` does where that is of Earth Engine; empty where it is of anything else."""
-    held = manifest_in(content)
-    return held if _within(held, "source", None) == "gee" else {}
-
-
-def _within(content: Any, name: str, otherwise: Any) -> Any:
-    return content.get(name, otherwise) if isinstance(content, dict) else otherwise

@@ -1,4 +1,4 @@
-"""A map to look at: t1 beside the result, the radar under them, the area and the footprints; for notebooks."""
+"""A map to look at: t1 beside the result, radar and the product's layers, area and footprints; for notebooks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import unquote
 
 import numpy as np
 import rasterio
@@ -18,6 +19,7 @@ from crgen.errors import SourceError
 from crgen.gee.connection.session import Settings, connect
 from crgen.gee.fetch.images import VALID, optical_image, radar_image
 from crgen.gee.manifest import Manifest, Scene
+from crgen.gee.product_layers import product_layers
 
 OPTICAL = (0.0, 4000.0)
 RADAR = (-25.0, 0.0)
@@ -42,7 +44,8 @@ def preview(source: Manifest | Product | str | Path, *, settings: Settings | Non
 
     The split control has the optical image of t1 on the left. On the right is the product's reflectance, which needs
     the extra ``crgen[notebook]``; otherwise it is the optical image of t2, or its radar where there is none.
-    Layers of both radar images, the area and the footprints can be switched on.
+    Layers of both radar images, the area and the footprints can be switched on; of a product those of its page too:
+    the map in true and false colour, what was observed at t2, probability of water, error, quality, outlines of water.
 
     Args:
         source: a manifest, the path of one or of a product's STAC Item, or what ``crgen.fill`` returned.
@@ -54,7 +57,7 @@ def preview(source: Manifest | Product | str | Path, *, settings: Settings | Non
     Raises:
         SourceError: if there is no manifest of Earth Engine in it, or it lacks scenes, or Earth Engine cannot be used.
     """
-    manifest, raster = _read(source)
+    manifest, raster, item = _read(source)
     if absent := [name for name in ("s1_t1", "s1_t2", "s2_t1") if name not in manifest.scenes]:
         raise SourceError(f"there is no map of a manifest without scenes of {', '.join(absent)}; choose scenes anew")
     session = connect((settings or Settings.from_environment()).standard)
@@ -79,6 +82,8 @@ def preview(source: Manifest | Product | str | Path, *, settings: Settings | Non
     shown.add(ipyleaflet.SplitMapControl(left_layer=left, right_layer=right))
     for text, place in ((f"t1, {manifest.dates['t1']}", "bottomleft"), (label, "bottomright")):
         shown.add_html(f"<b>{text}</b>", position=place)
+    for drawn in () if item is None else product_layers(item):
+        shown.add(drawn)
     for name, scenes in manifest.scenes.items():
         shown.add(_outline(scenes, name))
     style = {"color": "black", "weight": 2, "fillOpacity": 0}
@@ -87,14 +92,14 @@ def preview(source: Manifest | Product | str | Path, *, settings: Settings | Non
     return shown
 
 
-def _read(source: Manifest | Product | str | Path) -> tuple[Manifest, Path | None]:
-    """Return the manifest, and the reflectance raster if there is a product."""
+def _read(source: Manifest | Product | str | Path) -> tuple[Manifest, Path | None, Path | None]:
+    """Return the manifest, and the reflectance raster and the Item if there is a product."""
     if isinstance(source, Manifest):
-        return source, None
+        return source, None, None
     path = Path(source) if isinstance(source, str | Path) else Path(source.paths.item)
     manifest = Manifest.read(path)
     asset = json.loads(path.read_text("utf-8-sig")).get("assets", {}).get("reflectance")
-    return manifest, None if asset is None else path.parent / asset["href"]
+    return (manifest, None, None) if asset is None else (manifest, path.parent / unquote(asset["href"]), path)
 
 
 def _right(raster: Path | None, manifest: Manifest, layer: Any) -> tuple[Any, str]:

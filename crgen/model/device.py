@@ -61,7 +61,6 @@ class Precision(NamedTuple):
     """The precision to compute in, and what it was found to change (None for float32)."""
 
     name: PrecisionName
-    """``auto`` until it is chosen."""
     drift: Drift | None = None
 
 

@@ -23,7 +23,7 @@ from rasterio.windows import Window
 from scipy.ndimage import uniform_filter
 
 from crgen.errors import OutputError, RequestError, StackError
-from crgen.files import publish, told_after, write_partial
+from crgen.files import told_after, write_whole
 from crgen.pipeline.product.outputs import Paths
 from crgen.pipeline.request import EarthEngine, FillRequest
 from crgen.pipeline.source.local.read import open_stack
@@ -148,7 +148,7 @@ def audit(
         for what, path in (("no water is scored", paths.water), ("no intervals are scored", paths.half_width))
         if not path.exists()
     )
-    publish([(write_partial(paths.audit, json.dumps(scores, indent=1).encode()), paths.audit)])
+    write_whole(paths.audit, json.dumps(scores, indent=1).encode())
     _record(paths.folder, scores)
     return Audit(paths.audit, scores, notes)
 
@@ -342,4 +342,4 @@ def _record(folder: Path, scores: Mapping[str, Any]) -> None:
         writer = csv.DictWriter(content, COLUMNS, extrasaction="ignore", restval="")
         writer.writeheader()
         writer.writerows([*lines, scores])
-        publish([(write_partial(path, content.getvalue().encode()), path)])
+        write_whole(path, content.getvalue().encode())

@@ -29,12 +29,29 @@ class Box(NamedTuple):
         """Return the rectangle with a margin added on every side."""
         return Box(self.r0 - pixels, self.r1 + pixels, self.c0 - pixels, self.c1 + pixels)
 
+    def windows(self, side: int) -> Box:
+        """Return the rectangle of all windows that touch this one.
+
+        Args:
+            side: of a window in pixels, even; windows stand at every half side counted from the origin.
+        """
+        stride = side // 2
+        r0, c0 = (((low - side) // stride + 1) * stride for low in (self.r0, self.c0))
+        r1, c1 = ((high - 1) // stride * stride + side for high in (self.r1, self.c1))
+        return Box(r0, r1, c0, c1)
+
     def slices(self, origin: Box) -> tuple[slice, slice]:
         """Return the slices of this rectangle in an array that holds ``origin``."""
         return (
             slice(self.r0 - origin.r0, self.r1 - origin.r0),
             slice(self.c0 - origin.c0, self.c1 - origin.c0),
         )
+
+
+def grid_of(box: Box, near: GeoBox) -> GeoBox:
+    """Return the grid of a rectangle, with the pixels of another grid."""
+    own = lattice_box(near)
+    return near.translate_pix(box.c0 - own.c0, box.r0 - own.r0).expand(box.shape)
 
 
 def lattice_box(geobox: GeoBox) -> Box:

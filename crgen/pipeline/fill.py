@@ -27,8 +27,8 @@ from crgen.pipeline.product.selfcheck import self_check
 from crgen.pipeline.product.styles import looks_of
 from crgen.pipeline.repeat import request_of
 from crgen.pipeline.request import FillRequest
-from crgen.pipeline.run.cluster import connected, device_of, fill_on, recipe_for
-from crgen.pipeline.run.fingerprint import Fingerprint, fingerprint_of, short
+from crgen.pipeline.run.cluster import connected, device_of, fill_on, setup_for
+from crgen.pipeline.run.fingerprint import fingerprint_of, short
 from crgen.pipeline.run.make_parts import Workshop, gather, open_workshop
 from crgen.pipeline.run.parts import PartStore
 from crgen.pipeline.run.plan import Plan, plan, settings_of
@@ -39,7 +39,6 @@ from crgen.pipeline.source.stack import manifest_of
 from crgen.pipeline.tiling.counts import Tally
 from crgen.pipeline.tiling.lending import cells
 from crgen.pipeline.tiling.past import Learned
-from crgen.pipeline.tiling.windows import At
 
 P = ParamSpec("P")
 
@@ -154,8 +153,8 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
 
     Args:
         request: what is asked.
-        on_windows: called from any thread with windows just done and windows in all, those that are only looked at
-            for what they tell others of t2 among them; those of a stopped run are in neither.
+        on_windows: called from any thread with windows just done and windows in all, those that only give evidence
+            of t2 among them; those of a stopped run are in neither.
 
     Returns:
         The published product.
@@ -164,25 +163,37 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
         CrgenError: of the kind that fits what went wrong; no file of the product is there then.
     """
     start = time.perf_counter()
-    work = plan(request, estimate=False)
-    scene, paths = work.scene, work.paths
+    work = plan(request)
+    paths, window, total = work.paths, work.model.card.window, 0
+
+    def on_some(count: int) -> None:
+        on_windows(count, total)
+
     with contextlib.ExitStack() as stack:
         client = None if request.scheduler == "threads" else stack.enter_context(connected(request))
         if client:
             device, precision = device_of(client, request)
         else:
-            model = work.model
-            device, precision = None, pick_precision(request.precision, model.generator, model.card.window)
-        work = replace(work, precision=precision)
+            device, precision = None, pick_precision(request.precision, work.model.generator, window)
+        request = replace(request, precision=precision.name)
         fingerprint = fingerprint_of(request, work, device)
-        scratch = stack.enter_context(scratch_of(paths, fingerprint, manifest_of(scene.stack), restart=request.restart))
-        workshop = open_workshop(request, work, PartStore(scratch.folder, short(fingerprint)))
+        manifest = manifest_of(work.scene.stack)
+        scratch = stack.enter_context(scratch_of(paths, fingerprint, manifest, restart=request.restart))
+        workshop = open_workshop(request, work, PartStore(scratch.folder, short(fingerprint)), on_some)
         done = workshop.finished()
         if not done:
             require_space(paths.folder, work.disk // 4, paths.reflectance)
-        _make_parts(request, work, workshop, client, fingerprint, done, on_windows)
+        ahead = workshop.unlooked() if len(done) < work.grid.count else []
+        total = sum(len(chunk.windows) for chunk in work.grid if chunk.at not in done)
+        total += sum(len(cells(chunk, window)) for chunk in ahead)
+        if client:
+            setup = setup_for(request, work, workshop.store.folder, fingerprint, len(client.nthreads()))
+            fill_on(client, setup, workshop, ahead, done, on_some)
+        else:
+            workshop.make_parts(ahead, done, work.workers)
         made = _assemble(work, workshop)
-        finished = _describe(work, workshop, made, settings_of(request, work), scratch.created)
+        settings = settings_of(request, work) | drift_of(precision) | shift_of(made.shift)
+        finished = _describe(work, workshop, made, settings, scratch.created)
         scratch.announce(finished)
         withdraw(paths, finished)
         publish(finished)
@@ -191,37 +202,6 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
         notes = (f"{len(done)} of {work.grid.count} chunks were finished by a run that was stopped", *notes)
     spent = time.perf_counter() - start
     return Result(paths, made.tally, notes, spent, len(done), made.radar, made.areas, made.check, made.learned)
-
-
-def _make_parts(
-    request: FillRequest,
-    work: Plan,
-    workshop: Workshop,
-    client: Any,
-    fingerprint: Fingerprint,
-    done: frozenset[At],
-    on_windows: Callable[[int, int], None],
-) -> None:
-    """Collect the evidence of the past and of t2, then make the parts of all chunks but those ``done``.
-
-    Args:
-        client: of the dask workers that do it; None for threads of this process.
-    """
-    unlearned = workshop.unlearned()
-    ahead = workshop.unlooked() if len(done) < work.grid.count else []
-    total = sum(len(chunk.windows) for chunk in work.grid if chunk.at not in done)
-    total += sum(len(cells(chunk, work.model.card.window)) for chunk in ahead)
-    if client is not None:
-        recipe = recipe_for(request, work, workshop.store.folder, fingerprint, len(client.nthreads()))
-        fill_on(client, recipe, workshop, ahead, done, lambda count: on_windows(count, total), learn=unlearned)
-        return
-    workshop.run.predictor.on_windows = lambda count: on_windows(count, total)
-    if unlearned:
-        workshop.learn()
-    workshop.look(ahead, work.workers)
-    if len(done) < work.grid.count:
-        workshop.check(work.workers)
-    workshop.fill(done, work.workers)
 
 
 @dataclass(frozen=True)
@@ -305,7 +285,7 @@ def _describe(
         workshop.rasters,
         {name: spliced.digests for name, spliced in made.rasters.items()},
         model=work.model,
-        settings=settings | drift_of(work.precision) | shift_of(made.shift),
+        settings=settings,
         tally=made.tally,
         error=error,
         areas=made.areas,

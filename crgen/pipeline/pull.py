@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
@@ -16,16 +17,18 @@ from crgen.errors import OutputError, RequestError
 from crgen.files import check_writable, require_space
 from crgen.gee.fetch.arrays import Pull
 from crgen.gee.fetch.export import Destination, Export, ExportState, run_exports
+from crgen.gee.fetch.fetcher import Job
+from crgen.gee.fetch.images import Layer, bands_of
 from crgen.gee.manifest import Manifest
 from crgen.pipeline.request import ALL, YEAR, EarthEngine, check_after, parse_past, read
 from crgen.pipeline.run.plan import channels_of
 from crgen.pipeline.source.area import read_area, with_layer
-from crgen.pipeline.source.earthengine import Acquired, Channels, acquire
+from crgen.pipeline.source.earthengine import Acquired, Channels, acquire, described, rules_of
 from crgen.pipeline.source.local.exported import open_exported
 from crgen.pipeline.source.local.read import open_stack
 from crgen.pipeline.source.local.write import write_stack
 from crgen.pipeline.source.past import NO_PAST, Asked, asked_for
-from crgen.pipeline.source.stack import POLARISATIONS, S2_BANDS
+from crgen.pipeline.source.stack import POLARISATIONS, S2_BANDS, build_stack
 
 LOOK_EVERY = 0.5
 """Seconds between looks at how many tiles have arrived."""
@@ -83,8 +86,8 @@ class PullPlan:
     """What a pull would do and cost."""
 
     acquired: Acquired
-    kept: tuple[int, ...]
-    """Tiles that are on disk already, of each of :attr:`pulls`."""
+    missing: tuple[Job, ...]
+    """Tiles that must be fetched; the others are on disk already."""
 
     @property
     def pull(self) -> Pull:
@@ -104,12 +107,12 @@ class PullPlan:
     @property
     def requests(self) -> int:
         """Requests for pixels, if none must be split."""
-        return self.tiles - sum(self.kept)
+        return len(self.missing)
 
     @property
-    def download(self) -> float:
-        """Bytes to fetch, uncompressed, if the tiles of a pull are alike."""
-        return sum(pull.bytes * (1 - kept / len(pull)) for pull, kept in zip(self.pulls, self.kept, strict=True))
+    def download(self) -> int:
+        """Bytes to fetch, uncompressed."""
+        return sum(job.bytes for job in self.missing)
 
     @property
     def disk(self) -> int:
@@ -126,7 +129,7 @@ def plan_pull(request: PullRequest) -> PullPlan:
     """
     _check_free(request.out)
     acquired = _acquire(request, asked_for(request.past, request.after) or NO_PAST)
-    return PullPlan(acquired, tuple(pull.kept() for pull in acquired.pulls))
+    return PullPlan(acquired, tuple(job for pull in acquired.pulls for job in pull.missing()))
 
 
 def run_pull(request: PullRequest, on_tiles: Callable[[int, int], None] = lambda done, total: None) -> PullPlan:
@@ -144,7 +147,7 @@ def run_pull(request: PullRequest, on_tiles: Callable[[int, int], None] = lambda
     """
     plan = plan_pull(request)
     require_space(request.out.parent, plan.disk // 4, request.out)
-    require_space(plan.pull.folder, int(plan.download), plan.pull.folder)
+    require_space(plan.pull.folder, plan.download, plan.pull.folder)
     with _watched(plan, on_tiles):
         plan.pull.begin()
         write_stack(plan.acquired.stack, request.out)
@@ -238,8 +241,16 @@ def import_export(request: PullRequest, folder: Path) -> None:
     if not path.exists():
         raise OutputError(f"there is no {path}: start the exports first, with --export and the same --out")
     state = ExportState.read(path)
-    geobox = state.manifest.area.geobox.pad(request.channels.margin if state.margin is None else state.margin)
-    write_stack(open_exported(state, folder, geobox), request.out)
+    geobox = state.grid.geobox if state.grid else state.manifest.area.geobox.pad(request.channels.margin)
+    manifest = state.manifest
+    variables: dict[str, Any] = {}
+    for export in state.exports:
+        name, layer = export.variable, Layer(export.variable, "", bands_of(export.variable, manifest))
+        variables[name] = open_exported(folder, export.files, geobox, layer)
+        if name.startswith("s2"):
+            variables[name.replace("s2", "clear")], variables[name] = variables[name][-1], variables[name][:-1]
+    stack = build_stack(geobox, variables, pols=manifest.pols, bands=manifest.bands, manifest=described(manifest))
+    write_stack(stack, request.out)
 
 
 def export_state(out: Path) -> Path:
@@ -249,8 +260,8 @@ def export_state(out: Path) -> Path:
 
 def _acquire(request: PullRequest, past: Asked = NO_PAST) -> Acquired:
     area = with_layer(request.aoi, request.layer)
-    dates = {"t1": request.t1, "t2": request.t2}
-    return acquire(request.earth_engine, request.channels, aoi=area, **dates, crs=request.crs, past=past)
+    options, t1, t2 = request.earth_engine, request.t1, request.t2
+    return acquire(options, request.channels, aoi=area, t1=t1, t2=t2, crs=request.crs, past=past)
 
 
 def _exported(request: PullRequest, state: Path) -> Acquired:
@@ -262,7 +273,7 @@ def _exported(request: PullRequest, state: Path) -> Acquired:
         named = Manifest.read(options.manifest)
         same = (named.area, named.dates, named.scenes) == (held.area, held.dates, held.scenes)
         differing += [] if same else ["manifest"]
-    elif held.rules != options.rules.told():
+    elif held.rules != rules_of(options).told():
         differing.append("rules for scenes")
     differing += [] if held.bands == channels.bands else ["bands"]
     differing += [] if held.pols == channels.held_pols(held.pols) else ["pols"]
@@ -295,7 +306,7 @@ def _watched(plan: PullPlan, on_tiles: Callable[[int, int], None]) -> Iterator[N
 
     def look() -> None:
         while not done.wait(LOOK_EVERY):
-            on_tiles(min(sum(plan.kept) + fetcher.arrived - start, plan.tiles), plan.tiles)
+            on_tiles(min(plan.tiles - plan.requests + fetcher.arrived - start, plan.tiles), plan.tiles)
 
     watcher = threading.Thread(target=look, daemon=True)
     watcher.start()

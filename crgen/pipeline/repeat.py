@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from crgen.errors import RequestError, SourceError, WeightsError
-from crgen.gee.manifest import manifest_in
+from crgen.files import manifest_in
 from crgen.model.weights import find_weights, known_weights, read_card
 from crgen.pipeline.request import EarthEngine, FillRequest, read
 

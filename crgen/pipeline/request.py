@@ -6,17 +6,12 @@ import datetime
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import Field, dataclass, field, fields, replace
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from crgen.errors import RequestError
-from crgen.gee.choose.rules import CLEAR_FROM, Rules
 from crgen.model.config import PrecisionName
-
-if TYPE_CHECKING:
-    from crgen.gee.connection.session import Settings
-
 
 ALL = ("all",)
 """Asks for every band that the weights make."""
@@ -51,22 +46,20 @@ class EarthEngine:
 
     project: str | None = option(None, "Cloud project. (EE_PROJECT_ID, or what the credentials say)")
     credentials: Path | None = option(None, "Service account's JSON key. (what 'earthengine authenticate' stored)")
-    search_days: int = option(Rules.search_days, "Days around a date within which acquisitions serve it.")
-    observed_days: int = option(Rules.observed_days, "Days around t2 within which an optical image counts as observed.")
-    min_coverage: float = option(
-        Rules.min_coverage, "Share of the area that radar, and the optical image of t1, must cover."
-    )
+    search_days: int = option(6, "Days around a date within which acquisitions serve it.")
+    """A satellite comes back after 12 days: 6 reach every orbit."""
+    observed_days: int = option(0, "Days around t2 within which an optical image counts as observed.")
+    min_coverage: float = option(0.9, "Share of the area that radar, and the optical image of t1, must cover.")
     radar_not_before: datetime.date | None = option(
         None, "Day of the event, YYYY-MM-DD: no earlier radar stands for t2, however near."
     )
     keep_tiles: bool = option(True, "Do not keep fetched tiles for later runs.", "--no-cache")
     manifest: Path | None = None
     """A manifest, or a product's STAC Item, whose scenes to use again."""
-    unfinished: Path | None = None
-    """The record of a stopped run of the same product: its scenes are used again if they were chosen for the same
-    area, dates and rules, though the catalogue may hold others by now."""
     processes: int = 1
     """Processes that ask at the same time, and share what one may ask at once."""
+    patience: float = math.inf
+    """Seconds of fruitless asking after which a request is given up, if that is sooner than usual."""
 
     def __post_init__(self) -> None:
         if not (0 <= self.search_days <= 366 and 0 <= self.observed_days <= 366):
@@ -78,20 +71,6 @@ class EarthEngine:
             )
         if not 0 <= self.min_coverage <= 1:
             raise RequestError(f"--min-coverage is {self.min_coverage}; give a share from 0 to 1")
-
-    @property
-    def rules(self) -> Rules:
-        """What makes an acquisition eligible."""
-        return Rules(self.search_days, self.observed_days, self.min_coverage, self.radar_not_before)
-
-    @property
-    def settings(self) -> Settings:
-        """How to reach the service."""
-        from crgen.gee.connection.session import Settings  # loads Google's libraries
-
-        credentials = None if self.credentials is None else str(self.credentials)
-        settings = Settings.from_environment(project=self.project, credentials=credentials)
-        return replace(settings, concurrency=max(1, settings.concurrency // self.processes))
 
 
 @dataclass(frozen=True)
@@ -122,7 +101,7 @@ class FillRequest:
     clip: bool = option(False, "No data outside the polygon.")
     generate_all: bool = option(False, "The generator's image alone, without observations of t2.")
     dtype: Literal["uint16", "float32"] = option("uint16", "Reflectance × 10000, or reflectance.")
-    clear_threshold: float = option(CLEAR_FROM, "Clear-sky score from which a pixel of t2 counts as seen.")
+    clear_threshold: float = option(0.6, "Clear-sky score from which a pixel of t2 counts as seen.")
     s1_units: Literal["dB", "linear"] = option("dB", "Unit of a stack's backscatter.")
     s1_calibrated: bool = option(
         True, "A stack's backscatter has no true level: only contrast counts.", "--s1-uncalibrated"

@@ -43,7 +43,7 @@ def identity_in_0_1_0(request: FillRequest, work: Plan) -> str:
     left_out = ("out", "overwrite", "restart", "scheduler", "workers", "earth_engine")
     settings = {name: value for name, value in dataclasses.asdict(request).items() if name not in left_out}
     settings |= {"t1": work.scene.t1.isoformat(), "t2": work.scene.t2.isoformat()}
-    settings |= {"device": work.device, "precision": work.precision.name, "batch": 1, "window": work.model.card.window}
+    settings |= {"device": work.device, "precision": request.precision, "batch": 1, "window": work.model.card.window}
     for immaterial in ("aoi", "layer", "source", "weights", "crs", "device", "precision", "batch", "chunk"):
         del settings[immaterial]
     for later in (*OPTIONS_SINCE, "past", "after"):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from crgen.batch.dry_run import plan_jobs
 from tests.batch.schedulers import in_process, state_of
 from tests.earthengine import catalogue, faults
 
@@ -72,6 +73,41 @@ def test_an_outage_is_slept_off(write, acquired_until, environment, service):
     service.faults.clear()
     assert in_process(path, **environment, TODAY="2021-07-23").counts == {"done": 1}
     assert not service.served_twice()
+
+
+def test_once_the_month_of_compute_is_used_no_product_is_begun_until_it_is_over(
+    write, acquired_until, environment, service, tmp_path, monkeypatch
+):
+    """The one that was begun before is still finished."""
+    limited = WATCHED + "[limits]\neecu_hours = 150\n"
+    path = write(limited, source="gee", aoi=AREA)
+    service.change(used=150 * 3600.0)
+    today = acquired_until("2021-07-22")
+    summary = in_process(path, **environment, **today)
+    assert (summary.counts, summary.failures) == ({"retry": 1}, 1)
+    reason = state_of(path).jobs()["zhengzhou"]["reason"]
+    assert reason.startswith("project test-project has used 150.0 EECU-hours since 2021-07-01, and [limits] eecu_hours")
+    monkeypatch.setattr("crgen.batch.dry_run.today", lambda: datetime.date(2021, 7, 22))
+    (planned,) = plan_jobs(path)
+    assert planned.what.startswith("would not be begun: ")
+    assert "150.0 EECU-hours" in planned.what
+    assert not service.tiles
+    assert not list(tmp_path.glob("products/zhengzhou/*"))
+    service.change(used=149 * 3600.0)
+    service.add(faults.error(503, "The service is currently unavailable.", endpoint="image:computePixels"))
+    later = {"TODAY": "2021-07-23"}
+    assert in_process(path, **environment, **later, CRGEN_EE_PATIENCE="0.1").counts == {"retry": 1}
+    service.faults.clear()
+    service.change(used=151 * 3600.0)
+    assert in_process(path, **environment, TODAY="2021-07-24").counts == {"done": 1}
+
+
+def test_a_limit_that_cannot_be_held_is_told_and_nothing_is_begun(write, acquired_until, environment, service):
+    path = write(WATCHED + "[limits]\neecu_hours = 150\n", source="gee", aoi=AREA)
+    service.change(used=None)
+    assert in_process(path, **environment, **acquired_until("2021-07-22")).counts == {"failed": 1}
+    assert "Monitoring Viewer" in state_of(path).jobs()["zhengzhou"]["reason"]
+    assert not service.tiles
 
 
 def test_before_the_event_nothing_of_it_is_seen(write, acquired_until, environment):

@@ -18,6 +18,7 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=40, help="tiles at a time before 429")
     parser.add_argument("--per-minute", type=int, default=None, help="requests a minute before 429")
     parser.add_argument("--flat", action="store_true", help="fill every tile with its middle pixel")
+    parser.add_argument("--remember", action="store_true", help="keep every tile: asked for again it costs nothing")
     options = parser.parse_args()
     with EarthEngineServer(
         port=options.port,
@@ -25,6 +26,7 @@ def main() -> None:
         concurrency=options.concurrency,
         per_minute=options.per_minute,
         flat=options.flat,
+        remember=options.remember,
     ) as server:
         print(server.url, flush=True)
         threading.Event().wait()

@@ -16,11 +16,15 @@ Around Zhengzhou and across 114°E in July 2021, a few earlier and later years, 
   masked between 2022-01-25 and 2024-02-28.
 - Cloud Score+: one image per Sentinel-2 image, but none for ``sentinel2.WITHOUT_SCORE``, nor
   for the newer generation of 2021-07-29.
+- Global Surface Water: ``ground.LAKE`` was always water but along its shore, and nothing else ever was.
 """
 
 import functools
+import threading
+from collections.abc import Callable
+from typing import TypeVar
 
-from tests.earthengine import sentinel1, sentinel2
+from tests.earthengine import sentinel1, sentinel2, surface_water
 from tests.earthengine.images import Image
 from tests.earthengine.scenes import millis
 
@@ -29,8 +33,21 @@ S1_DB = sentinel1.COLLECTION_DB
 S2 = sentinel2.COLLECTION
 CLOUD_SCORE = sentinel2.CLOUD_SCORE
 
+Made = TypeVar("Made")
 
-@functools.cache
+
+def once(make: Callable[[], Made]) -> Callable[[], Made]:
+    """Make something when it is first asked for; threads that come meanwhile wait for it, not each make its own."""
+    lock, cached = threading.RLock(), functools.cache(make)
+
+    def get() -> Made:
+        with lock:
+            return cached()
+
+    return get
+
+
+@once
 def collections() -> dict[str, tuple[Image, ...]]:
     """Every collection's images, ordered by time as Earth Engine lists them."""
     takes = sentinel2.datatakes()
@@ -51,7 +68,8 @@ def collections() -> dict[str, tuple[Image, ...]]:
     }
 
 
-@functools.cache
+@once
 def images() -> dict[str, Image]:
     """Every image by its asset id."""
-    return {str(image.id): image for scenes in collections().values() for image in scenes}
+    scenes = {str(image.id): image for listed in collections().values() for image in listed}
+    return scenes | {surface_water.ASSET: surface_water.image()}

@@ -1,5 +1,6 @@
 """Functions on collections, features and their properties."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -97,6 +98,11 @@ def to_list(collection: Collection, count: int, offset: int = 0) -> list[Any]:
     return list(collection.elements[int(offset) : int(offset) + int(count)])
 
 
+@function("Collection.iterate")
+def iterate(collection: Collection, function: Callable[[Any, Any], Any], first: Any = None) -> Any:
+    return functools.reduce(lambda previous, element: function(element, previous), collection.elements, first)
+
+
 @function("Collection.merge", "ImageCollection.merge")
 def merge(collection1: Collection, collection2: Collection) -> Collection:
     def numbered(collection: Collection, number: int) -> list[Any]:
@@ -140,15 +146,24 @@ def to_list_reducer(tupleSize: int | None = None) -> Reducer:
     return Reducer("toList", tupleSize)
 
 
+@function("Reducer.repeat")
+def repeat(reducer: Reducer, count: int) -> Reducer:
+    return replace(reducer, repeated=int(count))
+
+
 @function("Collection.reduceColumns")
 def reduce_columns(collection: Collection, reducer: Reducer, selectors: list[str]) -> dict[str, Any]:
-    if reducer.name != "toList" or reducer.size not in (None, len(selectors)):
+    if reducer.name != "toList" or len(selectors) != (reducer.size or 1) * (reducer.repeated or 1):
         raise EarthEngineError(
             f"The local Earth Engine does not implement reduceColumns with Reducer.{reducer.name} of this size."
         )
     rows = [[properties(element).get(name) for name in selectors] for element in collection.elements]
     kept = [row for row in rows if None not in row]
-    return {"list": kept if reducer.size else [row[0] for row in kept]}
+    if reducer.repeated is None:
+        return {"list": kept if reducer.size else [row[0] for row in kept]}
+    if reducer.size is not None:
+        raise EarthEngineError("The local Earth Engine does not implement Reducer.repeat of tuples.")
+    return {"list": [[row[number] for row in kept] for number in range(reducer.repeated)]}
 
 
 # Properties and features ------------------------------------------------------------------------
@@ -190,6 +205,10 @@ def property_names(element: Any) -> list[str]:
 
 @function("Element.toDictionary")
 def to_dictionary(element: Any, properties: list[str] | None = None) -> dict[str, Any]:
+    if isinstance(element, Collection):
+        if properties:
+            raise EarthEngineError("Collections of the local Earth Engine have no properties.")
+        return {}
     if properties is None:
         return {name: value for name, value in element.properties.items() if not name.startswith("system:")}
     return {name: get(element, name) for name in properties}

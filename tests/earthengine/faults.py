@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 COMPUTE = "image:computePixels"
+DOWNLOAD = "thumbnails:getPixels"
+PIXELS = (COMPUTE, DOWNLOAD)
 
 TOO_MANY = "Too Many Requests: Request was rejected because the request rate or concurrency limit was exceeded."
 QUOTA = "Quota exceeded for quota metric 'Number of concurrent requests' and limit 'Concurrent requests per project'."

@@ -60,7 +60,7 @@ class Handler(BaseHTTPRequestHandler):
         self._handle(self.rfile.read(int(self.headers.get("Content-Length", 0))))
 
     def _handle(self, raw: bytes) -> None:
-        begun = time.monotonic()
+        begun, used = time.monotonic(), time.thread_time()
         engine = self.server.earth_engine
         path = urlsplit(self.path).path
         if path.startswith("/control/"):
@@ -69,11 +69,12 @@ class Handler(BaseHTTPRequestHandler):
             self._send(Reply(*engine.tokens.grant(raw)))
         else:
             epoch, endpoint = engine.epoch, rest.endpoint(path)
-            body = json.loads(raw) if raw else {}
+            body = json.loads(raw) if raw else engine.downloads.get(path.rsplit("/", 1)[-1].split(":")[0], {})
             reply = self._reply(engine, endpoint, path, body, begun)
             status = 0 if reply.damaged or reply.written < 1 else reply.status
             # Before it is sent, so that whoever has the answer finds it counted.
-            engine.record(epoch, endpoint, body, status, time.monotonic() - begun)
+            cpu, sent = time.thread_time() - used, int(len(reply.body) * reply.written)
+            engine.record(epoch, endpoint, body, status, begun, cpu, sent)
             self._send(reply)
 
     def _reply(
@@ -96,7 +97,8 @@ class Handler(BaseHTTPRequestHandler):
         action = fault.action if fault is not None else ""
         if action == "expire":
             engine.tokens.expire()
-        if not engine.tokens.accepts(self.headers.get("Authorization")):
+        # The URL of a download is a ticket by itself.
+        if endpoint != faults.DOWNLOAD and not engine.tokens.accepts(self.headers.get("Authorization")):
             raise RefusedError(401, faults.UNAUTHENTICATED)
         if fault is not None and action == "status":
             raise RefusedError(fault.status, fault.message, fault.retry_after)
@@ -104,17 +106,21 @@ class Handler(BaseHTTPRequestHandler):
             return Reply(fault.status, b"<html><body>Bad gateway</body></html>", "text/html")
         if action == "drop":
             return Reply(0, b"", written=0.0)
-        if self.command == "GET" or endpoint == "operations:cancel":
+        if endpoint == faults.DOWNLOAD and not body:
+            raise RefusedError(404, f"{path} not found.")
+        if (self.command == "GET" and endpoint != faults.DOWNLOAD) or endpoint == "operations:cancel":
             return Reply(200, self._get(engine, endpoint, path))
         with engine.admitted(endpoint):
             answer = engine.answer(endpoint, path.split("/")[3].split(":")[0], body)
-            late = engine.latency if endpoint == faults.COMPUTE else 0.0
+            late = engine.latency if endpoint in faults.PIXELS else 0.0
             if fault is not None and action == "stall":
                 late = fault.seconds
             time.sleep(max(0.0, begun + late - time.monotonic()))
-        kind = "application/octet-stream" if endpoint == faults.COMPUTE else "application/json"
+        kind = "application/octet-stream" if endpoint in faults.PIXELS else "application/json"
         changed = damaged(action, answer)
         headers = {"x-earth-engine-quota-status": "parallelism_restricted=true"} if engine.restricted else {}
+        if engine.profile is not None and self.headers.get("X-Earth-Engine-Computation-Profiling"):
+            headers["x-earth-engine-computation-profile"] = "a-profile"
         return Reply(200, changed, kind, headers, damaged=changed != answer, written=0.5 if action == "cut" else 1.0)
 
     def _get(self, engine: "EarthEngineServer", endpoint: str, path: str) -> bytes:
@@ -124,6 +130,8 @@ class Handler(BaseHTTPRequestHandler):
             return algorithms()
         try:
             query = dict(parse_qsl(urlsplit(self.path).query))
+            if path.endswith("/timeSeries"):
+                return json.dumps(rest.monitored(engine.used, query)).encode()
             return json.dumps(rest.get(engine.exports, endpoint, path, query)).encode()
         except LookupError as missing:
             raise RefusedError(404, str(missing.args[0])) from None

@@ -14,16 +14,13 @@ from tests.earthengine.images import (
     MASK,
     UINT8,
     Band,
-    Computed,
     EarthEngineError,
     Grid,
     Image,
     Pixels,
     PixelType,
-    Projection,
     derived,
     inside,
-    sample,
     union,
 )
 from tests.earthengine.interpreter import function
@@ -82,6 +79,11 @@ def select(input: Image, bandSelectors: list[Any], newNames: list[str] | None = 
         bands += matching
     chosen = replace(input, bands=tuple(bands))
     return chosen if newNames is None else rename(chosen, newNames)
+
+
+@function("Image.slice")
+def slice_bands(image: Image, start: int, end: int | None = None) -> Image:
+    return replace(image, bands=image.bands[int(start) : None if end is None else int(end)])
 
 
 @function("Image.visualize")
@@ -251,78 +253,3 @@ def clip(input: Image, geometry: Any) -> Image:
 
     footprint = shape if input.footprint is None else shape.intersection(input.footprint)
     return replace(input.map_bands(clipped), footprint=footprint, id=None)
-
-
-# Grids ------------------------------------------------------------------------------------------
-
-
-@function("Image.resample")
-def resample(image: Image, mode: str = "bilinear") -> Image:
-    if mode != "bilinear":
-        raise EarthEngineError(f"The local Earth Engine does not implement Image.resample with '{mode}'.")
-
-    def resampled(band: Band) -> Band:
-        raster = Computed(band.read, band.projection)
-        return replace(band, compute=lambda grid: sample(raster, grid, mode))
-
-    return replace(image.map_bands(resampled), id=None)
-
-
-def _target(
-    name: str, band: Band, crs: Projection, crsTransform: list[float] | None, scale: float | None
-) -> Projection:
-    if crsTransform is not None and scale is not None:
-        raise EarthEngineError(f"{name}: Cannot specify both crsTransform and scale.")
-    if crsTransform is not None:
-        return Projection(crs.crs, tuple(float(number) for number in crsTransform))  # type: ignore[arg-type]
-    return crs if scale is None else crs.at_scale(scale)
-
-
-@function("Image.reproject")
-def reproject(
-    image: Image, crs: Projection, crsTransform: list[float] | None = None, scale: float | None = None
-) -> Image:
-    def reprojected(band: Band) -> Band:
-        target = _target("Image.reproject", band, crs, crsTransform, scale)
-        raster = Computed(band.read, target)
-        return replace(band, projection=target, compute=lambda grid: sample(raster, grid, "nearest"), dimensions=None)
-
-    return replace(image.map_bands(reprojected), id=None)
-
-
-@function("Image.setDefaultProjection")
-def set_default_projection(
-    image: Image, crs: Projection, crsTransform: list[float] | None = None, scale: float | None = None
-) -> Image:
-    return replace(
-        image.map_bands(
-            lambda band: replace(
-                band, projection=_target("Image.setDefaultProjection", band, crs, crsTransform, scale), dimensions=None
-            )
-        ),
-        id=None,
-    )
-
-
-@function("Image.projection")
-def image_projection(image: Image) -> Projection:
-    found = {band.projection for band in image.bands}
-    if len(found) != 1:
-        raise EarthEngineError(
-            "Image.projection: The bands of the specified image contains different projections. "
-            "Use Image.select to pick a single band."
-        )
-    return found.pop()
-
-
-@function("Image.clipToBoundsAndScale")
-def clip_to_bounds_and_scale(
-    input: Image,
-    geometry: Any = None,
-    width: int | None = None,
-    height: int | None = None,
-    maxDimension: int | None = None,
-    scale: float | None = None,
-) -> Image:
-    # Exports add this; the pixels of an export are never computed here, so only the outline is kept.
-    return input if geometry is None else clip(input, geometry)

@@ -50,6 +50,7 @@ def evaluate(expression: Mapping[str, Any]) -> Any:
         collection_functions,
         composite_functions,
         focal_functions,
+        grid_functions,
         image_arithmetic,
         image_functions,
         object_functions,

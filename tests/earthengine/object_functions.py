@@ -291,6 +291,22 @@ def list_size(list: list[Any]) -> int:
     return len(list)
 
 
+@function("List.contains")
+def list_contains(list: list[Any], element: Any) -> bool:
+    return element in list
+
+
+@function("List.slice")
+def list_slice(list: list[Any], start: int, end: int | None = None, step: int = 1) -> list[Any]:
+    return list[int(start) : None if end is None else int(end) : int(step)]
+
+
+@function("If")
+def choose(condition: Any = None, trueCase: Any = None, falseCase: Any = None) -> Any:
+    # False are null, 0, false and the empty string; lists and elements, even empty ones, are true.
+    return falseCase if condition is None or condition in (0, False, "") else trueCase
+
+
 @function("List.get")
 def list_get(list: list[Any], index: int) -> Any:
     if not -len(list) <= index < len(list):

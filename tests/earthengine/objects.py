@@ -72,6 +72,7 @@ class Reducer:
 
     name: str
     size: int | None = None
+    repeated: int | None = None
 
 
 def properties(element: Any) -> Mapping[str, Any]:

@@ -9,13 +9,19 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Asked:
-    """One request: endpoint, what was asked (a hash of expression and grid), the grid, the answer's status."""
+    """One request: endpoint, what was asked (a hash of expression and grid), the grid, how it was answered.
+
+    ``begun``: when, by the monotonic clock. ``seconds``: until the answer was ready. ``cpu``: of these, computing.
+    """
 
     endpoint: str
     key: str
     grid: Mapping[str, Any] | None
     status: int
+    begun: float
     seconds: float
+    cpu: float
+    bytes: int
     workload: str | None
 
 

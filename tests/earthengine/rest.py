@@ -17,6 +17,7 @@ from tests.earthengine import catalogue
 from tests.earthengine.faults import Fault
 from tests.earthengine.images import EarthEngineError, Image
 from tests.earthengine.interpreter import evaluate
+from tests.earthengine.requests import RefusedError
 
 if TYPE_CHECKING:
     from tests.earthengine.server import EarthEngineServer
@@ -67,6 +68,19 @@ def get(exports: "Exports", kind: str, path: str, query: Mapping[str, str]) -> d
         case "operations:cancel":
             return exports.cancel(name)
     raise LookupError(f"The local Earth Engine does not implement GET {path}.")
+
+
+def monitored(used: float | None, query: Mapping[str, str]) -> dict[str, Any]:
+    """What Cloud Monitoring tells of a project: EECU-seconds by day, here half of them on each of two."""
+    if used is None:
+        raise RefusedError(403, "Permission monitoring.timeSeries.list denied (or the resource may not exist).")
+    if query["filter"] != 'metric.type = "earthengine.googleapis.com/project/cpu/usage_time"':
+        raise RefusedError(400, "The supplied filter does not specify a valid combination of metric and resource.")
+    first, last = (datetime.fromisoformat(query[f"interval.{name}Time"]) for name in ("start", "end"))
+    if first >= last or query["aggregation.perSeriesAligner"] != "ALIGN_SUM":
+        raise RefusedError(400, "Field interval had an invalid value.")
+    points = [{"interval": {"endTime": query["interval.endTime"]}, "value": {"doubleValue": used / 2}}] * 2
+    return {"timeSeries": [{"metricKind": "DELTA", "valueType": "DOUBLE", "points": points}]} if used else {}
 
 
 def _asset(asset: str) -> dict[str, Any]:

@@ -31,7 +31,8 @@ class EarthEngineServer:
     ``latency``: seconds every computePixels takes at least. ``concurrency``: requests at a time on one endpoint beyond
     which 429 is sent, with ``Retry-After: retry_after``. ``per_minute``: requests in 60 s beyond which 429 is sent.
     ``elements``: of a collection or list beyond which a query is aborted. ``flat``: fill every tile with its middle
-    pixel, for benchmarks. ``require_token``: refuse requests without an access token from ``service_account``.
+    pixel, for benchmarks. ``remember``: keep every answer of pixels, which then costs nothing when it is asked for
+    again, for benchmarks too. ``require_token``: refuse requests without an access token from ``service_account``.
     """
 
     def __init__(
@@ -43,13 +44,17 @@ class EarthEngineServer:
         per_minute: int | None = None,
         retry_after: float | str | None = 1,
         flat: bool = False,
+        remember: bool = False,
         elements: int = 5000,
         require_token: bool = False,
     ) -> None:
         self._settings = {
             "elements": elements,
             "flat": flat,
+            "remember": remember,
             "restricted": False,
+            "profile": None,
+            "used": 0.0,
             "latency": latency,
             "concurrency": concurrency,
             "per_minute": per_minute,
@@ -101,10 +106,15 @@ class EarthEngineServer:
             self.clear()
             self.change(**self._settings)
             self.exports = rest.Exports()
+            self.downloads: dict[str, Mapping[str, Any]] = {}
+            self.remembered: dict[tuple[str, str], bytes] = {}
             self.tokens = Tokens(self.url, self._require_token)
 
     def change(self, **settings: Any) -> None:
-        """Changes the settings it was made with, or ``restricted``: whether a project's month is used up."""
+        """Changes the settings it was made with, or ``restricted``: whether a project's month is used up;
+        ``profile``: the table that tells what each request took, None for none; ``used``: EECU-seconds that Cloud
+        Monitoring tells of a project, None to refuse.
+        """
         unknown = settings.keys() - self._settings.keys()
         if unknown:
             raise ValueError(f"there is no setting {sorted(unknown)[0]}")
@@ -114,7 +124,7 @@ class EarthEngineServer:
     def tiles(self) -> list[Asked]:
         """Requests of pixels, in the order they were answered."""
         with self.lock:
-            return [asked for asked in self.requests if asked.endpoint == faults.COMPUTE]
+            return [asked for asked in self.requests if asked.endpoint in faults.PIXELS]
 
     def wait_until_idle(self) -> None:
         """Returns when no request is under way: a client that was killed leaves some behind."""
@@ -137,6 +147,11 @@ class EarthEngineServer:
                 "requests": Counter(asked.endpoint for asked in self.requests),
                 "statuses": Counter(str(asked.status) for asked in self.requests),
                 "tiles": len(self.tiles),
+                "running": sum(self._running.values()),
+                "first_tile": min((tile.begun for tile in self.tiles), default=None),
+                "tile_cpu": sum(tile.cpu for tile in self.tiles),
+                "cpu": sum(asked.cpu for asked in self.requests),
+                "tile_bytes": sum(tile.bytes for tile in self.tiles),
                 "tiles_served": sum(tile.status == 200 for tile in self.tiles),
                 "served_twice": len(self.served_twice()),
                 "served_keys": [tile.key for tile in self.tiles if tile.status == 200],
@@ -149,9 +164,11 @@ class EarthEngineServer:
 
     def answer(self, endpoint: str, project: str, body: Mapping[str, Any]) -> bytes:
         """The body of a POST request's answer."""
-        if endpoint == faults.COMPUTE:
-            return pixels.compute(body, self.flat)
+        if endpoint in faults.PIXELS:
+            return self._pixels(endpoint, body)
         if endpoint == "value:compute":
+            if "Profile.getProfiles" in json.dumps(body["expression"]):
+                return json.dumps({"result": self.profile}).encode()
             value = evaluate(body["expression"])
             held = value.elements if isinstance(value, Collection) else value
             if isinstance(held, list | tuple) and len(held) > self.elements:
@@ -159,10 +176,24 @@ class EarthEngineServer:
             return json.dumps({"result": encode(value)}).encode()
         if endpoint == "image:export":
             return json.dumps(self.exports.start(project, body)).encode()
+        if endpoint == "thumbnails":
+            asked = {**body, "grid": pixels.download_grid(body)}
+            name = key_of(asked)
+            self.downloads[name] = asked
+            return json.dumps({"name": f"projects/{project}/thumbnails/{name}"}).encode()
         if endpoint == "maps":
             evaluate(body["expression"])
             return json.dumps({"name": f"projects/{project}/maps/{key_of(body)}"}).encode()
         raise RefusedError(404, f"The local Earth Engine does not implement {endpoint}.")
+
+    def _pixels(self, endpoint: str, body: Mapping[str, Any]) -> bytes:
+        key = endpoint, key_of(body)
+        if key in self.remembered:
+            return self.remembered[key]
+        answer = pixels.compute(body, self.flat) if endpoint == faults.COMPUTE else pixels.download(body)
+        if self.remember:
+            self.remembered[key] = answer
+        return answer
 
     @contextmanager
     def admitted(self, endpoint: str) -> Iterator[None]:
@@ -191,9 +222,12 @@ class EarthEngineServer:
             hitting[0].struck += 1
             return hitting[0]
 
-    def record(self, epoch: object, endpoint: str, body: Mapping[str, Any], status: int, seconds: float) -> None:
+    def record(
+        self, epoch: object, endpoint: str, body: Mapping[str, Any], status: int, begun: float, cpu: float, sent: int
+    ) -> None:
         """Keeps what was asked, unless everything was forgotten since it came in at ``epoch``."""
-        asked = Asked(endpoint, key_of(body), body.get("grid"), status, seconds, body.get("workloadTag"))
+        key, grid, workload = key_of(body), body.get("grid"), body.get("workloadTag")
+        asked = Asked(endpoint, key, grid, status, begun, time.monotonic() - begun, cpu, sent, workload)
         with self.lock:
             if epoch is self.epoch:
                 self.requests.append(asked)

@@ -12,11 +12,15 @@ from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
 from crgen.errors import StackError
+from crgen.gee.fetch.tile import Tiling
 from crgen.gee.manifest import Manifest
+from crgen.pipeline.box import Box
+from crgen.pipeline.fill import run
 from crgen.pipeline.request import FillRequest
 from crgen.pipeline.run.plan import lay_out
 from crgen.pipeline.source.earthengine import Acquired, Channels, EarthEngine, acquire
 from crgen.pipeline.source.stack import manifest_of, stack_geobox
+from crgen.pipeline.tiling.reader import StackReader
 from tests.earthengine import ground
 from tests.earthengine.server import EarthEngineServer
 
@@ -25,9 +29,11 @@ CHANNELS = Channels(("VV", "VH"), ("B11", "B8", "B3"), 10.0, margin=8)
 T1, T2 = datetime.date(2021, 7, 10), datetime.date(2021, 7, 22)
 
 
-def open_area(options: EarthEngine | None = None, aoi: str | None = AREA, **changes) -> Acquired:
+def open_area(
+    options: EarthEngine | None = None, aoi: str | None = AREA, channels: Channels = CHANNELS, **changes
+) -> Acquired:
     asked = {"t1": T1, "t2": T2, "crs": None} | changes
-    return acquire(options or EarthEngine(observed_days=1), CHANNELS, aoi=aoi, **asked)
+    return acquire(options or EarthEngine(observed_days=1), channels, aoi=aoi, **asked)
 
 
 def lonlat(geobox: GeoBox) -> tuple[np.ndarray, np.ndarray]:
@@ -103,7 +109,7 @@ def test_what_was_fetched_is_not_asked_for_again(service: EarthEngineServer) -> 
     first = open_area().stack.compute()
     count = len(service.tiles)
     again = open_area()
-    assert again.pull.kept() == len(again.pull)
+    assert not again.pull.missing()
     np.testing.assert_array_equal(again.stack.compute()["s1_t1"], first["s1_t1"])
     assert len(service.tiles) == count
     assert not service.served_twice()
@@ -161,7 +167,7 @@ def test_tiles_of_any_size_hold_the_same_pixels(service: EarthEngineServer, tmp_
     whole = open_area().stack.compute()
     monkeypatch.setattr("crgen.pipeline.source.earthengine.open_pull.__kwdefaults__", {"largest": 64})
     cut = open_area()
-    assert cut.pull.side == 64
+    assert cut.pull.tiling.side == 64
     for name, array in cut.stack.compute().data_vars.items():
         np.testing.assert_array_equal(array.values, whole[name].values)
 
@@ -176,6 +182,49 @@ def test_whichever_tile_is_read_its_neighbours_are_fetched_meanwhile(
     service.change(latency=2.0)
     open_area().stack["s2_t1"].data.blocks[:, block[0], block[1]].compute()
     assert service.max_concurrency["image:computePixels"] == 8
+
+
+def test_an_area_a_little_further_asks_for_the_tiles_at_its_new_edges_alone(
+    service: EarthEngineServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crgen.pipeline.source.earthengine.open_pull.__kwdefaults__", {"largest": 64})
+    first = open_area()
+    pixels = first.stack.compute()
+    asked = len(service.tiles)
+    moved = open_area(aoi="113.562,34.701,113.572,34.711")
+    common = stack_geobox(first.stack).overlap_roi(moved.pull.geobox)
+    shared = [
+        tile for tile in Tiling(stack_geobox(first.stack)[common], 64).tiles if (tile.height, tile.width) == (64, 64)
+    ]
+    assert 0 < len(shared) < len(moved.pull.tiling.tiles)
+    missing = moved.pull.missing()
+    for name in ("s1_t1", "s1_t2"):  # which optical scene lies on top may differ: it is chosen by the area
+        here = sum(job.layer.name == name for job in missing)
+        assert len(moved.pull.tiling.tiles) - here == len(shared)
+    again = moved.stack.compute()
+    assert len(service.tiles) == asked + len(missing)
+    y, x = np.intersect1d(pixels.y, again.y), np.intersect1d(pixels.x, again.x)
+    for name in ("s1_t1", "s1_t2"):
+        np.testing.assert_array_equal(again[name].sel(y=y, x=x).values, pixels[name].sel(y=y, x=x).values)
+
+
+def test_a_fill_reads_every_pixel_that_it_fetches_around_its_area_and_lacks_none(
+    service: EarthEngineServer, tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What no window reads would be fetched for nothing; beyond what is fetched windows would see reflections."""
+    read_to: set[tuple[Box, Box]] = set()
+    read = StackReader.read
+
+    def spy(self: StackReader, box: Box, *rest, **more):
+        read_to.add((self.box, box))
+        return read(self, box, *rest, **more)
+
+    monkeypatch.setattr(StackReader, "read", spy)
+    asked = {"aoi": "113.5637,34.70,113.566,34.702", "t1": T1, "t2": T2, "past": "none"}
+    options = EarthEngine(observed_days=1)
+    run(FillRequest(weights=str(tiny_weights), out=tmp_path / "map.tif", earth_engine=options, **asked))
+    ((fetched,), boxes) = {held for held, _ in read_to}, np.array([box for _, box in read_to])
+    assert fetched == (boxes[:, 0].min(), boxes[:, 1].max(), boxes[:, 2].min(), boxes[:, 3].max())
 
 
 def test_a_manifest_repeats_the_run(service: EarthEngineServer, tmp_path: Path) -> None:

@@ -3,14 +3,19 @@
 import csv
 import datetime
 import json
+import shutil
+import time
 from pathlib import Path
 
 import pytest
 
 import crgen as package
+from crgen.batch.jobs.jobs_file import read_jobs
+from crgen.batch.schedule import afterwards, ledger
 from crgen.errors import RequestError
 from crgen.pipeline.audit import NotYetError, audit
 from tests.cli.conftest import crgen, here  # noqa: F401
+from tests.earthengine import faults
 from tests.earthengine.server import EarthEngineServer
 
 AREA = "113.56,34.70,113.563,34.703"
@@ -66,3 +71,32 @@ def test_a_map_of_another_source_needs_a_stack(tiny_weights: Path, here: Path) -
     package.fill(aoi=AREA, **days, source="demo", weights=str(tiny_weights), out="map.tif")
     with pytest.raises(RequestError, match="not of Earth Engine: give a later stack, with --against"):
         audit(here / "map.tif")
+
+
+def test_where_earth_engine_is_away_a_batch_waits_seconds_for_its_audits_and_for_one_of_them(
+    service: EarthEngineServer,
+    product: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(afterwards, "AUDIT_PATIENCE", 0.5)
+    monkeypatch.setattr(ledger, "today", lambda: datetime.date(2021, 8, 3))
+    for name in ("north", "south"):
+        shutil.copytree(product.parent, product.parent.parent / "maps" / name)
+    jobs = [
+        f"[[job]]\nname = '{name}'\naoi = '{AREA}'\nt1 = '2021-07-10'\nt2 = '2021-07-22'" for name in ("north", "south")
+    ]
+    path = product.with_name("jobs.toml")
+    path.write_text(
+        "\n".join([f"[defaults]\nout = '{product.parent.parent / 'maps'}'", *jobs, "[log]\nfile = 'log.json'"])
+    )
+    service.add(faults.error(503, "away", endpoint="value:compute"))
+    start = time.monotonic()
+    afterwards.look_after(path, read_jobs(path), 0)
+    assert time.monotonic() - start < 20, "not CRGEN_EE_PATIENCE, 15 minutes"
+    said = [json.loads(line) for line in Path("log.json").read_text().splitlines()]
+    (gone,) = (line["message"] for line in said if "Earth Engine" in line["message"])
+    assert "did not deliver" in gone
+    assert not list(path.parent.parent.rglob(".audited")), "asked again when it is back"
+    service.reset()
+    afterwards.look_after(path, read_jobs(path), 0)
+    assert len(list((product.parent.parent / "maps").glob("*/map_audit.json"))) == 2

@@ -16,7 +16,7 @@ import xarray as xr
 from crgen.errors import CrgenWarning, SourceError, StackError
 from crgen.gee.connection.session import connect, disconnect
 from crgen.gee.fetch.tile import read_tile
-from crgen.pipeline.source.earthengine import Acquired, Channels, EarthEngine, acquire
+from crgen.pipeline.source.earthengine import Acquired, Channels, EarthEngine, acquire, connection_settings
 from tests.earthengine import faults
 from tests.earthengine.faults import Fault
 from tests.earthengine.server import EarthEngineServer
@@ -251,7 +251,7 @@ def test_a_month_that_is_used_up_is_slower_told_once_and_right(
     with pytest.warns(CrgenWarning, match="test-project has used up its compute of this month.*slower") as told:
         right(pull())
     assert sum(issubclass(warned.category, CrgenWarning) for warned in told) == 1
-    session = connect(EarthEngine().settings)
+    session = connect(connection_settings(EarthEngine()))
     assert session.transport.restricted
     assert session.gate.most == 2
 
@@ -380,5 +380,5 @@ def test_nothing_is_retried_behind_crgens_back(service: EarthEngineServer) -> No
     service.add(faults.error(500, "An internal error has occurred", nth=1, endpoint="value:compute"))
     open_area()
     assert [asked.status for asked in service.requests if asked.endpoint == "value:compute"].count(500) == 1
-    session = connect(EarthEngine().settings)
+    session = connect(connection_settings(EarthEngine()))
     assert session.retries["500"] == 1

@@ -1,16 +1,27 @@
 """The map of a manifest, with the real geemap."""
 
+import base64
+import io
 import json
 from pathlib import Path
 from types import SimpleNamespace
 
 import ipywidgets as widgets
+import numpy as np
+import pyogrio
 import pytest
+import rasterio
+import rasterio.warp
+from PIL import Image
 
+import crgen as package
 import crgen.gee
 from crgen.errors import SourceError
+from crgen.gee.product_layers import OUTLINES
+from crgen.pipeline.picture import viewer
+from crgen.pipeline.tiling.quality import COLOURS, Quality
 from tests.earthengine.server import EarthEngineServer
-from tests.gee.test_acquire import open_area
+from tests.gee.test_acquire import AREA, open_area
 
 
 def layers_of(shown) -> dict[str, object]:
@@ -65,3 +76,48 @@ def test_a_product_without_the_notebook_extra_says_so(service: EarthEngineServer
         shown = crgen.gee.preview(source)
         texts = [c.widget.value for c in shown.controls if isinstance(getattr(c, "widget", None), widgets.HTML)]
         assert any("flood.tif is not shown: it needs pip install 'crgen[notebook]'" in text for text in texts), texts
+
+
+def test_a_product_has_the_layers_of_its_page_and_each_lies_where_it_should(
+    service: EarthEngineServer, tiny_weights: Path, tmp_path: Path
+) -> None:
+    days = {"t1": "2021-07-10", "t2": "2021-07-22"}
+    result = package.fill(
+        aoi=AREA, **days, past="none", observed_days=1, weights=str(tiny_weights), out=tmp_path / "a map's.tif"
+    )
+    shown = crgen.gee.preview(result)
+    layers = layers_of(shown)
+    of_product = {
+        *("result, true colour", "result, false colour", "t2 observed, true colour", "t2 observed, false colour"),
+        *("probability of water at t2", "how far reflectance may be off", "quality classes"),
+    }
+    assert of_product | {"radar t1, 2021-07-08 for 2021-07-10", "radar t2, 2021-07-20 for 2021-07-22"} <= set(layers)
+    held = {
+        name for layer, (name, _) in OUTLINES.items() if pyogrio.read_info(result.paths.flood, layer=layer)["features"]
+    }
+    assert held == set(layers) & {name for name, _ in OUTLINES.values()}
+    with rasterio.open(result.paths.quality) as raster:
+        classes = raster.read(1)
+        x, y = raster.xy(10, 20)
+        (lon,), (lat,) = rasterio.warp.transform(raster.crs, 4326, [x], [y])
+    for name, alike in (("quality classes", classes), ("t2 observed, true colour", classes == 1)):
+        overlay = layers[name]
+        assert overlay.visible is False
+        pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(overlay.url.partition(",")[2]))).convert("RGBA"))
+        (south, west), (north, east) = overlay.bounds
+        assert south < lat < north
+        assert west < lon < east
+        row, col = (
+            int(n * s)
+            for n, s in zip(pixels.shape, ((north - lat) / (north - south), (lon - west) / (east - west)), strict=False)
+        )
+        if name.startswith("t2"):
+            assert (pixels[row, col, 3] > 0) == alike[10, 20]
+        else:
+            near = [np.abs(pixels[row, col, :3].astype(int) - COLOURS[q][:3]).sum() for q in Quality]
+            assert np.argmin(near) == classes[10, 20]
+
+
+def test_outlines_are_called_and_coloured_as_on_the_page() -> None:
+    assert {layer: name for layer, (name, _) in OUTLINES.items()} == viewer.NAMES
+    assert {layer: colour for layer, (_, colour) in OUTLINES.items()} == viewer.OUTLINES

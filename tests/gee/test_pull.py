@@ -43,7 +43,7 @@ def test_what_was_pulled_gives_the_same_bytes_as_earth_engine(
     asked = len(service.tiles)
     for out in ("stack.zarr", "stack.nc", "folder"):
         assert crgen("pull", *ASKED, *weights, "--out", out).code == 0
-    assert len(service.tiles) == asked, "everything was on disk already"
+    assert len(service.tiles) == asked + 1, "all else was on disk; t1 is clear: how often there was water was not asked"
     for out, aoi in (("stack.zarr", ()), ("folder", ("--aoi", AREA)), ("stack.nc", ())):
         outcome = crgen("fill", "--source", out, *aoi, *weights, "--out", "offline.tif", "--overwrite")
         assert outcome.code == 0, outcome.err
@@ -121,7 +121,7 @@ def test_a_dry_run_counts_and_writes_nothing(service: EarthEngineServer, crgen, 
     assert files_in(here) == {}
 
 
-def test_a_dry_run_of_fill_counts_them_too(
+def test_a_dry_run_of_fill_counts_all_but_what_it_may_not_need(
     service: EarthEngineServer,
     crgen,  # noqa: F811
     here: Path,  # noqa: F811
@@ -130,9 +130,12 @@ def test_a_dry_run_of_fill_counts_them_too(
     words = (*ASKED, "--weights", tiny_weights)
     pulled = crgen("pull", *words, "--out", "stack.zarr", "--dry-run").out.splitlines()
     filled = crgen("fill", *words, "--out", "map.tif", "--dry-run").out.splitlines()
-    for heading in ("tiles", "requests", "download", "past"):
-        (line,) = (line for line in pulled if line.startswith(heading))
-        assert line in filled
+    (line,) = (line for line in pulled if line.startswith("past"))
+    assert line in filled
+    for heading in ("tiles", "requests"):
+        counts = [int(line.split()[1]) for lines in (pulled, filled) for line in lines if line.startswith(heading)]
+        assert counts[0] == counts[1] + 1, "how often there was water"
+    assert all(any(line.startswith("water    up to 1 tiles") for line in lines) for lines in (pulled, filled))
     assert not service.tiles
     assert files_in(here) == {}
 
@@ -336,7 +339,7 @@ def export_as_earth_engine_would(state: ExportState, folder: Path) -> None:
     import ee
 
     folder.mkdir()
-    geobox = state.manifest.area.geobox.pad(state.margin)
+    geobox = state.grid.geobox
     files = {export.variable: export.files for export in state.exports}
     for layer in layers(state.manifest):
         split = geobox.shape[0] // 2

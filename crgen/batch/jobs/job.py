@@ -142,6 +142,8 @@ class Limits(_Section):
     """Of those that use the quota of one Earth Engine project."""
     per_device: Annotated[int, Field(ge=1)] = 1
     """Of those that compute on one device."""
+    eecu_hours: Annotated[float, Field(gt=0)] | None = None
+    """EECU-hours of a month, UTC: once an Earth Engine project has used them, no new product is begun with it."""
 
 
 class Deliver(_Section):

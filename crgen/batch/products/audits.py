@@ -9,7 +9,7 @@ from pathlib import Path
 
 from crgen.batch.products.listing import products_in
 from crgen.errors import CrgenError, SourceError
-from crgen.files import publish, write_partial
+from crgen.files import write_whole
 from crgen.pipeline.audit import DAYS, Audit, NotYetError, audit
 from crgen.pipeline.product.outputs import Paths
 from crgen.pipeline.request import EarthEngine
@@ -47,7 +47,7 @@ def audit_products(folder: Path, options: EarthEngine, today: datetime.date) -> 
             raise
         except CrgenError as error:
             yield product.paths.reflectance, str(error)
-    publish([(write_partial(looked, today.isoformat().encode()), looked)])
+    write_whole(looked, today.isoformat().encode())
 
 
 def _day(paths: Paths) -> datetime.date | None:

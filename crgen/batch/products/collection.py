@@ -15,7 +15,7 @@ from pystac.utils import str_to_datetime
 
 from crgen.batch.products.listing import Product, listing, products_in
 from crgen.errors import OutputError
-from crgen.files import publish, write_partial
+from crgen.files import write_whole
 
 COLLECTION = "collection.json"
 
@@ -42,7 +42,7 @@ def update_collection(folder: Path) -> Path:
         if _kind(path) == "Feature":
             raise OutputError(f"{path} is the item of a product named 'collection'; move that product elsewhere")
         content = _collection(folder, products_in(folder)).to_dict(include_self_link=False)
-        publish([(write_partial(path, json.dumps(content, indent=1, ensure_ascii=False).encode()), path)])
+        write_whole(path, json.dumps(content, indent=1, ensure_ascii=False).encode())
     return path
 
 

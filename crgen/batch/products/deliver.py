@@ -24,9 +24,8 @@ from fsspec.core import split_protocol, url_to_fs
 from crgen.batch.products.collection import COLLECTION, update_collection
 from crgen.batch.products.index import INDEX, write_index
 from crgen.batch.products.listing import listing
-from crgen.batch.tell.redact import redact
-from crgen.errors import OutputError
-from crgen.files import discard, file_sha256, partial_name, publish, sync
+from crgen.errors import OutputError, redact
+from crgen.files import discard, file_sha256, making, partial_name, publish, write_partial
 from crgen.pipeline.product.mlm import files_of
 from crgen.pipeline.product.outputs import Paths
 
@@ -137,13 +136,9 @@ def _to_folder(paths: Paths, item: bytes, files: list[_File], folder: Path) -> l
     missing = [file for file in files if not _is(target[file.path], file)]
     if not missing and item_target.is_file() and item_target.read_bytes() == item:
         return delivered
-    folder.mkdir(parents=True, exist_ok=True)
     try:
         finished = [(_copy(file, target[file.path]), target[file.path]) for file in missing]
-        partial = partial_name(item_target)
-        partial.write_bytes(item)
-        sync(partial)
-        publish([*finished, (partial, item_target)])
+        publish([*finished, (write_partial(item_target, item), item_target)])
     finally:
         discard((*target.values(), item_target))
     return delivered
@@ -154,9 +149,8 @@ def _is(path: Path, file: _File) -> bool:
 
 
 def _copy(file: _File, target: Path) -> Path:
-    partial = partial_name(target)
-    shutil.copyfile(file.path, partial)
-    sync(partial)
+    with making(target) as partial:
+        shutil.copyfile(file.path, partial)
     if not _is(partial, file):
         raise DeliveryError(f"{target} was not written as it was read; look at its disk", transient=True)
     return partial

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-import jinja2
-
 from crgen.batch.products.collection import COLLECTION
 from crgen.batch.products.listing import Product, listing, read_product
 from crgen.errors import OutputError
-from crgen.files import publish, size_text, write_partial
+from crgen.files import size_text, write_whole
+from crgen.pipeline.picture.viewer import template
 from crgen.pipeline.tiling.quality import COLOURS, LABELS, Quality
 
 INDEX = "index.html"
@@ -41,22 +40,15 @@ def write_index(folder: Path) -> Path:
         OutputError: if there is no collection, or the page cannot be written.
     """
     path = folder / INDEX
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     with listing(folder):
         cards = [_card(href, product) for href, product in _listed(folder)]
-        page = environment.get_template("index.html.j2").render(
+        page = template(Path(__file__).with_name("index.html.j2")).render(
             cards=cards,
             view=_view([card["bbox"] for card in cards]),
             collection=COLLECTION,
             legend=[(LABELS[quality], _colour(quality)) for quality in Quality if quality != Quality.NODATA],
         )
-        publish([(write_partial(path, page.encode()), path)])
+        write_whole(path, page.encode())
     return path
 
 

@@ -18,7 +18,7 @@ from crgen.batch.products.collection import COLLECTION, update_collection
 from crgen.batch.products.index import write_index
 from crgen.batch.products.listing import Product, products_in
 from crgen.errors import OutputError, RequestError
-from crgen.files import sync
+from crgen.files import publish
 from crgen.pipeline.product.outputs import Paths
 from crgen.pipeline.run.scratch import at_rest
 
@@ -121,8 +121,7 @@ def _take_away(paths: Paths, dry_run: bool) -> str:
             return "being made"
         if not dry_run:
             gone = paths.item.with_name(f".{paths.item.name}{GONE}")
-            paths.item.replace(gone)
-            sync(paths.folder)
+            publish([(paths.item, gone)])
             _remove(paths)
     if not dry_run:
         gone.unlink()  # at last: by it the next prune knows what is still to go

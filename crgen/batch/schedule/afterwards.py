@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from crgen.batch.jobs.job import JobsFile
@@ -16,11 +17,13 @@ from crgen.batch.schedule.journal import Journal, journal_of
 from crgen.batch.tell.json_log import RunLogger, open_log
 from crgen.batch.tell.metrics import Counts, write_metrics
 from crgen.batch.tell.notify import Event, notify
-from crgen.errors import CrgenError
+from crgen.errors import CrgenError, SourceError
 from crgen.pipeline.product.outputs import Paths
 
 TELL_FOR = 7 * 86400.0
 """Seconds after which who could not be reached is not tried any more."""
+AUDIT_PATIENCE = 20.0
+"""Seconds after which an audit gives up on Earth Engine: it can wait, and who started the batch waits for its end."""
 
 
 def look_after(jobs: Path, file: JobsFile, changes: int) -> None:
@@ -56,16 +59,19 @@ def look_after(jobs: Path, file: JobsFile, changes: int) -> None:
 
 
 def _audit(file: JobsFile, log: RunLogger) -> None:
-    """Score maps of Earth Engine against what has come since."""
+    """Score maps of Earth Engine against what has come since; where it is away, all of them next time."""
     for job in file.job:
         if job.source != "gee":
             continue
+        options = replace(job.earth_engine(), patience=AUDIT_PATIENCE)
         try:
-            for product, result in audit_products(Path(job.out) / job.name, job.earth_engine(), ledger.today()):
+            for product, result in audit_products(Path(job.out) / job.name, options, ledger.today()):
                 said = log.of(job=job.name, product=str(product))
                 said.error(result) if isinstance(result, str) else said.info(f"audited {result.line}")
         except CrgenError as error:
             log.error(str(error))
+            if isinstance(error, SourceError) and error.transient:
+                return
 
 
 def _list(folder: Path, file: JobsFile, journal: Journal, log: RunLogger) -> None:

@@ -11,12 +11,12 @@ from typing import Any
 from crgen.batch.jobs.job import Job
 from crgen.batch.jobs.values import BEFORE_EVENT, LATEST, DaysBefore
 from crgen.batch.schedule.messages import Found
-from crgen.errors import StackError
+from crgen.errors import SourceError, StackError
 from crgen.pipeline.request import FillRequest
 from crgen.pipeline.run.fingerprint import earlier_identities, identity_of
 from crgen.pipeline.run.plan import Plan, channels_of, lay_out
 from crgen.pipeline.source.area import with_layer
-from crgen.pipeline.source.earthengine import newest_acquisition, scenes_for, wanted_of, with_past_of
+from crgen.pipeline.source.earthengine import compute_used, newest_acquisition, scenes_for, wanted_of, with_past_of
 from crgen.pipeline.source.past import USUAL, asked_for
 
 LOOK_BACK = 45
@@ -66,6 +66,29 @@ def find(job: Job, today: datetime.date, scratch: Path, *, processes: int = 1) -
     scene = work.scene
     product = Path(job.out) / job.name / f"{job.name}_{scene.t1}_{scene.t2}_{identity[:8]}.tif"
     return Found(identity, scene.t1, scene.t2, str(product), manifest, earlier), replace(request, out=product), work
+
+
+def require_compute(job: Job, most: float | None, today: datetime.date) -> None:
+    """Refuse to begin a product once the job's Earth Engine project has used what it may in a month.
+
+    Args:
+        job: what is asked.
+        most: EECU-hours; None for no limit.
+        today: the day, UTC; it is the month's that counts.
+
+    Raises:
+        SourceError: if it has, which passes with the month; or if that cannot be told.
+    """
+    if most is None or job.source != "gee":
+        return
+    first = today.replace(day=1)
+    used = compute_used(job.earth_engine(), first)
+    if used.hours >= most:
+        raise SourceError(
+            f"project {used.project} has used {used.hours:,.1f} EECU-hours since {first}, and [limits] eecu_hours is "
+            f"{most:g}: no product is begun until the month is over or the limit is raised",
+            transient=True,
+        )
 
 
 def taught(job: Job, found: Found, scratch: Path, processes: int = 1) -> tuple[Found, FillRequest]:

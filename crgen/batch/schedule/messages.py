@@ -30,6 +30,8 @@ class Order:
     """Where to copy the product."""
     processes: int
     """Processes that share the quota of the Earth Engine project."""
+    eecu_hours: float | None = None
+    """Of a month, that the project may have used before no new product is begun."""
 
 
 @dataclass(frozen=True)

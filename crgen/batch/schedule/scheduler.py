@@ -180,6 +180,7 @@ class Scheduler:
             threads=cores,
             deliver=self.file.deliver,
             processes=self.file.limits.per_project,
+            eecu_hours=self.file.limits.eecu_hours,
         )
         here, there = PROCESSES.Pipe(duplex=False)
         process = PROCESSES.Process(target=work, args=(there, order))

@@ -21,7 +21,7 @@ from types import FrameType
 import torch
 
 from crgen.batch.products.deliver import deliver
-from crgen.batch.schedule.due import NothingYet, find, frozen, taught
+from crgen.batch.schedule.due import NothingYet, find, frozen, require_compute, taught
 from crgen.batch.schedule.failures import failure_of
 from crgen.batch.schedule.messages import Done, Failed, Found, Nothing, Order, Outcome, Stopped, Waiting
 from crgen.errors import OutputError
@@ -74,6 +74,7 @@ def _do(order: Order, tell: Callable[[Found], None]) -> Outcome:
             found, _, _ = find(job, order.today, scratch, processes=order.processes)
             if (held := found.among(order.finished)) is not None:
                 return Nothing(held)
+            require_compute(job, order.eecu_hours, order.today)
             found, request = taught(job, found, scratch, processes=order.processes)
             tell(found)
             identity, product = found.identity, Path(found.product)

@@ -10,8 +10,7 @@ from logging.handlers import WatchedFileHandler
 from pathlib import Path
 from typing import Any
 
-from crgen.batch.tell.redact import redact
-from crgen.errors import OutputError
+from crgen.errors import OutputError, redact
 
 ROOT = "crgen.batch"
 

@@ -25,6 +25,18 @@ T = TypeVar("T")
 
 RELATIVE_ORBITS = 175
 """Of Sentinel-1, after which numbers begin again."""
+RADAR_PROPERTIES = (
+    "system:time_start",
+    "system:footprint",
+    "platform_number",
+    "instrumentMode",
+    "resolution_meters",
+    "orbitProperties_pass",
+    "orbitNumber_start",
+    "orbitNumber_stop",
+    "relativeOrbitNumber_start",
+)
+"""What :func:`read_radar` reads."""
 OPTICAL_PROPERTIES = (
     "system:time_start",
     "system:footprint",
@@ -146,19 +158,20 @@ def search(
                 f"Earth Engine described {name} in a way crgen does not understand; update crgen"
             ) from None
 
-    def describe(name: str, stretches: Sequence[tuple[date, date]]) -> list[dict[str, Any]]:
-        return ask(name, collection(name, stretches))
-
-    def describe_briefly(stretches: Sequence[tuple[date, date]]) -> list[dict[str, Any]]:
-        # What the service makes of it no local server can show: if it does not serve, the whole does.
+    def describe(kind: _Kind, stretches: Sequence[tuple[date, date]]) -> list[dict[str, Any]]:
+        # What the service makes of a brief description no local server can show: if it does not serve, the whole does.
+        held = collection(kind.name, stretches)
         try:
-            found = [_unbriefed(one) for one in ask(S2, collection(S2, stretches).map(_brief))]
+            found = [_unbriefed(kind, one) for one in ask(kind.name, held.map(partial(_brief, kind)))]
         except SourceError as error:
             if error.transient:
                 raise
-            return describe(S2, stretches)
-        served = not found or understood(found, read_optical, centre)[0]
-        return found if served else describe(S2, stretches)
+            return ask(kind.name, held)
+        served = not found or understood(found, kind.read, centre)[0]
+        return found if served else ask(kind.name, held)
+
+    def images(kind: _Kind) -> tuple[list[Asset], list[str]]:
+        return understood(in_slices(partial(describe, kind), days), kind.read, centre)
 
     def scores(stretches: Sequence[tuple[date, date]]) -> list[str]:
         names = collection(CLOUD_SCORE, stretches).aggregate_array("system:index")
@@ -166,26 +179,32 @@ def search(
 
     days = merged(stretches)
     centre = (bounds[0] + bounds[2]) / 2
-    s1, left_out = understood(in_slices(partial(describe, S1), days), read_radar, centre) if radar else ([], [])
-    s2, more = understood(in_slices(describe_briefly, days), read_optical, centre) if optical else ([], [])
+    s1, left_out = images(_RADAR) if radar else ([], [])
+    s2, more = images(_OPTICAL) if optical else ([], [])
     scored = frozenset(in_slices(scores, days) if s2 else ())
     return Catalogue(tuple(s1), tuple(without_duplicates(s2, scored)), scored, (*left_out, *more))
 
 
-def _brief(image: Any) -> Any:
-    """Return what crgen reads of a Sentinel-2 image's description: the whole one has dozens of bands and properties."""
+def _brief(kind: _Kind, image: Any) -> Any:
+    """Return what crgen reads of an image's description: the whole one has dozens of bands and properties."""
     import ee
 
-    described = ee.Feature(None).copyProperties(image, [*OPTICAL_PROPERTIES])
-    return described.set("bands", ee.Image(image).bandNames()).set("index", ee.Image(image).id())
+    image = ee.Image(image)
+    described = ee.Feature(None).copyProperties(image, [*kind.properties])
+    described = described.set("bands", image.bandNames()).set("index", image.id())
+    # Bands of an image may have projections of their own: the first stands for those that are read.
+    return described.set("lattice", image.select(0).projection()) if kind.on_own_lattices else described
 
 
-def _unbriefed(feature: dict[str, Any]) -> dict[str, Any]:
+def _unbriefed(kind: _Kind, feature: dict[str, Any]) -> dict[str, Any]:
     """Return a brief description in the form of a whole one; empty if it is something else."""
     try:
         has = feature["properties"]
-        return {"id": f"{S2}/{has['index']}", "properties": has, "bands": [{"id": name} for name in has["bands"]]}
-    except (TypeError, KeyError):
+        bands = [{"id": name} for name in has["bands"]]
+        if kind.on_own_lattices:
+            bands[0] |= {"crs": has["lattice"]["crs"], "crs_transform": has["lattice"]["transform"]}
+        return {"id": f"{kind.name}/{has['index']}", "properties": has, "bands": bands}
+    except (TypeError, KeyError, IndexError):
         return {}
 
 
@@ -295,6 +314,21 @@ def read_optical(feature: dict[str, Any], centre: float) -> Asset:
         # GENERATION_TIME can be the time of sensing.
         processed=stamp[1] if (stamp := re.search(r"_DS_\w+?_(\d{8}T\d{6})_S", str(has.get("DATASTRIP_ID")))) else "",
     )
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """One collection, and what is read of its images."""
+
+    name: str
+    properties: tuple[str, ...]
+    read: Callable[[dict[str, Any], float], Asset]
+    on_own_lattices: bool
+    """Whether each image has a lattice of pixels that nothing else tells."""
+
+
+_RADAR = _Kind(S1, RADAR_PROPERTIES, read_radar, on_own_lattices=True)
+_OPTICAL = _Kind(S2, OPTICAL_PROPERTIES, read_optical, on_own_lattices=False)
 
 
 def without_duplicates(assets: Iterable[Asset], scored: Collection[str] = ()) -> list[Asset]:

@@ -22,17 +22,17 @@ a near, clear look is worth most.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from typing import Any
 
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from crgen.files import ASSETS
 from crgen.gee.choose.catalogue import Asset, Catalogue, as_geojson
 from crgen.gee.choose.passes import Pass, passes_over
-from crgen.gee.choose.rules import Rules
-from crgen.gee.manifest import ASSETS, CLOUD_SCORE, Grid, Manifest, Scene
+from crgen.gee.manifest import CLOUD_SCORE, Grid, Manifest, Scene
 
 WORTHWHILE = 0.01
 """Share of the area that one more pass must add."""
@@ -41,6 +41,25 @@ SLIVER = 0.0001
 CLOUD_DAYS = 10.0
 """Days apart that a fully clouded pass counts as."""
 UNKNOWN_CLOUD = 0.5
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What makes an acquisition eligible."""
+
+    search_days: int
+    """Days from a date within which passes serve it."""
+    observed_days: int
+    """Days from the date to map within which an optical pass counts as observed on it."""
+    min_coverage: float
+    """Share of the area that radar, and the optical image of t1, must cover."""
+    radar_not_before: date | None = None
+    """First day, UTC, of which the radar of a date to map may be."""
+
+    def told(self) -> dict[str, int | float | str]:
+        """Return the rules as a manifest holds them, without those that are not set."""
+        held = asdict(self).items()
+        return {name: str(value) if isinstance(value, date) else value for name, value in held if value is not None}
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,12 @@ import shapely
 
 from crgen.errors import SourceError
 from crgen.gee.choose.catalogue import Asset, Catalogue, lonlat
-from crgen.gee.choose.rules import CLEAR_FROM
 from crgen.gee.connection.faults import Fault, Remedy, understand
 from crgen.gee.connection.session import Session
 from crgen.gee.manifest import CLOUD_SCORE, SCORE_BAND, Grid
 
+CLEAR_FROM = 0.6
+"""Score from which a pixel counts as clear, as in a fill that names no other."""
 PIXELS = 200_000
 """Pixels of the area that are looked at, at most: all of a small one, of others those of a coarser level."""
 FINEST = 10.0

@@ -13,11 +13,10 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from crgen.gee.choose.catalogue import Catalogue, search
-from crgen.gee.choose.choice import Candidate, frozen
+from crgen.gee.choose.choice import Candidate, Rules, frozen
 from crgen.gee.choose.clear_share import with_clear_shares
 from crgen.gee.choose.find import lonlat_bounds
 from crgen.gee.choose.passes import Pass, passes_over
-from crgen.gee.choose.rules import Rules
 from crgen.gee.connection.session import Session, Settings, connect
 from crgen.gee.manifest import Grid, Manifest
 

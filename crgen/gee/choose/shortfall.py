@@ -7,9 +7,8 @@ from datetime import date
 
 from crgen.errors import StackError
 from crgen.gee.choose.catalogue import Catalogue
-from crgen.gee.choose.choice import Choice
+from crgen.gee.choose.choice import Choice, Rules
 from crgen.gee.choose.passes import Pass, passes_over
-from crgen.gee.choose.rules import Rules
 
 NEARBY_DAYS = 45
 """Days from a date within which alternatives are looked for."""

@@ -10,7 +10,7 @@ from enum import Enum
 
 from google.auth.exceptions import GoogleAuthError, RefreshError
 
-from crgen.errors import SourceError
+from crgen.errors import SourceError, redact
 
 
 class Remedy(Enum):
@@ -59,16 +59,6 @@ GONE = re.compile(r"asset '(?P<id>[^']+)' (?:was )?not found|asset not found: '?
 REGISTER = "https://code.earthengine.google.com/register"
 
 CAPACITY = re.compile(r"memory capacity exceeded", re.IGNORECASE)
-
-SECRETS = re.compile(
-    r"-----BEGIN[\s\S]*?(-----END[^-]*-----|$)|ya29\.[\w.\-]+|1//[\w\-]{10,}|\beyJ[\w\-]+\.[\w\-]+\.?[\w\-]*|"
-    r"(?<=private_key)(\\?['\"]?\s*[:=]\s*)\S+|(?<=token)(\\?['\"]?\s*[:=]\s*)\S+|(?<=client_secret)(\\?['\"]?\s*[:=]\s*)\S+"
-)
-
-
-def redact(text: str) -> str:
-    """Return ``text`` with keys and tokens replaced by ``[redacted]``."""
-    return SECRETS.sub("[redacted]", text)
 
 
 def understand(error: BaseException) -> Fault:
@@ -174,7 +164,7 @@ def explain(fault: Fault, project: str | None, account: str, *, writes: bool = F
         text = f"Earth Engine does not know what was asked for: {message}; is --project {shown} spelt right? {who}"
     else:
         text = f"Earth Engine refused the request: {message} {who}"
-    return SourceError(redact(text), transient=capped)
+    return SourceError(text, transient=capped)
 
 
 def _first_line(error: BaseException) -> str:

@@ -62,6 +62,15 @@ class Gate:
             del self._thread.since
 
     @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Take what this thread is answered meanwhile for an answer to it alone."""
+        self._thread.aside = True
+        try:
+            yield
+        finally:
+            self._thread.aside = False
+
+    @contextmanager
     def slot(self) -> Iterator[int]:
         """Wait for a place and hold it; yields a ticket for :meth:`refused`.
 
@@ -95,6 +104,8 @@ class Gate:
 
     def turn_away(self, answer: Any) -> None:
         """Give all that is wanted by now an answer, for which none need ask; before the place of who got it is free."""
+        if getattr(self._thread, "aside", False):
+            return
         with self._changed:
             self._refused_all = time.monotonic()
             self._answer = answer

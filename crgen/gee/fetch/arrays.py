@@ -20,9 +20,9 @@ from odc.geo.geobox import GeoBox
 
 from crgen.gee.connection.session import Settings, connect
 from crgen.gee.fetch.fetcher import HOME, Fetcher, Job, fetcher
-from crgen.gee.fetch.images import Layer, layers, past_together
+from crgen.gee.fetch.images import Layer, layers, past_together, water_layer
 from crgen.gee.fetch.per_tile import layers_over
-from crgen.gee.fetch.tile import LARGEST, Tile, edges, tile_side
+from crgen.gee.fetch.tile import LARGEST, Tiling, tile_side
 from crgen.gee.manifest import Manifest
 
 map_blocks: Callable[..., da.Array] = da.map_blocks
@@ -40,8 +40,7 @@ class Pull:
 
     layers: tuple[Layer, ...]
     """Of each variable, with all its scenes."""
-    geobox: GeoBox
-    side: int
+    tiling: Tiling
     settings: Settings
     folder: Path
     parts: tuple[Layer, ...]
@@ -53,21 +52,24 @@ class Pull:
     """When it was laid out, by the monotonic clock of the process ``home``."""
 
     @property
+    def geobox(self) -> GeoBox:
+        """The grid."""
+        return self.tiling.geobox
+
+    @property
     def shape(self) -> tuple[int, int]:
         """Tiles down and across."""
-        rows, cols = (len(edges(n, self.side)) for n in self.geobox.shape)
-        return rows, cols
+        return len(self.tiling.rows), len(self.tiling.columns)
 
     def __len__(self) -> int:
-        rows, cols = self.shape
-        return rows * cols * len(self.layers)
+        return len(self.part_of)
 
     def job(self, number: int) -> Job | None:
         """Return a tile by its number; None if there is nothing to ask for."""
         part = self.part_of[number]
         if part is None:
             return None
-        return Job(self.parts[part], self.geobox, tile_at(self.geobox, self.side, number // len(self.layers)))
+        return Job(self.parts[part], self.geobox, self.tiling.tiles[number // len(self.layers)])
 
     def jobs(self, numbers: Iterable[int]) -> Iterator[Job]:
         """Yield tiles by their numbers, those that there is anything to ask for."""
@@ -91,7 +93,7 @@ class Pull:
         job = self.job(number)
         if job is None:
             self.fetcher.begin(ahead, self.opened if here else time.monotonic())
-            tile, whole = tile_at(self.geobox, self.side, number // len(self.layers)), self.layers[layer]
+            tile, whole = self.tiling.tiles[number // len(self.layers)], self.layers[layer]
             return whole.decode(np.zeros((tile.height, tile.width), whole.dtype))
         return job.layer.decode(self.fetcher.get(job, ahead, self.opened if here else None))
 
@@ -110,20 +112,20 @@ class Pull:
         """Of all tiles as they arrive, uncompressed."""
         return int(np.prod(self.geobox.shape)) * sum(layer.dtype.itemsize for layer in self.layers)
 
-    def kept(self) -> int:
-        """Return how many tiles are on disk already, or need not be."""
+    def missing(self) -> list[Job]:
+        """Return the tiles that must be fetched: those that scenes meet and that are not on disk."""
         cache = self.fetcher.cache
-        return sum((job := self.job(n)) is None or job.key in cache for n in range(len(self)))
+        return [job for job in self.jobs(range(len(self))) if job.key not in cache]
 
     def arrays(self) -> dict[str, da.Array]:
         """Return the Stack's variables: ``s1_…``, ``s2_…`` ``(channel, y, x)`` and ``clear_…`` ``(y, x)``, float32.
 
         Those of several days of the past, ``s1_past`` and ``s2_past``, hold one day's channels after the other's.
         """
-        token = hashlib.sha256(repr((self.side, self.geobox, [layer.digest for layer in self.layers])).encode())
+        token = hashlib.sha256(repr((self.tiling, [layer.digest for layer in self.layers])).encode())
         made = {}
         for number, layer in enumerate(self.layers):
-            chunks = ((layer.channels,), *(edges(n, self.side) for n in self.geobox.shape))
+            chunks = ((layer.channels,), self.tiling.rows, self.tiling.columns)
             pixels = map_blocks(
                 partial(_block, self, number),
                 name=f"gee-{layer.name}-{token.hexdigest()[:16]}",
@@ -136,13 +138,6 @@ class Pull:
             else:
                 made[layer.name] = pixels
         return made
-
-
-def tile_at(geobox: GeoBox, side: int, place: int) -> Tile:
-    """Return a tile of a grid; places are counted row by row."""
-    height, width = geobox.shape
-    row, col = (n * side for n in divmod(place, len(edges(width, side))))
-    return Tile(row, col, min(side, height - row), min(side, width - col))
 
 
 def open_pull(
@@ -180,10 +175,9 @@ def open_pull(
     notes = manifest.notes
     if changed:
         notes += (f"{', '.join(changed)} is computed in another way than when the manifest was made",)
-    side = tile_side(made, largest)
-    places = len(edges(geobox.shape[0], side)) * len(edges(geobox.shape[1], side))
-    parts, part_of = layers_over(shown, geobox, (tile_at(geobox, side, place) for place in range(places)))
-    pull = Pull(made, geobox, side, settings, folder, parts, part_of)
+    tiling = Tiling(geobox, tile_side(made, largest))
+    parts, part_of = layers_over(shown, geobox, tiling.tiles)
+    pull = Pull(made, tiling, settings, folder, parts, part_of)
     return pull, manifest.model_copy(update={"expressions": digests, "notes": notes})
 
 
@@ -220,7 +214,27 @@ def open_past(
         SourceError: if Earth Engine cannot be used.
     """
     connect(settings)
-    made = tuple(past_together(manifest, days))
-    side = tile_side(made)
-    places = len(edges(geobox.shape[0], side)) * len(edges(geobox.shape[1], side))
-    return Pull(made, geobox, side, settings, folder, made, tuple(range(len(made))) * places)
+    return _everywhere(tuple(past_together(manifest, days)), geobox, settings, folder)
+
+
+def open_water(asset: str, name: str, geobox: GeoBox, settings: Settings, folder: Path) -> Pull:
+    """Lay out the tiles of how often there was water on a grid, as one layer; fetches nothing.
+
+    Args:
+        asset: the JRC's Global Surface Water.
+        name: of the layer.
+        geobox: the grid.
+        settings: how to reach Earth Engine.
+        folder: where tiles are kept.
+
+    Raises:
+        SourceError: if Earth Engine cannot be used.
+    """
+    connect(settings)
+    return _everywhere((water_layer(asset, name),), geobox, settings, folder)
+
+
+def _everywhere(made: tuple[Layer, ...], geobox: GeoBox, settings: Settings, folder: Path) -> Pull:
+    """Return the tiles of layers that are asked for whole at every place of a grid."""
+    tiling = Tiling(geobox, tile_side(made))
+    return Pull(made, tiling, settings, folder, made, tuple(range(len(made))) * len(tiling.tiles))

@@ -1,8 +1,8 @@
 """Tiles on disk: what was fetched once is not asked for again, also after a crash.
 
-A tile is one file, named by the digest of what was asked (expression, bands, grid). It is written under a temporary
-name, brought to the disk and renamed, and begins with the digest of its content: a damaged tile counts as absent. The
-content is the header of an NPY, and the pixels as Blosc compresses them, bytes of like rank beside each other.
+A tile is one file, named by the digest of what was asked (expression, bands, grid). It is written whole, and begins
+with the digest of its content: a damaged tile counts as absent. The content is the header of an NPY, and the pixels as
+Blosc compresses them, bytes of like rank beside each other.
 """
 
 from __future__ import annotations
@@ -21,21 +21,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numcodecs.blosc import Blosc
 from numpy.typing import NDArray
 
 from crgen.errors import OutputError
-from crgen.files import check_writable, home_cache, told_after
-
-try:
-    import fcntl
-except ImportError:  # Windows: processes may fetch a tile twice there
-    fcntl = None  # type: ignore[assignment]
+from crgen.files import check_writable, home_cache, replacing, told_after
 
 MAGIC = b"crgen tile 2\n"
 DIGEST = hashlib.sha256().digest_size
 PACKED = Blosc(cname="lz4", clevel=5, shuffle=Blosc.SHUFFLE)
-KEEP_DAYS = 30
+KEEP_DAYS, PRUNE_EVERY = 30, 1
+WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+"""Errors of a file system that has none: processes may fetch a tile twice there."""
 _claimed: set[Path] = set()
 """Lock files of the tiles that this process is fetching."""
 
@@ -156,20 +154,23 @@ class TileCache:
             OutputError: if the folder cannot be written: better known before a tile is asked for.
         """
         path = self._path(key).with_suffix(".lock")
+        lock = FileLock(path)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             with told_after(f"waiting for {path}, which another process holds while it fetches that tile"):
-                descriptor = _locked(path, until) if fcntl else None
-        except OSError as error:
-            raise self._unwritable(error) from error
-        if descriptor is None:
+                lock.acquire(poll_interval=0.05, cancel_check=until)
+        except Timeout:
             yield
             return
+        except OSError as error:
+            if error.errno not in WITHOUT_LOCKS:
+                raise self._unwritable(error) from error
         _claimed.add(path)
         try:
             yield
         finally:
             path.unlink(missing_ok=True)
-            os.close(descriptor)
+            lock.release()
             _claimed.discard(path)
 
     def remove(self, key: str) -> None:
@@ -181,11 +182,19 @@ class TileCache:
         return sum(size for _, size, _ in self._files())
 
     def prune(self, days: float = KEEP_DAYS) -> None:
-        """Remove what was written more than ``days`` ago, and what killed runs left half-written a day ago."""
-        now = time.time()
+        """Remove what was written more than ``days`` ago, and what killed runs left half-written a day ago.
+
+        Of all runs of a day the first looks.
+        """
+        now, pruned = time.time(), self.folder / "pruned"
+        with suppress(OSError):
+            if now - pruned.stat().st_mtime < 86400 * PRUNE_EVERY:
+                return
         for path, _, written in self._files():
             if written < now - 86400 * (1 if path.suffix in (".partial", ".lock") else days):
                 _forget(path)
+        with suppress(OSError):
+            pruned.touch()
 
     def _files(self) -> list[tuple[Path, int, float]]:
         found = []
@@ -201,19 +210,11 @@ class TileCache:
         return self.folder / key[:2] / f"{key}.tile"
 
     def _write(self, path: Path, *parts: bytes | memoryview) -> None:
-        partial = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as file:
-                partial = Path(file.name)
-                for part in parts:
-                    file.write(part)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
+            with replacing(path, shared=True) as partial, partial.open("wb") as file:
+                file.writelines(parts)
         except OSError as error:
-            if partial is not None:
-                partial.unlink(missing_ok=True)
             raise self._unwritable(error) from error
 
     def _unwritable(self, error: OSError) -> OutputError:
@@ -235,27 +236,3 @@ def _forget(path: Path) -> None:
     """Remove a file, if this process may: a folder that can only be read still serves what it holds."""
     with suppress(OSError):
         path.unlink()
-
-
-def _locked(path: Path, until: Callable[[], bool]) -> int | None:
-    """Return the descriptor of a lock file that is held; None if ``until`` said so, or there can be none here.
-
-    Raises:
-        OSError: if there can be no file.
-    """
-    while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Whoever held it has removed the file: the lock must be on the one that stands there now.
-            if path.exists() and os.fstat(descriptor).st_ino == path.stat().st_ino:
-                return descriptor
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EACCES, errno.ENOENT):
-                os.close(descriptor)
-                return None  # a file system without locks
-        os.close(descriptor)
-        if until():
-            return None
-        time.sleep(0.05)

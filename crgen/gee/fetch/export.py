@@ -16,11 +16,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from crgen.errors import SourceError
-from crgen.files import publish, write_partial
+from crgen.files import write_whole
 from crgen.gee.connection.session import Session, connect
 from crgen.gee.fetch.arrays import Pull
 from crgen.gee.fetch.images import Layer
-from crgen.gee.manifest import Manifest
+from crgen.gee.manifest import Grid, Manifest
 
 MAX_PIXELS = 10**13
 DONE = "SUCCEEDED"
@@ -59,8 +59,8 @@ class ExportState(BaseModel):
 
     destination: Destination
     manifest: Manifest
-    margin: int | None = None
-    """Pixels around the area that are exported too; None in files of crgen 0.1."""
+    grid: Grid | None = None
+    """What is exported: the area and its surroundings; None in files of crgen 0.1."""
     exports: list[Export]
 
     @classmethod
@@ -83,7 +83,7 @@ class ExportState(BaseModel):
         Raises:
             OutputError: if the disk does not take it.
         """
-        publish([(write_partial(path, json.dumps(self.model_dump(mode="json"), indent=2).encode()), path)])
+        write_whole(path, json.dumps(self.model_dump(mode="json"), indent=2).encode())
 
 
 def run_exports(pull: Pull, manifest: Manifest, destination: Destination, path: Path, *, stem: str) -> list[Export]:
@@ -115,8 +115,8 @@ def run_exports(pull: Pull, manifest: Manifest, destination: Destination, path: 
             )
     else:
         exports = [Export(variable=layer.name, files=f"{stem}_{layer.name}") for layer in pull.layers]
-        margin = (pull.geobox.shape[0] - manifest.area.shape[0]) // 2
-        state = ExportState(destination=destination, manifest=manifest, margin=margin, exports=exports)
+        grid = Grid.of(manifest.area.name, pull.geobox, pull.geobox.extent.geom)
+        state = ExportState(destination=destination, manifest=manifest, grid=grid, exports=exports)
     layers = {layer.name: layer for layer in pull.layers}
     for export in state.exports:
         if export.operation is not None and export.state != DONE:

@@ -1,7 +1,10 @@
 """Tiles from Earth Engine through the cache, many at once, each asked for once.
 
-A process has one :class:`Fetcher` per settings and cache folder. Whoever needs a tile waits for it; the tiles that
-follow it are fetched ahead meanwhile, so that readers that go one block at a time still keep all connections busy.
+A pool of threads would be less code. But tiles are asked for by dask's readers one block at a time, by several
+processes, and some turn out to be too large for one request: so the tiles that follow are fetched ahead to keep all
+connections busy, a tile that several need is fetched by one of them, and a large one is split.
+
+A process has one :class:`Fetcher` per settings and cache folder.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from crgen.errors import CrgenError, SourceError
 from crgen.gee.connection.retry import INTERRUPTED, LOOK_UP, Stopped, TooMuch
 from crgen.gee.connection.session import Session, Settings, connect
 from crgen.gee.fetch.cache import TileCache
+from crgen.gee.fetch.compute import Meter
 from crgen.gee.fetch.images import Layer
 from crgen.gee.fetch.tile import Tile, grid_of, read_tile, tile_key
 
@@ -59,6 +63,11 @@ class Job:
     def key(self) -> str:
         """Its name in the cache."""
         return tile_key(self.layer, self.grid)
+
+    @property
+    def bytes(self) -> int:
+        """Of its pixels as they arrive, uncompressed."""
+        return self.tile.height * self.tile.width * self.layer.dtype.itemsize
 
     def __str__(self) -> str:
         tile = self.tile
@@ -91,6 +100,8 @@ class Fetcher:
         self.arrived = 0
         """Whole tiles fetched, from however many parts."""
         self._settings = settings
+        self.meter = Meter(folder, settings.url)
+        self._profiles: queue.SimpleQueue[tuple[Job, list[str]]] = queue.SimpleQueue()
         self._told = -math.inf
         self._under_way: dict[str, Delivery] = {}
         self._known: set[str] = set()
@@ -204,6 +215,7 @@ class Fetcher:
                     self.arrived += 1
                     del self._under_way[job.key]
                 future.set_result(None)
+                self._read_profiles()
 
     def _refuse_queued(self, error: BaseException) -> None:
         """End with ``error`` what nobody has begun; the lock is held."""
@@ -252,14 +264,28 @@ class Fetcher:
 
         image = self._image(job.layer)
 
+        profiles: list[str] = []
+        hook = profiles.append if self.meter.due(job.layer) else None
+
         def ask() -> NDArray[Any]:
             asked = {"expression": image, "fileFormat": "NPY", "grid": job.grid}
-            return read_tile(ee.data.computePixels(asked), job.layer, job.tile)
+            profiles.clear()
+            with ee.data.profiling(hook):
+                return read_tile(ee.data.computePixels(asked), job.layer, job.tile)
 
         tile = session.call(str(job), ask, stopped=self._stopped, divisible=not job.tile.smallest)
+        if profiles:
+            self._profiles.put((job, profiles))
         with self._lock:
             self.asked += 1
         return tile
+
+    def _read_profiles(self) -> None:
+        """Keep what requests took, once their tiles are delivered; that it cannot be told ends no run."""
+        with suppress(queue.Empty, CrgenError, Stopped, TooMuch):
+            while True:
+                job, profiles = self._profiles.get_nowait()
+                self.meter.read(connect(self._settings), job.layer, job.tile, profiles, self._stopped)
 
     def _image(self, layer: Layer) -> Any:
         import ee

@@ -31,7 +31,7 @@ import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from crgen.gee.manifest import S1, SCORE_BAND, Manifest, Scene
+from crgen.gee.manifest import S1, SCORE_BAND, WATER_BAND, Manifest, Scene
 
 FLOOR = {"VV": -30.0, "VH": -35.0}
 """Backscatter in dB that lower values are raised to, or near the edge of an old scene count as border noise: below the
@@ -48,8 +48,9 @@ VALID, CLEAR = "valid", "clear"
 NO_SCORE = -1.0
 WHOLE = 0.99
 """Mask that counts as 1 but for rounding: resampled pixels have fractional ones, and stored ones may."""
-SCALE = np.float32(1e-4)
-"""Reflectance of a digital number; HARMONIZED has the offset of baseline 04.00 removed already."""
+SCALE = {"u2": np.float32(1e-4), "u1": np.float32(0.01), "f4": np.float32(1)}
+"""By dtype: reflectance of a digital number (HARMONIZED has the offset of baseline 04.00 removed already), the share
+of a per cent, and what comes in its own unit."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ class Layer:
     """The serialised image, JSON: cache key and provenance."""
     bands: tuple[tuple[str, str], ...]
     """Name and dtype of each band as it arrives; the last is ``valid``."""
+    scenes: int = 1
+    """Scenes that a pixel is computed from, those that decide alone which one shows among them."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -86,15 +89,16 @@ class Layer:
     def decode(self, tile: NDArray[Any]) -> NDArray[np.float32]:
         """Return pixels in the Stack's units, ``(channel, y, x)`` float32, NaN where missing.
 
-        Sentinel-1 in dB; Sentinel-2 as reflectance, with the clear-sky score as its last channel.
+        Sentinel-1 in dB; Sentinel-2 as reflectance, with the clear-sky score as its last channel; occurrence of water
+        as a share.
         """
         valid = tile[VALID] == 1
         planes = np.full((self.channels, *tile.shape), np.nan, np.float32)
         for plane, (name, dtype) in zip(planes, self.bands[:-1], strict=True):
             absent = NO_SCORE if name.startswith(CLEAR) else NO_SIGNAL
             # A value that is not finite was measured nowhere: asking again would bring the same.
-            keep = valid if dtype == "u2" else valid & np.isfinite(tile[name]) & (tile[name] > absent)
-            plane[keep] = tile[name][keep] * SCALE if dtype == "u2" else tile[name][keep]
+            keep = valid if dtype != "f4" else valid & np.isfinite(tile[name]) & (tile[name] > absent)
+            plane[keep] = tile[name][keep] * SCALE[dtype]
         return planes
 
 
@@ -113,7 +117,8 @@ def layer_of(manifest: Manifest, name: str, scenes: Sequence[Scene], others: Seq
         image = radar_image(scenes, manifest.pols, others)
     else:
         image = optical_image(scenes, manifest.bands, manifest.area.geobox)
-    return Layer(name, image.serialize(for_cloud_api=True), bands_of(name, manifest))
+    held = sum(map(len, (scenes, *others)))
+    return Layer(name, image.serialize(for_cloud_api=True), bands_of(name, manifest), held)
 
 
 def past_together(manifest: Manifest, days: Mapping[str, Sequence[date]]) -> list[Layer]:
@@ -147,8 +152,17 @@ def past_together(manifest: Manifest, days: Mapping[str, Sequence[date]]) -> lis
         for image in images[1:]:
             together = together.addBands(image)
         together = _all_valid(together)
-        made.append(Layer(name, together.serialize(for_cloud_api=True), (*bands, (VALID, "u1"))))
+        held = sum(len(manifest.past[f"{name[:2]}_{day}"]) for day in chosen)
+        made.append(Layer(name, together.serialize(for_cloud_api=True), (*bands, (VALID, "u1")), held))
     return made
+
+
+def water_layer(asset: str, name: str) -> Layer:
+    """Return the layer ``name`` of how often there was water, by the nearest pixel of the JRC's map."""
+    import ee
+
+    image = _flagged(ee.Image(asset).select([WATER_BAND])).unmask(0, False).toByte()
+    return Layer(name, image.serialize(for_cloud_api=True), ((WATER_BAND, "u1"), (VALID, "u1")))
 
 
 def _shown(image: Any, names: Sequence[str], missing: float) -> Any:

@@ -8,6 +8,8 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate, pairwise, product
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,6 @@ REQUEST_BYTES = 48 * 1024 * 1024
 """What ``computePixels`` gives at most, uncompressed, counted as :attr:`Layer.request_bytes`."""
 LARGEST = 1024
 """Side of a tile in pixels: larger ones run into memory and time limits more often than they save requests."""
-STEP = 64
 FLOOR = 64
 """Side below which a tile is not split further."""
 
@@ -50,15 +51,49 @@ class Tile:
 
 
 def tile_side(layers: Sequence[Layer], largest: int = LARGEST) -> int:
-    """Return the side of tiles that every layer's request has room for, a multiple of 64 px."""
+    """Return the side of tiles that every layer's request has room for, a power of two."""
     heaviest = max(layer.request_bytes for layer in layers)
-    side = math.isqrt(REQUEST_BYTES // heaviest)
-    return max(FLOOR, min(largest, side) // STEP * STEP)
+    side = min(largest, math.isqrt(REQUEST_BYTES // heaviest))
+    return max(FLOOR, 1 << (side.bit_length() - 1))
 
 
-def edges(length: int, side: int) -> tuple[int, ...]:
-    """Cut ``length`` pixels into runs of ``side``, the last one shorter."""
-    return tuple(min(side, length - start) for start in range(0, length, side))
+@dataclass(frozen=True)
+class Tiling:
+    """A grid cut at multiples of ``side`` pixels counted from its CRS's origin.
+
+    So areas that overlap have tiles in common, and a tile fetched for one serves the others. No pixel beyond the grid
+    is asked for: tiles at its edges are smaller. A grid narrower than a tile holds none in common with others, and is
+    not cut.
+    """
+
+    geobox: GeoBox
+    side: int
+
+    @cached_property
+    def rows(self) -> tuple[int, ...]:
+        """Height of each row of tiles."""
+        a = self.geobox.affine
+        return edges(round(a.f / a.e), self.geobox.shape[0], self.side)
+
+    @cached_property
+    def columns(self) -> tuple[int, ...]:
+        """Width of each column of tiles."""
+        a = self.geobox.affine
+        return edges(round(a.c / a.a), self.geobox.shape[1], self.side)
+
+    @cached_property
+    def tiles(self) -> tuple[Tile, ...]:
+        """The tiles, row by row."""
+        lines = product(*(zip(accumulate(runs, initial=0), runs, strict=False) for runs in (self.rows, self.columns)))
+        return tuple(Tile(row, col, height, width) for (row, height), (col, width) in lines)
+
+
+def edges(first: int, length: int, side: int) -> tuple[int, ...]:
+    """Cut ``length`` pixels from ``first`` on into runs that end at multiples of ``side``; fewer stay whole."""
+    if length < side:
+        return (length,)
+    cuts = [first, *range((first // side + 1) * side, first + length, side), first + length]
+    return tuple(after - before for before, after in pairwise(cuts))
 
 
 def grid_of(geobox: GeoBox, tile: Tile) -> dict[str, Any]:

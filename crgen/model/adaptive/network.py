@@ -12,7 +12,7 @@ so after 500. It departs where users need more:
 - **It sees levels.** Stems see radar standardised by window, blind to gain and offset; one small, bounded branch adds
   calibrated backscatter in dB, where the source has it.
 - **It trusts t1 as far as t1 deserves.** DownUp tells per pixel how far S2 at t1 shows the ground, and makes what it
-  does not show.
+  does not show; pixels that show nothing are left out, and the rest is fused anew.
 - **The scene's light is regressed.** Pixels of t2 seen clear are regressed on the inputs and their local means, in
   closed form (:mod:`crgen.model.adaptive.ridge`); the network chooses, pixel by pixel, between S2 at t1 under the
   light of t2, this estimate, and what it makes itself. What the seen pixels of the window still tell of that choice is
@@ -42,6 +42,9 @@ NEAR = (7, 31)
 """Sides in pixels over which residuals of seen pixels are spread to their surroundings."""
 LEARNED = 8
 """Features of the network that what was seen is regressed on at last."""
+NOTHING = 0.02
+"""A pixel of t1 shows nothing where it shows the ground by less: its share in what is measured would be .003 of
+reflectance, half of what Sentinel-2 is sure of."""
 B = len(CORE)
 
 
@@ -210,17 +213,29 @@ class AdaptiveGenerator(Generator):
         return torch.where(here > 0, (s2.clamp(low, high) - CENTRE) / SPREAD, 0.0), here
 
     def ground(self, r1: Radar, r2: Radar, s2_t1: Tensor, clear_t1: Tensor | None) -> Ground:
-        """Fuse radar and optical of t1, and return what is known of it."""
+        """Fuse radar and optical of t1, and return what is known of it.
+
+        A pixel that shows next to nothing of the ground is left out, and the rest fused anew: beside a thick cloud,
+        features of what it is not would be decoded.
+        """
         o1, here = self.centred(s2_t1)
         score = torch.full_like(here, torch.nan) if clear_t1 is None else clear_t1
-        scored = torch.isfinite(score)
-        clear = torch.where(scored, score - 0.5, 0.0)
-        fused = self.stem_t1(torch.cat([r1.standardised, r1.here, o1, here, clear, scored.to(o1.dtype)], 1))
-        maps = self.down_up(fused + self.level(r1.level))
-        shown, water, made = self.leave_t1(maps[0]).float().split([1, 1, B], 1)
-        shown = shown.sigmoid() * here
+        scored = torch.isfinite(score).to(o1.dtype)
+        optical = torch.cat([o1, here, torch.where(scored > 0, score - 0.5, 0.0), scored], 1)
+        maps, shown, water, made = self._fused_t1(r1, optical)
+        shown = shown * here
+        if (hidden := here * (shown < NOTHING)).any():
+            maps, again, water, made = self._fused_t1(r1, optical * (1 - hidden))
+            shown = torch.where(hidden > 0, shown, again * here)
         clean = torch.lerp(made, o1, shown)
         return Ground(maps, shown, clean, water, self.features(r1, r2, clean, shown))
+
+    def _fused_t1(self, r1: Radar, optical: Tensor) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
+        """Return features of t1, how far it shows the ground, the logit of its water, and the core bands made."""
+        fused = self.stem_t1(torch.cat([r1.standardised, r1.here, optical], 1))
+        maps: list[Tensor] = self.down_up(fused + self.level(r1.level))
+        shown, water, made = self.leave_t1(maps[0]).float().split([1, 1, B], 1)
+        return maps, shown.sigmoid(), water, made
 
     def features(self, r1: Radar, r2: Radar, o1: Tensor, shown: Tensor) -> Tensor:
         """Return what the scene is regressed on: the inputs, their local means, and products of these."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
+from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 import rasterio
@@ -13,6 +15,8 @@ from odc.geo.geobox import GeoBox
 from rasterio.enums import ColorInterp
 
 Colour = tuple[int, int, int, int]
+SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
+"""IPTC's term for a composite of captured elements and some that a trained algorithm made."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class RasterProfile:
     quantity: str = "surface reflectance"
     """What bands of Sentinel-2 hold."""
     xmp: str = ""
-    """An XMP packet, see :func:`~crgen.pipeline.cog.xmp.xmp`."""
+    """An XMP packet, see :func:`xmp_of`."""
     band_tags: Mapping[str, str] = field(default_factory=dict)
     """Tags of every band."""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -92,3 +96,17 @@ def band_statistics(path: Path) -> list[dict[str, float]]:
     names = ("minimum", "maximum", "mean", "stddev", "valid_percent")
     keys = {name: f"STATISTICS_{name.upper()}" for name in names}
     return [{name: float(band[key]) for name, key in keys.items() if key in band} for band in tags]
+
+
+def xmp_of(weights: str) -> str:
+    """Return an XMP packet (ISO 16684-1) with IPTC's ``DigitalSourceType``, and the weights that were used."""
+    return (
+        '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        '<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"'
+        f' xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:CreatorTool={quoteattr("crgen " + version("crgen"))}'
+        f' Iptc4xmpExt:DigitalSourceType="{SOURCE}">'
+        f"<Iptc4xmpExt:AISystemUsed>crgen, weights {escape(weights)}</Iptc4xmpExt:AISystemUsed>"
+        "</rdf:Description></rdf:RDF></x:xmpmeta>"
+        '<?xpacket end="r"?>'
+    )

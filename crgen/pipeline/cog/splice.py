@@ -1,5 +1,8 @@
 """Put encoded rectangles together to a Cloud-Optimized GeoTIFF that appears whole or not at all.
 
+GDAL's own COG driver would be less code. But it begins when all pixels are there: at 8192² px a file stands 5.4 s after
+the last one, here after .8 s (``benchmarks/cog.py``). And it cannot go on from what a stopped run has encoded.
+
 The header is GDAL's own (a template file without pixels gives every tag), the tiles are copied as they are; what is
 left to encode are tiles that rectangles share and the coarse overviews. The layout is that of GDAL's COG driver
 (https://gdal.org/en/stable/drivers/raster/cog.html, "File format details"): directories first, then the overviews'
@@ -24,7 +27,7 @@ from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 
 from crgen.errors import OutputError
-from crgen.files import discard, free_space, partial_name, require_space, size_text, sync
+from crgen.files import free_space, making, require_space, size_text
 from crgen.pipeline.cog.gdal_tags import gdal_tags
 from crgen.pipeline.cog.profile import RasterProfile
 from crgen.pipeline.cog.pyramid import BLOCK, halve, level_count, level_shape
@@ -97,23 +100,15 @@ def splice(path: Path, profile: RasterProfile, blocks: Sequence[Block]) -> Splic
     Raises:
         OutputError: if it cannot be written, or does not read back as written; nothing is left then.
     """
-    partial = partial_name(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        discard([path])
-        with tempfile.TemporaryFile(dir=path.parent) as spool:
+        with making(path) as partial, tempfile.TemporaryFile(dir=path.parent) as spool:
             pyramid = _Pyramid(profile, blocks, spool)
             pyramid.prepare()
             require_space(path.parent, pyramid.nbytes, path)
             digests = _write(partial, pyramid)
-        sync(partial)
         return Spliced(partial, digests)
     except WRITE_ERRORS as error:
-        discard([path])
         raise write_failure(path, profile, error) from error
-    except BaseException:
-        discard([path])
-        raise
 
 
 def write_failure(path: Path, profile: RasterProfile, error: BaseException) -> OutputError:

@@ -20,8 +20,7 @@ from rasterio.windows import Window
 from scipy.signal import fftconvolve
 
 from crgen.model.card import WaterErrors
-from crgen.pipeline.flood.ground import pixel_area
-from crgen.pipeline.flood.polygons import STRIP
+from crgen.pipeline.flood.polygons import STRIP, pixel_area
 from crgen.pipeline.tiling.water import NEW, OLD, OPEN, UNKNOWN, is_known
 
 DEVIATIONS = 1.6449

@@ -20,6 +20,8 @@ import rasterio
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from pyproj import Geod
 from rasterio.features import shapes
 from rasterio.windows import Window
 from scipy import ndimage
@@ -28,8 +30,7 @@ from scipy.sparse.csgraph import connected_components
 from shapely.geometry.base import BaseGeometry
 
 from crgen.errors import OutputError
-from crgen.files import discard, partial_name, sync
-from crgen.pipeline.flood.ground import pixel_area
+from crgen.files import making
 from crgen.pipeline.tiling.water import KNOWN, UNKNOWN
 
 LAYERS = ("flood", "water_before", "water_unknown_before")
@@ -68,10 +69,8 @@ def write_polygons(path: Path, water: Path, radar: str, day: str) -> Path:
     Raises:
         OutputError: if it cannot be written.
     """
-    discard([path])
-    partial = partial_name(path)
     try:
-        with rasterio.open(water) as raster, _written_on(day):
+        with making(path) as partial, rasterio.open(water) as raster, _written_on(day):
             objects = _objects(raster)
             layers: dict[int, list[tuple[BaseGeometry, int]]] = {layer: [] for layer in range(len(LAYERS))}
             for layer in layers:  # an empty one too is there
@@ -84,14 +83,19 @@ def write_polygons(path: Path, water: Path, radar: str, day: str) -> Path:
                     held.clear()
             for layer, held in layers.items():
                 _append(partial, raster, layer, held, objects, radar)
-        sync(partial)
     except (OSError, pyogrio.errors.DataSourceError, pyogrio.errors.FeatureError, RuntimeError) as error:
-        discard([path])
         raise OutputError(f"cannot write {path}: {error}; free some space there or choose another folder") from error
-    except BaseException:
-        discard([path])
-        raise
     return partial
+
+
+def pixel_area(raster: Any) -> float:
+    """Return the mean area of the pixels of an open raster on the WGS 84 ellipsoid, in square metres."""
+    grid = GeoBox.from_rio(raster)
+    box = grid.boundingbox
+    outline = grid.extent.to_crs("EPSG:4326", resolution=max(box.span_x, box.span_y) / 20).geom
+    area, _ = Geod(ellps="WGS84").geometry_area_perimeter(outline)
+    pixels: int = raster.height * raster.width
+    return abs(float(area)) / pixels
 
 
 class _Objects(NamedTuple):

@@ -92,13 +92,6 @@ def write_page(
     Raises:
         OutputError: if it cannot be written.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     said = {
         "title": title,
         "first": first,
@@ -117,9 +110,21 @@ def write_page(
     while not page or len(page) > LARGEST:
         shown = [{"layer": layer, "href": _encoded(layer, share)} for layer in layers]
         drawn = [] if outlines is None else _drawn(outlines, geobox, share)
-        page = environment.get_template("viewer.html.j2").render(shown=shown, outlines=drawn, **said).encode()
+        page = template(Path(__file__).with_name("viewer.html.j2")).render(shown=shown, outlines=drawn, **said).encode()
         share *= 0.8
     return write_partial(path, page)
+
+
+def template(path: Path) -> jinja2.Template:
+    """Return a template of an HTML page: what is put in is escaped, and what is not given is an error."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(path.parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(path.name)
 
 
 def _encoded(layer: Layer, share: float) -> str:

@@ -17,8 +17,7 @@ from PIL import Image
 from crgen.files import partial_name, write_partial
 from crgen.model.card import ModelCard
 from crgen.model.weights import LoadedModel
-from crgen.pipeline.cog.profile import RasterProfile
-from crgen.pipeline.cog.xmp import xmp
+from crgen.pipeline.cog.profile import RasterProfile, xmp_of
 from crgen.pipeline.flood.area import Areas
 from crgen.pipeline.picture.thumbnail import InputThumbnails
 from crgen.pipeline.product.stac import ProductFile, build_item, write_item
@@ -236,7 +235,7 @@ def profiles(scene: Scene, card: ModelCard, dtype: Literal["uint16", "float32"])
             tags=tags | {"TITLE": f"Half-width of the 90 % interval of reflectance of {scene.t2}, where generated"},
         )
     mark = {"CRGEN_ORIGIN": WARNING}
-    marked = {name: replace(made[name], xmp=xmp(card.name), band_tags=mark) for name in made if name != "quality"}
+    marked = {name: replace(made[name], xmp=xmp_of(card.name), band_tags=mark) for name in made if name != "quality"}
     return made | marked
 
 
@@ -282,6 +281,7 @@ def describe(
         counts={quality: tally.pixels[quality] for quality in Quality},
         created=created,
         radar=radar_days(scene.days),
+        water=scene.water_asset,
         unlike={what: round(count / tally.inside, 4) for what, count in sorted(tally.unlike.items())},
     )
     item.properties["crgen:missing"] = {name: count for name, count in tally.missing.items() if count}
@@ -336,7 +336,7 @@ def picture(
         geobox=scene.area.geobox,
         stretch_like=panels[1],
         shares=tally.shares,
-        xmp=xmp(card.name),
+        xmp=xmp_of(card.name),
         proof=learned.line if learned is not None else "",
     )
 
@@ -349,7 +349,7 @@ def write_thumbnail(paths: Paths, panels: tuple[list[Panel], list[NDArray[np.flo
     image = Image.fromarray(colours_of(result, [stretch_of([panels[1][0]], 0.05)], stretch_of([], 5.0)))
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     content = io.BytesIO()
-    image.save(content, "WEBP", quality=82, xmp=xmp(card.name).encode())
+    image.save(content, "WEBP", quality=82, xmp=xmp_of(card.name).encode())
     return write_partial(paths.thumbnail, content.getvalue())
 
 

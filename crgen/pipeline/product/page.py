@@ -18,6 +18,7 @@ from crgen.pipeline.picture.thumbnail import cog_thumbnail
 from crgen.pipeline.picture.viewer import Layer, Pixels, write_page
 from crgen.pipeline.product.outputs import Paths
 from crgen.pipeline.product.selfcheck import check_line, worse_than_copying
+from crgen.pipeline.product.stac import WATER_DOI, WATER_PAPER
 from crgen.pipeline.product.styles import ERROR_RAMP, WATER_RAMP
 from crgen.pipeline.source.imagery import Scene
 from crgen.pipeline.source.stack import manifest_of
@@ -65,6 +66,8 @@ def write_product_page(
     """
     demo = manifest_of(scene.stack).get("source") == "demo"
     years = " and ".join(dict.fromkeys((str(scene.t1.year), str(scene.t2.year))))
+    cited = PAPER if scene.water_asset is None else f"{PAPER}; water of before by {WATER_PAPER}, doi {WATER_DOI}"
+    source = "" if scene.water_asset is None else " Water of before: source EC JRC/Google."
     made_by = f"crgen {version('crgen')} with the weights '{card.name}' (SHA-256 {card.tensors_sha256[:16]}…)"
     return write_page(
         paths.page,
@@ -77,10 +80,10 @@ def write_product_page(
         facts=_facts(scene, tally, radar) | {"Made by": made_by},
         scenes=list(_scenes(scene)),
         repeat=f"crgen fill --manifest {shlex.quote(paths.item.name)} --out again.tif",
-        cite=f"Map of {scene.t2} made by {made_by}, after {PAPER}.",
+        cite=f"Map of {scene.t2} made by {made_by}, after {cited}.",
         licence="A made-up scene: it shows no place on Earth."
         if demo
-        else f"Contains modified Copernicus Sentinel data {years}, processed by crgen.",
+        else f"Contains modified Copernicus Sentinel data {years}, processed by crgen.{source}",
     )
 
 

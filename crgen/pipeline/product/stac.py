@@ -1,7 +1,8 @@
 """The STAC Item of a product: what was made, from what, by what, and how much of it was observed.
 
 STAC 1.1 with the extensions projection 2.0, raster 2.0, eo 2.0, file 2.1, processing 1.2, render 2.0,
-classification 2.0 and mlm 1.4 (https://stac-extensions.github.io). The item is valid for the whole day of t2 in UTC
+classification 2.0, mlm 1.4, and scientific 1.0 where others' work is to be cited (https://stac-extensions.github.io).
+The item is valid for the whole day of t2 in UTC
 (``start_datetime`` to ``end_datetime``, ``datetime`` null), because a map drawn from several overpasses has no single
 instant.
 Every ``href`` to a file of the product is relative to the item, so the folder can be moved as one. Fields of
@@ -34,10 +35,11 @@ from pystac.extensions.classification import Classification, ClassificationExten
 from pystac.extensions.file import FileExtension
 from pystac.extensions.projection import ProjectionExtension
 from pystac.extensions.render import Render, RenderExtension
+from pystac.extensions.scientific import Publication, ScientificExtension
 from shapely.geometry import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 
-from crgen.files import file_sha256, write_partial
+from crgen.files import file_sha256, pulled_from, write_partial
 from crgen.pipeline.cog.profile import RasterProfile, band_statistics
 from crgen.pipeline.product.mlm import describe_model
 from crgen.pipeline.source.area_file import unwrapped
@@ -64,6 +66,13 @@ S2_SPECTRUM = {
     "B12": ("swir22", 2.2024),
 }
 """STAC's common name and the centre wavelength in µm of Sentinel-2A's bands (ESA, MSI spectral bands)."""
+
+WATER_DOI = "10.1038/nature20584"
+WATER_PAPER = (
+    "Pekel, Cottam, Gorelick & Belward (2016), High-resolution mapping of global surface water and its long-term "
+    "changes, Nature 540, 418-422"
+)
+"""To be cited by whoever uses the JRC's Global Surface Water, which is free for all uses under Copernicus' terms."""
 
 TILE_DIGESTS = "crgen:tile_crc32"
 """Asset field: the CRC-32 of each tile, little-endian, in base64."""
@@ -115,6 +124,7 @@ def build_item(
     radar: tuple[str, str] | None = None,
     unlike: Mapping[str, float],
     renders: Mapping[str, Render] | None = None,
+    water: Mapping[str, str] | None = None,
 ) -> pystac.Item:
     """Describe a product.
 
@@ -136,6 +146,7 @@ def build_item(
         radar: the days of the radar of t1 and of t2, where they are known.
         unlike: share of the area that is unlike the training, by what is (:mod:`crgen.model.usual`).
         renders: how to show its files.
+        water: ``id`` and ``href`` of the JRC's Global Surface Water, if it was there to tell water of before.
 
     Returns:
         The item, its hrefs relative to the folder of the files.
@@ -174,6 +185,10 @@ def build_item(
     describe_model(item, card, model_sha256)
     for link in _inputs(manifest):
         item.add_link(link)
+    if water is not None:
+        item.add_link(_derived_from(water, "water_occurrence"))
+        scientific = ScientificExtension.ext(item, add_if_missing=True)
+        scientific.apply(publications=[Publication(WATER_DOI, WATER_PAPER)])
     return item
 
 
@@ -321,25 +336,18 @@ def quality_classes(counts: Mapping[Quality, int]) -> list[Classification]:
 
 
 def _inputs(manifest: Mapping[str, Any]) -> list[pystac.Link]:
-    stored = manifest.get("stored", {})
     # A stack of a person's own may name scenes in ways of its own.
-    scenes: Mapping[str, Any] = next(
-        (held.get("scenes", {}) for held in (manifest, stored) if held.get("source") == "gee"), {}
-    )
-    links = [
-        pystac.Link(
-            "derived_from",
-            scene.get("href") or _urn("scene", scene["id"]),
-            title=scene["id"],
-            extra_fields={"crgen:variable": variable},
-        )
-        for variable, listed in scenes.items()
-        for scene in listed
-    ]
+    scenes: Mapping[str, Any] = pulled_from(manifest).get("scenes", {})
+    links = [_derived_from(scene, variable) for variable, listed in scenes.items() for scene in listed]
     if links:
         return links
     names = [str(manifest[key]) for key in ("source", "path") if key in manifest]
     return [pystac.Link("derived_from", _urn("source", *names), title="source: " + " ".join(names))]
+
+
+def _derived_from(asset: Mapping[str, Any], variable: str) -> pystac.Link:
+    href = asset.get("href") or _urn("scene", asset["id"])
+    return pystac.Link("derived_from", href, title=asset["id"], extra_fields={"crgen:variable": variable})
 
 
 def _urn(*parts: str) -> str:

@@ -1,10 +1,9 @@
 """Many workers: the chunks of one run on dask.distributed, in processes of this machine or of others.
 
-A worker gets a recipe, not data: it opens the imagery and loads the model by itself, once, and writes parts into the
-run's scratch folder, which all must share. First a task for each chunk *looks* what it tells others of t2. Then there
-are two: *work* reads and computes and puts what spills over to the disk; *finish* waits for the neighbours' spills, not
-for their pixels. A worker that dies takes with it what it was busy with: dask gives those chunks to others, and what is
-on the disk is not done again.
+A worker gets a setup, not data: it opens the imagery and loads the model by itself, once, and writes parts into the
+run's scratch folder, which all must share. First a task for each chunk computes its evidence of t2. Then there are two:
+*work* reads and computes and writes what spills over; *finish* waits for the neighbours' spills, not for their pixels.
+The tasks of a worker that dies are given to others by dask, and what is on the disk is not done again.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ PATIENCE = 20.0
 
 
 @dataclass(frozen=True)
-class Recipe:
+class WorkerSetup:
     """What a worker needs to open a run by itself; paths are absolute."""
 
     request: FillRequest
@@ -51,11 +51,11 @@ class Recipe:
     """Cores for computing, of each worker; 0 to leave that to PyTorch."""
 
 
-def recipe_for(request: FillRequest, work: Plan, folder: Path, fingerprint: Fingerprint, workers: int) -> Recipe:
-    """Return the recipe of a run.
+def setup_for(request: FillRequest, work: Plan, folder: Path, fingerprint: Fingerprint, workers: int) -> WorkerSetup:
+    """Return the setup of a run.
 
     Args:
-        request: what is asked.
+        request: what is asked, with the precision that was chosen.
         work: the plan.
         folder: the run's scratch folder; its record holds the scenes.
         fingerprint: of the run.
@@ -67,14 +67,13 @@ def recipe_for(request: FillRequest, work: Plan, folder: Path, fingerprint: Fing
         source=_absolute(request.source) if request.source not in ("demo", "gee") else request.source,
         weights=_absolute(request.weights),
         out=work.paths.reflectance.absolute(),
-        precision=work.precision.name,
     )
     if request.source == "gee":
         frozen = replace(request.earth_engine, manifest=folder.absolute() / RUN, processes=max(1, workers))
         request = replace(request, aoi=None, layer=None, t1=None, t2=None, crs=None, earth_engine=frozen)
     local = request.scheduler == "processes"
     cores = max(1, (os.cpu_count() or 1) // process_count(request)) if local else 0
-    return Recipe(request, folder.absolute(), fingerprint, cores)
+    return WorkerSetup(request, folder.absolute(), fingerprint, cores)
 
 
 @contextlib.contextmanager
@@ -130,34 +129,29 @@ def device_of(client: Any, request: FillRequest) -> tuple[str, Precision]:
 
 def fill_on(
     client: Any,
-    recipe: Recipe,
+    setup: WorkerSetup,
     workshop: Workshop,
     ahead: list[Chunk],
     done: frozenset[At],
     on_windows: Callable[[int], None],
-    *,
-    learn: bool = False,
 ) -> None:
     """Learn from the past, look at the chunks ``ahead``, then make the parts of all but those ``done``, on the workers.
 
     Raises:
         CrgenError: of the kind that fits what went wrong.
     """
-    if learn:
-        _await(client, [client.submit(_learn, recipe, pure=False)], on_windows)
-    _await(client, [client.submit(_look, recipe, chunk.at, pure=False) for chunk in ahead], on_windows)
-    if len(done) < workshop.run.grid.count:
-        checks = [client.submit(_check, recipe, *group, pure=False) for group in workshop.choose()]
-        _await(client, checks, lambda count: None)
-    works, marks, finished = {}, {}, []
-    for chunk in workshop.run.grid:
-        if chunk.at in done:
-            continue
-        works[chunk.at] = client.submit(_work, recipe, chunk.at, pure=False)
-        marks[chunk.at] = client.submit(_mark, works[chunk.at], pure=False, priority=10)
-        waits = [marks[at] for _, at in before(chunk) if at in marks]
-        finished.append(client.submit(_finish, recipe, chunk.at, works[chunk.at], waits, pure=False, priority=5))
-    del works, marks
+    if workshop.unlearned():
+        _await(client, [client.submit(_learn, setup, pure=False)], on_windows)
+    _await(client, client.map(partial(_look, setup), [chunk.at for chunk in ahead], pure=False), on_windows)
+    todo = [chunk for chunk in workshop.run.grid if chunk.at not in done]
+    if todo:
+        _await(client, client.map(partial(_check, setup), workshop.choose(), pure=False), lambda count: None)
+    places = [chunk.at for chunk in todo]
+    works = client.map(partial(_work, setup), places, pure=False)
+    marks = dict(zip(places, client.map(_mark, works, pure=False, priority=10), strict=True))
+    waits = [[marks[at] for _, at in before(chunk) if at in marks] for chunk in todo]
+    finished = client.map(partial(_finish, setup), places, works, waits, pure=False, priority=5)
+    del works, marks, waits
     _await(client, finished, on_windows)
 
 
@@ -184,25 +178,25 @@ _opened: dict[tuple[Path, str], Workshop] = {}
 _opening = threading.Lock()
 
 
-def _open(recipe: Recipe) -> Workshop:
+def _open(setup: WorkerSetup) -> Workshop:
     """Return this process's workshop, made at the first call.
 
     Raises:
         OutputError: if this process would make other bytes than the one that started the run.
     """
-    key = recipe.folder, short(recipe.fingerprint)
+    key = setup.folder, short(setup.fingerprint)
     with _opening:
         if key not in _opened:
-            if recipe.cores:
-                torch.set_num_threads(recipe.cores)
-            work = replace(lay_out(recipe.request), device=_own_device(recipe.request))
+            if setup.cores:
+                torch.set_num_threads(setup.cores)
+            work = replace(lay_out(setup.request), device=_own_device(setup.request))
             work.model.generator.to(work.device)
-            if other := difference(recipe.fingerprint, fingerprint_of(recipe.request, work)):
+            if other := difference(setup.fingerprint, fingerprint_of(setup.request, work)):
                 raise OutputError(
                     f"a worker would make other pixels than the run it joined, with {other}; make them alike"
                 )
             _opened.clear()
-            _opened[key] = open_workshop(recipe.request, work, PartStore(*key))
+            _opened[key] = open_workshop(setup.request, work, PartStore(*key))
         return _opened[key]
 
 
@@ -224,30 +218,30 @@ def _device_here(asked: str, precision: PrecisionName, weights: str) -> tuple[st
     return device_kind(device), pick_precision(precision, model.generator, model.card.window)
 
 
-def _learn(recipe: Recipe) -> int:
-    """Put what the place's past teaches to the disk; return the windows done."""
-    _open(recipe).learn()
+def _learn(setup: WorkerSetup) -> int:
+    """Write what is learned from the place's past; return the windows done."""
+    _open(setup).learn()
     return 0
 
 
-def _look(recipe: Recipe, at: At) -> int:
-    """Put what a chunk tells others of t2 to the disk; return its cells."""
-    workshop = _open(recipe)
+def _look(setup: WorkerSetup, at: At) -> int:
+    """Write a chunk's evidence of t2; return the number of its cells."""
+    workshop = _open(setup)
     chunk = workshop.run.grid[at]
     workshop.keep_evidence(chunk, workshop.run.tell(workshop.run.prepare_look(chunk)))
     return len(cells(chunk, workshop.run.grid.lattice.window))
 
 
-def _check(recipe: Recipe, group: int, cells: list[Origin]) -> int:
-    """Put what is found on a group of hidden cells to the disk; return how many."""
-    workshop = _open(recipe)
-    workshop.keep_check(group, workshop.run.compute_check(*workshop.run.prepare_check(cells)))
+def _check(setup: WorkerSetup, group: tuple[int, list[Origin]]) -> int:
+    """Write the errors on a group of hidden cells; return how many these are."""
+    workshop, (number, cells) = _open(setup), group
+    workshop.keep_check(number, workshop.run.compute_check(*workshop.run.prepare_check(cells)))
     return len(cells)
 
 
-def _work(recipe: Recipe, at: At) -> Computed | None:
-    """Read and compute a chunk and put what it spills over to the disk; None if its part is there already."""
-    workshop = _open(recipe)
+def _work(setup: WorkerSetup, at: At) -> Computed | None:
+    """Read and compute a chunk and write what it spills over; None if its part is there already."""
+    workshop = _open(setup)
     if workshop.is_finished(at):
         return None
     chunk = workshop.run.grid[at]
@@ -260,12 +254,12 @@ def _mark(computed: Computed | None) -> None:
     """Say that a chunk's spills are on the disk, without the weight of its pixels."""
 
 
-def _finish(recipe: Recipe, at: At, computed: Computed | None, marks: list[None]) -> int:
+def _finish(setup: WorkerSetup, at: At, computed: Computed | None, marks: list[None]) -> int:
     """Compose a chunk and write its part; return its windows.
 
     A worker may have died after writing the part and before saying so: then it is there.
     """
-    workshop = _open(recipe)
+    workshop = _open(setup)
     chunk = workshop.run.grid[at]
     if computed is not None and not workshop.is_finished(at):
         workshop.finish(chunk, computed, [workshop.spilled(other, i) for i, other in before(chunk)])

@@ -1,14 +1,14 @@
 """What one process needs to take chunks from the imagery to parts on the disk.
 
-First the place's past is looked at and leaves ``past.learned``. A chunk leaves ``ROW_COL.evidence``, what it tells
-others of t2. Once all have, it leaves ``ROW_COL.spills``, what its windows add to its neighbours, and then
+First what is learned from the place's past is written as ``past.learned``. Each chunk writes ``ROW_COL.evidence``, its
+evidence of t2. Once all have, it writes ``ROW_COL.spills``, what its windows add to its neighbours, and then
 ``ROW_COL.part``, its tiles and counts. Where the last stands, the others do. A neighbour that is taken up later, by
-another process or after a kill, finds there what was computed, so that no window is computed twice.
+another process or after a kill, reads the spills, so that no window is computed twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -36,7 +36,7 @@ from crgen.pipeline.run.parts import (
     stored_block,
     unpack_arrays,
 )
-from crgen.pipeline.run.plan import Plan
+from crgen.pipeline.run.plan import Plan, predictor_of
 from crgen.pipeline.source.stack import past_days
 from crgen.pipeline.tiling.chunk import NEIGHBOURS, Computed, Run, Sums, Told
 from crgen.pipeline.tiling.counts import Tally
@@ -49,7 +49,7 @@ from crgen.pipeline.tiling.windows import At, Chunk, ChunkGrid
 
 CHECK = ".check"
 PAST = "past.learned"
-"""File name of what the place's past teaches."""
+"""File name of what is learned from the place's past."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +78,22 @@ class Workshop:
         """Return whether a chunk's part is there and whole."""
         return self.store.check(part_name(at)) and self.store.check(spills_name(at))
 
-    def fill(self, done: frozenset[At], workers: int) -> None:
-        """Make the parts of all chunks but those ``done``, with ``workers`` threads beside this one, which computes.
+    def make_parts(self, ahead: Sequence[Chunk], done: frozenset[At], workers: int) -> None:
+        """Learn from the past, look at the chunks ``ahead``, then make the parts of all chunks but those ``done``.
+
+        Args:
+            ahead: chunks whose evidence of t2 is not there yet.
+            done: chunks whose parts are there.
+            workers: threads that read and encode beside this one, which computes.
 
         Raises:
             CrgenError: of the kind that fits what went wrong.
         """
+        if self.unlearned():
+            self.learn()
+        self.run.look(ahead, self.keep_evidence, workers)
+        if len(done) < self.run.grid.count:
+            self.run.check(self.choose(), self.keep_check, workers)
 
         def finish(chunk: Chunk, computed: Computed, incoming: list[Sums | None]) -> None:
             self.keep_spills(chunk, computed)
@@ -92,11 +102,11 @@ class Workshop:
         self.run.fill(finish, workers, done, self.spilled)
 
     def unlearned(self) -> bool:
-        """Return whether it is not known yet what the place's past teaches."""
+        """Return whether the place's past is still to be learned from."""
         return self.run.past is not None and not self.store.check(PAST)
 
     def learn(self) -> None:
-        """Write what the place's past teaches.
+        """Learn from the place's past, and write what was learned.
 
         Raises:
             CrgenError: of the kind that fits what went wrong.
@@ -108,21 +118,13 @@ class Workshop:
             self.store.write(PAST, learned.to_json(), {"evidence": evidence})
 
     def unlooked(self) -> list[Chunk]:
-        """Return the chunks of which it is not known yet what they tell others of t2."""
+        """Return the chunks whose evidence of t2 is not there yet."""
         if not self.run.lends:
             return []
         return [chunk for chunk in self.run.grid if not self.store.check(evidence_name(chunk.at))]
 
-    def look(self, chunks: Iterable[Chunk], workers: int) -> None:
-        """Write what chunks tell others of t2, with ``workers`` threads beside this one, which computes.
-
-        Raises:
-            CrgenError: of the kind that fits what went wrong.
-        """
-        self.run.look(chunks, self.keep_evidence, workers)
-
     def keep_evidence(self, chunk: Chunk, told: Told) -> None:
-        """Write what a chunk tells others.
+        """Write a chunk's evidence of t2.
 
         Raises:
             OutputError: if the disk is full or fails.
@@ -135,22 +137,14 @@ class Workshop:
             )
 
     def choose(self) -> list[tuple[int, list[Origin]]]:
-        """Return the groups of cells to hide of which it is not known yet what they say, each with its number."""
+        """Return the groups of cells to hide whose errors are not there yet, each with its number."""
         if not self.run.lends:
             return []
         groups = choose(seen_cells(self.run.grid, self.store), self.run.grid.window_count)
         return [(number, group) for number, group in enumerate(groups) if not self.store.check(check_name(number))]
 
-    def check(self, workers: int) -> None:
-        """Look at hidden cells, once it is known of all chunks what they tell; as :meth:`look` does at chunks.
-
-        Raises:
-            CrgenError: of the kind that fits what went wrong.
-        """
-        self.run.check(self.choose(), self.keep_check, workers)
-
     def keep_check(self, group: int, found: Hidden) -> None:
-        """Write what was found on a group of hidden cells.
+        """Write the errors on a group of hidden cells.
 
         Raises:
             OutputError: if the disk is full or fails.
@@ -216,12 +210,21 @@ class Workshop:
             raise write_failure(self.out, self.rasters["reflectance"], error) from error
 
 
-def open_workshop(request: FillRequest, work: Plan, store: PartStore) -> Workshop:
-    """Return a process's workshop for a request that was laid out."""
+def open_workshop(
+    request: FillRequest, work: Plan, store: PartStore, on_windows: Callable[[int], None] = lambda count: None
+) -> Workshop:
+    """Return a process's workshop.
+
+    Args:
+        request: what is asked, with the precision that was chosen.
+        work: how it was laid out.
+        store: where parts go.
+        on_windows: called with the number of windows just done, from any thread.
+    """
     card, scene = work.model.card, work.scene
     bands, shape = work.channels.bands, work.grid.output.shape
     thumbnails = InputThumbnails(shape, bands, scene.made, card.config.pols[0])
-    predictor = work.predictor
+    predictor = predictor_of(request, work, request.precision, on_windows)
     held = [pol for pol in card.config.pols if pol in scene.stack["s1_t1"].pol]
     reader = StackReader(scene.stack, tuple(held), bands)
     past = None
@@ -280,10 +283,10 @@ def gather(workshop: Workshop) -> Gathered:
 
 
 def lent_by(grid: ChunkGrid, store: PartStore, size: int) -> Lent:
-    """Return what all chunks tell, put together.
+    """Return the evidence of all chunks, pooled.
 
     Raises:
-        OSError: if what one of them tells cannot be read.
+        OSError: if that of one of them cannot be read.
     """
 
     def told() -> Iterator[tuple[Origin, NDArray[np.float64]]]:
@@ -299,14 +302,14 @@ def seen_cells(grid: ChunkGrid, store: PartStore) -> dict[Origin, float]:
     """Return the share of the middle of every cell that was seen at t2.
 
     Raises:
-        OSError: if what a chunk tells cannot be read.
+        OSError: if the evidence of a chunk cannot be read.
     """
     held = (store.open(evidence_name(chunk.at)).summary["middles"] for chunk in grid)
     return {(row, col): share for middles in held for row, col, share in middles}
 
 
 def hidden_in(store: PartStore, bands: int) -> Hidden:
-    """Return what was found on all hidden cells.
+    """Return the errors on all hidden cells.
 
     Raises:
         OSError: if a part of it cannot be read.
@@ -318,7 +321,7 @@ def hidden_in(store: PartStore, bands: int) -> Hidden:
 
 
 def spread_in(store: PartStore, bands: tuple[str, ...]) -> list[Hidden]:
-    """Return what was found where truth was hidden: on the place's past, if there is one, and on cells of the scene.
+    """Return the errors where the truth was hidden: on the place's past, if there is one, and on cells of the scene.
 
     Raises:
         OSError: if a part of it cannot be read.
@@ -328,12 +331,12 @@ def spread_in(store: PartStore, bands: tuple[str, ...]) -> list[Hidden]:
 
 
 def check_name(group: int) -> str:
-    """Return the file name of what was found on a group of hidden cells."""
+    """Return the file name of the errors on a group of hidden cells."""
     return f"{group}{CHECK}"
 
 
 def learned_from(store: PartStore) -> Learned:
-    """Return what the place's past teaches.
+    """Return what was learned from the place's past.
 
     Raises:
         OSError: if it cannot be read.
@@ -344,7 +347,7 @@ def learned_from(store: PartStore) -> Learned:
 
 
 def evidence_name(at: At) -> str:
-    """Return the file name of what a chunk tells others of t2."""
+    """Return the file name of a chunk's evidence of t2."""
     return f"{at[0]}_{at[1]}.evidence"
 
 

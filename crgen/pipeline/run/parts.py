@@ -1,16 +1,13 @@
 """Parts: what one chunk of a run leaves on the disk, whole or not at all.
 
 A part is a zip file whose members carry CRC-32s and whose comment names
-the run it belongs to. It is written under a temporary name, brought to the disk, and renamed.
+the run it belongs to. Several processes may write one.
 """
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
@@ -22,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crgen.files import sync
+from crgen.files import replacing
 from crgen.pipeline.cog.tiles import EncodedBlock, Moments
 
 SUMMARY = "summary.json"
@@ -77,22 +74,13 @@ class PartStore:
         Raises:
             OSError: if the disk is full or fails; nothing is left then.
         """
-        with tempfile.NamedTemporaryFile(dir=self.folder, prefix=".", suffix=".tmp", delete=False) as file:
-            try:
-                with zipfile.ZipFile(file, "w") as archive:
-                    archive.comment = self.run.encode()
-                    archive.writestr(SUMMARY, json.dumps(summary))
-                    for member, content in members.items():
-                        packed = zipfile.ZIP_STORED if member.endswith(KEPT_AS_THEY_ARE) else zipfile.ZIP_DEFLATED
-                        archive.writestr(member, content, packed, compresslevel=1)
-                file.flush()
-                os.fsync(file.fileno())
-                Path(file.name).replace(self.folder / name)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    Path(file.name).unlink()
-                raise
-        sync(self.folder)
+        # A scheduler may give a chunk to a second worker while the first still writes its part.
+        with replacing(self.folder / name, shared=True) as partial, zipfile.ZipFile(partial, "w") as archive:
+            archive.comment = self.run.encode()
+            archive.writestr(SUMMARY, json.dumps(summary))
+            for member, content in members.items():
+                packed = zipfile.ZIP_STORED if member.endswith(KEPT_AS_THEY_ARE) else zipfile.ZIP_DEFLATED
+                archive.writestr(member, content, packed, compresslevel=1)
 
     def open(self, name: str) -> Part:
         """Return a part; a member is checked when it is read.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
+import datetime
 import os
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -16,22 +16,23 @@ import torch
 
 from crgen.errors import OutputError
 from crgen.files import check_writable, file_sha256
-from crgen.model.device import Precision, fixed_windows, pick_device, pick_precision
+from crgen.model.config import PrecisionName
+from crgen.model.device import fixed_windows, pick_device, pick_precision
 from crgen.model.weights import LoadedModel, find_weights, known_weights, load_model, read_card
 from crgen.pipeline.box import Box, lattice_box
 from crgen.pipeline.product.outputs import RUN, Paths
 from crgen.pipeline.request import FillRequest
-from crgen.pipeline.source.area import is_file_of_area, read_area, with_layer
+from crgen.pipeline.source.area import Area, is_file_of_area
 from crgen.pipeline.source.earthengine import Channels
 from crgen.pipeline.source.imagery import Scene
 from crgen.pipeline.source.open import bands_made, open_scene
-from crgen.pipeline.tiling.predict import Predictor, WindowInputs, batch_on
+from crgen.pipeline.tiling.predict import Predictor, WindowInputs, batch_on, plane_count
 from crgen.pipeline.tiling.windows import ChunkGrid, Lattice
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would do and cost, from one measured batch of windows."""
+    """What a run would do and cost."""
 
     scene: Scene
     model: LoadedModel
@@ -39,29 +40,11 @@ class Plan:
     paths: Paths
     grid: ChunkGrid
     workers: int
-    precision: Precision
-    windows_per_second: float
-    """Measured now, on this device; 0 if it was not measured."""
-    clear_threshold: float
-    """Clear-sky score from which a pixel counts as clear."""
 
     @property
     def channels(self) -> Channels:
         """What is read of the imagery."""
         return Channels.of(self.model.card, self.scene.made)
-
-    @property
-    def predictor(self) -> Predictor:
-        """A new predictor for this run."""
-        return Predictor(
-            self.model,
-            self.device,
-            self.channels.bands,
-            self.scene.made,
-            precision=self.precision.name,
-            calibrated=self.scene.calibrated,
-            clear_threshold=self.clear_threshold,
-        )
 
     @property
     def pixels(self) -> int:
@@ -70,48 +53,62 @@ class Plan:
         return height * width
 
     @property
-    def seconds(self) -> float:
-        """Time for all windows at the measured rate."""
-        return self.grid.window_count / self.windows_per_second if self.windows_per_second else math.nan
-
-    @property
     def memory(self) -> int:
         """Bytes of imagery held at once, at most: the arrays of the chunks at work and of one that waits."""
         pols, opened = (len(names) for names in (self.channels.pols, self.channels.bands))
         side = min(self.grid.chunk, max(self.grid.output.shape)) + 2 * self.model.card.window
         inputs = 4 * (2 * pols + 4 * opened + 2)
-        sums = 4 * 3 * self.predictor.planes + 8 * 2 * len(self.scene.made)
+        sums = 4 * 3 * plane_count(self.model.card.config, len(self.scene.made)) + 8 * 2 * len(self.scene.made)
         down, across = self.grid.shape
         return (min(max(self.workers, 2), down * across) + 1) * side * side * (2 * inputs + sums)
 
     @property
     def disk(self) -> int:
         """Bytes needed for the product and the parts it is made of, at most (before compression)."""
-        predictor, window = self.predictor, self.model.card.window
-        spilled = self.grid.count * 2 * self.grid.chunk * window * predictor.planes * 4
-        stored = 2 * len(self.scene.made) * (1 + predictor.predicts_variance) + 1 + 2 * predictor.predicts_water
+        config, made = self.model.card.config, len(self.scene.made)
+        spilled = self.grid.count * 2 * self.grid.chunk * self.model.card.window * plane_count(config, made) * 4
+        stored = 2 * made * (1 + config.predicts_variance) + 1 + 2 * config.predicts_water
         return self.pixels * stored * 8 // 3 + spilled
 
 
-def plan(request: FillRequest, *, estimate: bool = True) -> Plan:
+def plan(request: FillRequest) -> Plan:
     """Lay out the work, and check that its product can be written.
-
-    Args:
-        request: what is asked.
-        estimate: time one batch of windows to estimate the duration.
 
     Raises:
         CrgenError: of the kind that fits what is wrong; nothing has been written.
     """
     work = lay_out(request)
     _check_free(work.paths, request.overwrite)
-    return estimated(request, work) if estimate else work
+    return work
 
 
-def estimated(request: FillRequest, work: Plan) -> Plan:
-    """Return a plan with its precision chosen and its rate measured, now and on this device."""
-    work = replace(work, precision=pick_precision(request.precision, work.model.generator, work.model.card.window))
-    return replace(work, windows_per_second=measure(work.predictor))
+def predictor_of(
+    request: FillRequest, work: Plan, precision: PrecisionName, on_windows: Callable[[int], None] = lambda count: None
+) -> Predictor:
+    """Return a new predictor for a run.
+
+    Args:
+        request: what is asked.
+        work: how it was laid out.
+        precision: what to compute in, as :func:`~crgen.model.device.pick_precision` chose it.
+        on_windows: called with the number of windows just done, from any thread.
+    """
+    return Predictor(
+        work.model,
+        work.device,
+        work.channels.bands,
+        work.scene.made,
+        precision=precision,
+        calibrated=work.scene.calibrated,
+        clear_threshold=request.clear_threshold,
+        on_windows=on_windows,
+    )
+
+
+def rate_of(request: FillRequest, work: Plan) -> tuple[float, PrecisionName]:
+    """Return how many windows a second are computed now on this machine, and in which precision."""
+    precision = pick_precision(request.precision, work.model.generator, work.model.card.window).name
+    return measure(predictor_of(request, work, precision)), precision
 
 
 def usual_device() -> str:
@@ -122,34 +119,21 @@ def usual_device() -> str:
 def lay_out(request: FillRequest) -> Plan:
     """Open the inputs and check everything of them that can be checked without reading pixels.
 
-    The precision is as asked, not yet chosen: another process may have the device.
-
     Raises:
         CrgenError: of the kind that fits what is wrong; nothing has been written.
     """
     device = pick_device(request.device)
     model = load_model(request.weights, device)
     card = model.card
-    scene = open_scene(
-        request.source,
-        aoi=with_layer(request.aoi, request.layer),
-        t1=request.t1,
-        t2=request.t2,
-        crs=request.crs,
-        s1_units=request.s1_units,
-        s1_calibrated=request.s1_calibrated,
-        s2_scale=request.s2_scale,
-        s2_offset=request.s2_offset,
-        bands=request.bands,
-        card=card,
-        earth_engine=replace(request.earth_engine, unfinished=_unfinished(request, card.resolution)),
-        past=request.past,
-        after=request.after,
-    )
+
+    def record(area: Area, t1: datetime.date, t2: datetime.date) -> Path:
+        return Paths.of(request.out, area, t1, t2).scratch / RUN
+
+    scene = open_scene(request, card, None if request.restart else record)
     paths = Paths.of(request.out, scene.area, scene.t1, scene.t2)
     grid = ChunkGrid(lattice_box(scene.area.geobox), Lattice(card.window), request.chunk)
     workers = request.workers or os.cpu_count() or 1
-    return Plan(scene, model, device, paths, grid, workers, Precision(request.precision), 0.0, request.clear_threshold)
+    return Plan(scene, model, device, paths, grid, workers)
 
 
 def channels_of(weights: str, bands: Sequence[str] | None) -> Channels:
@@ -170,16 +154,6 @@ def weights_digest(weights: str) -> str:
         WeightsError: if there are none of that name.
     """
     return read_card(find_weights(weights)).tensors_sha256
-
-
-def _unfinished(request: FillRequest, resolution: float) -> Path | None:
-    """Return the record that a stopped run of the same product would have left, if its scenes may be used again."""
-    if request.source != "gee" or request.restart or request.earth_engine.manifest is not None:
-        return None
-    if not (request.aoi and request.t1 and request.t2):
-        return None
-    area = read_area(with_layer(request.aoi, request.layer) or "", crs=request.crs, resolution=resolution)
-    return Paths.of(request.out, area, request.t1, request.t2).scratch / RUN
 
 
 def measure(predictor: Predictor, rounds: int = 1) -> float:
@@ -228,15 +202,19 @@ def _check_free(paths: Paths, overwrite: bool) -> None:
 
 
 def settings_of(request: FillRequest, work: Plan) -> dict[str, Any]:
-    """Return what decides the result, beside the inputs and the weights, as JSON can hold it."""
+    """Return what decides the result, beside the inputs and the weights, as JSON can hold it.
+
+    Args:
+        request: what is asked, with the precision that was chosen.
+        work: how it was laid out.
+    """
     # What Earth Engine was asked is in the manifest, without the person's project and credentials.
     left_out = ("out", "overwrite", "restart", "scheduler", "workers", "earth_engine")
     settings = {name: value for name, value in asdict(request).items() if name not in left_out}
     settings |= {"t1": work.scene.t1.isoformat(), "t2": work.scene.t2.isoformat()} | _names(request)
     settings |= {"bands": list(work.scene.made), "s1_calibrated": work.scene.calibrated}
     window = work.model.card.window
-    made_by = {"device": work.device, "precision": work.precision.name, "batch": batch_on(work.device, window)}
-    return settings | made_by | {"window": window}
+    return settings | {"device": work.device, "batch": batch_on(work.device, window), "window": window}
 
 
 def _names(request: FillRequest) -> dict[str, str | None]:

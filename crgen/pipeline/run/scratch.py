@@ -1,7 +1,7 @@
 """The hidden folder beside a product in which a run keeps its parts, so that a stopped run can go on.
 
-It is locked while a run works in it; the lock dies with the process. It says which run its parts belong to, and parts
-of another run are not used.
+It is locked while a run works in it; the lock ends with the process. Its record says which run the parts belong to, and
+parts of another run are not used.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from crgen.errors import AreaError, OutputError, RequestError, StackError
-from crgen.files import discard, file_sha256, sync
+from crgen.files import discard, file_sha256, write_whole
 from crgen.pipeline.product.outputs import PUBLISHING, RUN, Paths
 from crgen.pipeline.run.fingerprint import Fingerprint, difference
 
@@ -43,7 +42,7 @@ class Scratch:
             finished: pairs of a finished file and its target.
         """
         digests = {target.name: file_sha256(file) for file, target in finished}
-        _write_json(self.folder / PUBLISHING, digests)
+        write_whole(self.folder / PUBLISHING, json.dumps(digests, indent=1).encode())
 
 
 @contextlib.contextmanager
@@ -179,14 +178,15 @@ def _claim(
                     f"{folder} holds an unfinished run of {paths.reflectance.name} with {other}; "
                     "repeat that run's command to finish it, or add --restart to throw it away and begin anew"
                 )
-            for leftover in folder.glob(".*.tmp"):
+            for leftover in folder.glob(".*.partial"):
                 leftover.unlink()
             return datetime.datetime.fromisoformat(held["created"])
         for leftover in folder.iterdir():
             if leftover.name != LOCK:
                 leftover.unlink()
         created = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
-        _write_json(folder / RUN, {"fingerprint": fingerprint, "created": created.isoformat(), "manifest": manifest})
+        run = {"fingerprint": fingerprint, "created": created.isoformat(), "manifest": manifest}
+        write_whole(folder / RUN, json.dumps(run, indent=1).encode())
     except OSError as error:
         raise OutputError(f"cannot write {paths.reflectance}: {error.strerror}; choose another --out") from error
     return created
@@ -200,16 +200,6 @@ def _held(folder: Path) -> dict[str, Any] | None:
         return held if isinstance(held["fingerprint"], dict) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _write_json(path: Path, content: Any) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w") as file:
-        json.dump(content, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync(path.parent)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,22 +15,27 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry import MultiPolygon, Polygon
 
 from crgen.errors import AreaError, RequestError, SourceError, StackError
-from crgen.gee.choose.choice import Choice, Wanted
+from crgen.files import pulled_from
+from crgen.gee.choose.choice import Choice, Rules, Wanted
 from crgen.gee.choose.find import find_scenes, newest_pass
 from crgen.gee.choose.past import clear_days, with_past
 from crgen.gee.connection.retry import INTERRUPTED
-from crgen.gee.fetch.arrays import Pull, open_past, open_pull
+from crgen.gee.connection.session import Settings
+from crgen.gee.connection.usage import Used, used_since
+from crgen.gee.fetch.arrays import Pull, open_past, open_pull, open_water
 from crgen.gee.fetch.cache import TileCache, folder_of_run
-from crgen.gee.manifest import Grid, Manifest, pulled_from
+from crgen.gee.manifest import WATER, Grid, Manifest
 from crgen.model.card import ModelCard
 from crgen.model.looks import shown_by
-from crgen.pipeline.box import lattice_box
+from crgen.pipeline.box import grid_of, lattice_box
 from crgen.pipeline.request import EarthEngine
 from crgen.pipeline.source.area import Area, read_area
 from crgen.pipeline.source.ground import crosses_180
-from crgen.pipeline.source.imagery import Scene, check_dates
+from crgen.pipeline.source.imagery import check_dates
 from crgen.pipeline.source.past import NO_PAST, Asked, Day, Look, block_of, choose_looks, stretches_of
-from crgen.pipeline.source.stack import FEATHER, build_stack
+from crgen.pipeline.source.stack import FEATHER, OCCURRENCE, build_stack
+
+Unfinished = Callable[[Area, datetime.date, datetime.date], Path]
 
 
 @dataclass(frozen=True)
@@ -41,23 +46,46 @@ class Channels:
     bands: tuple[str, ...]
     resolution: float
     margin: int
-    """Pixels fetched around the area, so that windows at its edge see real surroundings."""
+    """Pixels fetched around the area at most, so that windows at its edge see real surroundings."""
     window: int = 256
     """Side of the model's windows in pixels."""
     needed_pols: tuple[str, ...] = ()
     """Polarisations that radar must have where it has not all; empty for all."""
+    water: bool = False
+    """Whether it matters how often there was water before."""
 
     @classmethod
     def of(cls, card: ModelCard, made: Sequence[str]) -> Channels:
         """Return what a model asks for to make some bands: these, and those that it makes all others from."""
         config = card.config
         bands = tuple(band for band in config.bands if band in made or band in config.core)
-        return cls(config.pols, bands, card.resolution, card.window + FEATHER, card.window, config.needed_pols)
+        margin, water = card.window + FEATHER, config.predicts_water
+        return cls(config.pols, bands, card.resolution, margin, card.window, config.needed_pols, water)
+
+    def around(self, area: GeoBox) -> GeoBox:
+        """Return the grid that is fetched for an area: all that the windows which touch it read, and no more."""
+        read = lattice_box(area).windows(self.window).grow(FEATHER)
+        common = read.intersect(lattice_box(area).grow(self.margin))
+        assert common is not None
+        return grid_of(common, area)
 
     def held_pols(self, there: Sequence[str]) -> tuple[str, ...]:
         """Return which polarisations there are; none if a needed one is not there."""
         held = tuple(pol for pol in self.pols if pol in there)
         return held if set(self.needed_pols or self.pols) <= set(held) else ()
+
+
+def rules_of(options: EarthEngine) -> Rules:
+    """Return what makes an acquisition eligible."""
+    return Rules(options.search_days, options.observed_days, options.min_coverage, options.radar_not_before)
+
+
+def connection_settings(options: EarthEngine) -> Settings:
+    """Return how to reach the service."""
+    credentials = None if options.credentials is None else str(options.credentials)
+    settings = Settings.from_environment(project=options.project, credentials=credentials)
+    concurrency, patience = max(1, settings.concurrency // options.processes), min(settings.patience, options.patience)
+    return replace(settings, concurrency=concurrency, patience=patience)
 
 
 @dataclass(frozen=True)
@@ -69,31 +97,34 @@ class Acquired:
     pull: Pull
     lessons: Lessons | None = None
     """Where the past is learned from, if there is one."""
+    water: Pull | None = None
+    """The tiles that tell how often there was water, if that is asked."""
     notes: tuple[str, ...] = ()
     """What a person should know of where its tiles are kept."""
 
     @property
     def pulls(self) -> tuple[Pull, ...]:
         """All tiles that may be fetched."""
-        return (self.pull,) if self.lessons is None else (self.pull, self.lessons.pull)
+        lessons = None if self.lessons is None else self.lessons.pull
+        return tuple(pull for pull in (self.pull, lessons, self.water) if pull is not None)
 
     @property
     def stack(self) -> xr.Dataset:
         """The Stack, margin included; nothing is fetched yet."""
-        days = {name: day.isoformat() for name, day in self.manifest.dates.items()}
-        manifest: dict[str, Any] = {**self.manifest.model_dump(mode="json"), **days}
         arrays = self.pull.arrays()
         if "s2_t1" not in arrays:
             shape = (len(self.manifest.bands), *self.pull.geobox.shape)
             arrays["s2_t1"] = da.full(shape, np.nan, dtype=np.float32)  # type: ignore[no-untyped-call]
         if self.lessons is not None:
             arrays = self.lessons.put_together(arrays, self.pull.geobox)
+        if self.water is not None:
+            arrays[OCCURRENCE] = self.water.arrays()[OCCURRENCE][0]
         return build_stack(
             self.pull.geobox,
             arrays,
             pols=self.manifest.pols,
             bands=self.manifest.bands,
-            manifest=manifest,
+            manifest=described(self.manifest),
             times=self.manifest.past_days if self.lessons else (),
         )
 
@@ -144,29 +175,6 @@ def _placed(array: da.Array, part: GeoBox, whole: GeoBox) -> da.Array:
     return placed
 
 
-def open_earth_engine(
-    options: EarthEngine,
-    *,
-    aoi: str | None,
-    t1: datetime.date | None,
-    t2: datetime.date | None,
-    crs: str | None,
-    card: ModelCard,
-    made: tuple[str, ...],
-    past: Asked = NO_PAST,
-) -> Scene:
-    """Open what a model asks for to make some bands, from Earth Engine.
-
-    Raises:
-        CrgenError: of the kind that fits what is wrong.
-    """
-    acquired = acquire(options, Channels.of(card, made), aoi=aoi, t1=t1, t2=t2, crs=crs, past=past)
-    days = acquired.manifest.dates
-    notes = (*acquired.area.notes, *acquired.manifest.notes, *acquired.notes)
-    lessons = None if acquired.lessons is None else acquired.lessons.pull
-    return Scene(acquired.stack, acquired.area, days["t1"], days["t2"], notes, True, made, acquired.pull, lessons)
-
-
 def acquire(
     options: EarthEngine,
     channels: Channels,
@@ -176,10 +184,22 @@ def acquire(
     t2: datetime.date | None,
     crs: str | None,
     past: Asked = NO_PAST,
+    unfinished: Unfinished | None = None,
 ) -> Acquired:
     """Choose scenes, or take a manifest's, and lay out their tiles over the area and its margin.
 
     Of a manifest that holds the scenes of a past, these are taken, unless none is asked for.
+
+    Args:
+        options: how to ask.
+        channels: what to open.
+        aoi: the area, as :func:`~crgen.pipeline.source.area.read_area` takes it.
+        t1: date of the first pair of images.
+        t2: date to map.
+        crs: grid; None for the area's UTM zone.
+        past: how far around t2 to look for other looks at the place.
+        unfinished: given the area and both dates, names the record of a stopped run of the same product. Its scenes
+            are used again if they were chosen alike, though the catalogue may hold others by now.
 
     Raises:
         CrgenError: of the kind that fits what is wrong.
@@ -189,19 +209,23 @@ def acquire(
         area = area_of(manifest)
     else:
         area, wanted = wanted_of(channels, aoi=aoi, t1=t1, t2=t2, crs=crs)
-        kept = _kept(options, channels, area, wanted, past)
+        kept = None if unfinished is None else _kept(unfinished, options, channels, area, wanted, past)
         manifest = kept or past_for(options, channels, scenes_for(options, channels, area, wanted).manifest, past)
     if not past.before:
-        manifest = manifest.model_copy(update={"past": {}})
+        manifest = manifest.model_copy(update={"past": {}, "water": None})
     elif manifest.past and not any(name.startswith("s1_") for name in manifest.past):
         notes = (*manifest.notes, "no radar of the orbits of t1 and t2 goes with the place's past: left out")
         manifest = manifest.model_copy(update={"past": {}, "notes": notes})
     folder, notes = folder_of_run(keep=options.keep_tiles)
     TileCache(folder).prune()
-    whole, copied = area.geobox.pad(channels.margin), _copied(manifest)
-    pull, manifest = open_pull(manifest, whole, options.settings, folder, copied=copied)
+    whole, copied = channels.around(area.geobox), _copied(manifest)
+    settings = connection_settings(options)
+    pull, manifest = open_pull(manifest, whole, settings, folder, copied=copied)
+    water = None
+    if channels.water and manifest.water is not None:
+        water = open_water(manifest.water, OCCURRENCE, whole, settings, folder)
     if not manifest.past:
-        return Acquired(area, manifest, pull, notes=notes)
+        return Acquired(area, manifest, pull, None, water, notes)
     days = {
         "s1_past": tuple(day for day in manifest.past_days if f"s1_{day}" in manifest.past),
         "s2_past": tuple(day for day in manifest.past_days if day not in copied),
@@ -210,12 +234,14 @@ def acquire(
     common, corner = block.intersect(lattice_box(whole)), lattice_box(whole)
     assert common is not None
     rows, columns = common.slices(corner)
-    lessons = open_past(manifest, whole[rows, columns], options.settings, folder, days)
-    return Acquired(area, manifest, pull, Lessons(lessons, manifest, days), notes)
+    lessons = open_past(manifest, whole[rows, columns], settings, folder, days)
+    return Acquired(area, manifest, pull, Lessons(lessons, manifest, days), water, notes)
 
 
 def past_for(options: EarthEngine, channels: Channels, manifest: Manifest, asked: Asked) -> Manifest:
     """Return a manifest with the acquisitions of the other looks at its place that are worth learning from.
+
+    Where it matters how often there was water before, it names the asset that tells.
 
     Raises:
         CrgenError: of the kind that fits what is wrong.
@@ -229,13 +255,14 @@ def past_for(options: EarthEngine, channels: Channels, manifest: Manifest, asked
     def take(found: Sequence[tuple[datetime.date, float]]) -> list[datetime.date]:
         return choose_looks([Look(*one) for one in found if one[0] not in known], t1, t2, asked)
 
-    manifest = manifest.model_copy(update={"rules": manifest.rules | _looked(asked)})
+    water = WATER if channels.water else None
+    manifest = manifest.model_copy(update={"rules": manifest.rules | _looked(asked), "water": water})
     return with_past(
-        options.settings,
+        connection_settings(options),
         manifest,
         stretches_of(t2, asked),
         take,
-        rules=options.rules,
+        rules=rules_of(options),
         margin=channels.margin * channels.resolution,
     )
 
@@ -318,13 +345,13 @@ def scenes_for(
         CrgenError: of the kind that fits what is wrong.
     """
     return find_scenes(
-        options.settings,
+        connection_settings(options),
         Grid.of(area.name, area.geobox, area.polygon),
         wanted,
         pols=channels.pols,
         needed_pols=channels.needed_pols,
         bands=channels.bands,
-        rules=options.rules,
+        rules=rules_of(options),
         margin=channels.margin * channels.resolution,
         strict=strict,
     )
@@ -355,11 +382,11 @@ def newest_acquisition(
     area = _one_sided(aoi, crs, channels)
     grid = Grid.of(area.name, area.geobox, area.polygon)
     return newest_pass(
-        options.settings,
+        connection_settings(options),
         grid,
         pols=channels.pols,
         needed_pols=channels.needed_pols,
-        rules=options.rules,
+        rules=rules_of(options),
         until=until,
         within_days=within_days,
     )
@@ -392,19 +419,52 @@ def open_later(
     area, t2 = area_of(manifest), manifest.dates["t2"]
     channels = Channels(("VV",), tuple(bands), abs(geobox.affine.a), margin=0)
     options = replace(options, observed_days=0, radar_not_before=None)
-    for day, _ in clear_days(options.settings, manifest.area, channels.bands, first, last):
+    for day, _ in clear_days(connection_settings(options), manifest.area, channels.bands, first, last):
         wanted = (Wanted("t1", t2, mapped=True), Wanted("t2", day, mapped=True))
         found = scenes_for(options, channels, area, wanted, strict=False).manifest
         if not {"s1_t1", "s1_t2", "s2_t2"} <= found.scenes.keys():
             continue
         folder, _ = folder_of_run(keep=options.keep_tiles)
-        pull, found = open_pull(found, geobox, options.settings, folder)
+        pull, found = open_pull(found, geobox, connection_settings(options), folder)
         yield day, Acquired(area, found, pull).stack
 
 
+def compute_used(options: EarthEngine, first: datetime.date) -> Used:
+    """Return what the project that requests count to has used of Earth Engine's compute from a day on, UTC.
+
+    Raises:
+        SourceError: if that cannot be told, with the fix.
+    """
+    return used_since(connection_settings(options), first)
+
+
 def interrupt() -> None:
-    """Let whoever waits for Earth Engine in this process stop soon: it is about to end."""
+    """End all waiting for Earth Engine in this process soon, because it is about to end."""
     INTERRUPTED.set()
+
+
+def bands_held(options: EarthEngine) -> tuple[str, ...] | None:
+    """Return the bands of the manifest that a person names; None if none is named.
+
+    Raises:
+        SourceError: if the file holds none.
+    """
+    return None if options.manifest is None else Manifest.read(options.manifest).bands
+
+
+def described(manifest: Manifest) -> dict[str, Any]:
+    """Return what a Stack says of where its pixels come from."""
+    days = {name: day.isoformat() for name, day in manifest.dates.items()}
+    return {**manifest.model_dump(mode="json"), **days}
+
+
+def area_pulled(manifest: dict[str, Any], where: str) -> Area:
+    """Return the area that scenes were chosen for, of a manifest as JSON holds it.
+
+    Raises:
+        SourceError: naming ``where`` and the first field that does not fit.
+    """
+    return area_of(Manifest.parse(manifest, where))
 
 
 def area_of(manifest: Manifest) -> Area:
@@ -415,16 +475,21 @@ def area_of(manifest: Manifest) -> Area:
 
 
 def _kept(
-    options: EarthEngine, channels: Channels, area: Area, wanted: Sequence[Wanted], past: Asked
+    unfinished: Unfinished,
+    options: EarthEngine,
+    channels: Channels,
+    area: Area,
+    wanted: Sequence[Wanted],
+    past: Asked,
 ) -> Manifest | None:
     """Return the scenes of a stopped run of the same request, if there is one."""
     try:
-        held = Manifest.read(options.unfinished) if options.unfinished else None
+        held = Manifest.read(unfinished(area, *(w.day for w in wanted)))
     except SourceError:
         return None
-    same = held is not None and (
+    same = (
         (held.area, held.dates) == (Grid.of(area.name, area.geobox, area.polygon), {w.name: w.day for w in wanted})
-        and (held.bands, held.rules) == (channels.bands, options.rules.told() | _looked(past))
+        and (held.bands, held.rules) == (channels.bands, rules_of(options).told() | _looked(past))
         and held.pols == channels.held_pols(held.pols)
     )
     return held if same else None

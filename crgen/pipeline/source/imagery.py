@@ -10,11 +10,10 @@ from typing import Any
 import xarray as xr
 
 from crgen.errors import RequestError
-from crgen.gee.fetch.arrays import Pull
-from crgen.gee.manifest import pulled_from
+from crgen.files import ASSETS, pulled_from
 from crgen.pipeline.source.area import Area
 from crgen.pipeline.source.registration import Shift
-from crgen.pipeline.source.stack import manifest_of
+from crgen.pipeline.source.stack import OCCURRENCE, manifest_of
 
 SENTINEL1_START = datetime.date(2014, 10, 3)
 """First acquisitions in Earth Engine's ``COPERNICUS/S1_GRD``."""
@@ -34,15 +33,10 @@ class Scene:
     """Whether the radar is in true dB."""
     made: tuple[str, ...]
     """Sentinel-2 bands of the result."""
-    pull: Pull | None = None
-    """The tiles to fetch, where the Stack is of Earth Engine."""
-    lessons: Pull | None = None
-    """The tiles that its past is learned from, beside."""
-
-    @property
-    def pulls(self) -> tuple[Pull, ...]:
-        """All tiles that may be fetched."""
-        return tuple(pull for pull in (self.pull, self.lessons) if pull is not None)
+    pulls: tuple[Any, ...] = ()
+    """Of Earth Engine, the :class:`~crgen.gee.fetch.arrays.Pull` of the tiles to fetch, and that of its past beside."""
+    water: Any = None
+    """The tiles that tell how often there was water, alike; fetched only where images do not tell of t1."""
 
     @property
     def days(self) -> dict[str, list[datetime.date]]:
@@ -56,6 +50,12 @@ class Scene:
     def platforms(self) -> dict[str, list[str]]:
         """Satellites by variable, alike."""
         return {name: sorted({scene["platform"] for scene in chosen}) for name, chosen in self.scenes.items()}
+
+    @property
+    def water_asset(self) -> dict[str, str] | None:
+        """``id`` and ``href`` of the asset that its occurrence of water is of; None for none, or if it is not known."""
+        held = pulled_from(manifest_of(self.stack)).get("water")
+        return {"id": str(held), "href": f"{ASSETS}{held}"} if held and OCCURRENCE in self.stack else None
 
     @property
     def scenes(self) -> dict[str, list[dict[str, Any]]]:

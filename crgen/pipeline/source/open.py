@@ -4,97 +4,84 @@ from __future__ import annotations
 
 import datetime
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import xarray as xr
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
 from crgen.errors import AreaError, RequestError
-from crgen.gee.manifest import Manifest, pulled_from
+from crgen.files import pulled_from
 from crgen.model.card import ModelCard
 from crgen.model.config import GeneratorConfig
-from crgen.pipeline.request import ALL, EarthEngine
-from crgen.pipeline.source.area import Area, read_area, read_outline
+from crgen.pipeline.request import ALL, FillRequest
+from crgen.pipeline.source.area import Area, read_area, read_outline, with_layer
 from crgen.pipeline.source.demo import open_demo
-from crgen.pipeline.source.earthengine import Channels, area_of, open_earth_engine
+from crgen.pipeline.source.earthengine import Channels, Unfinished, acquire, area_pulled, bands_held
 from crgen.pipeline.source.ground import crs_name, ground_pixel
 from crgen.pipeline.source.imagery import Scene, check_dates
 from crgen.pipeline.source.local.read import open_stack
-from crgen.pipeline.source.past import NO_PAST, USUAL, asked_for, kept_of
+from crgen.pipeline.source.past import NO_PAST, USUAL, Asked, asked_for, kept_of
 from crgen.pipeline.source.stack import FEATHER, is_calibrated, manifest_of, require_channels, stack_geobox
 
 BANDS = ("B2", "B3", "B4", "B8", "B11", "B12")
 """The bands that are made where none are named: true colour, near and short-wave infrared."""
 
 
-def open_scene(
-    source: str,
-    *,
-    aoi: str | None,
-    t1: datetime.date | None,
-    t2: datetime.date | None,
-    crs: str | None,
-    s1_units: Literal["dB", "linear"],
-    s1_calibrated: bool,
-    s2_scale: float,
-    s2_offset: float,
-    bands: tuple[str, ...] | None,
-    card: ModelCard,
-    earth_engine: EarthEngine,
-    past: str | None = None,
-    after: int = 0,
-) -> Scene:
-    """Open the imagery a model asks for.
+def open_scene(request: FillRequest, card: ModelCard, unfinished: Unfinished | None = None) -> Scene:
+    """Open the imagery a model asks for; reads no pixels.
 
     Args:
-        source: ``demo``, ``gee``, or the path of a local stack.
-        aoi: the area, as :func:`~crgen.pipeline.source.area.read_area` takes it; None for the whole of a local stack.
-        t1: date of the first pair; None to take it from a local stack's manifest, which it must agree with.
-        t2: date of the second radar image, alike.
-        crs: grid of the result; None for the area's UTM zone, or for a local stack's own grid.
-        s1_units: units of a local stack's Sentinel-1, ``dB`` or ``linear``.
-        s1_calibrated: whether Sentinel-1 is in true dB; a local stack may say by itself that it is not.
-        s2_scale: what to multiply a local stack's Sentinel-2 with to get reflectance.
-        s2_offset: what to add after that.
-        bands: the bands to make; None for the usual ones, of which a local stack or a manifest may lack some.
+        request: what is asked. A local stack may say by itself which days it is of, and that its radar is of no true
+            level.
         card: says which polarisations, bands and pixel size to open.
-        earth_engine: how to ask Earth Engine, for source ``gee``.
-        past: how far back to look for other looks at the place, as a person writes it; None for the source's usual.
-        after: days after t2 within which looks tell of its light.
+        unfinished: see :func:`~crgen.pipeline.source.earthengine.acquire`.
 
     Raises:
         CrgenError: of the kind that fits what is wrong.
     """
-    asked = asked_for(past, after)
-    if source == "gee":
-        held = None if earth_engine.manifest is None else Manifest.read(earth_engine.manifest).bands
-        made = bands_made(bands, card.config, held)
-        scene = open_earth_engine(
-            earth_engine, aoi=aoi, t1=t1, t2=t2, crs=crs, card=card, made=made, past=asked or USUAL
-        )
-        return replace(scene, calibrated=s1_calibrated)
-    if source != "demo":
-        open_on = functools.partial(open_stack, Path(source), s1_units=s1_units, s2_scale=s2_scale, s2_offset=s2_offset)
-        scene = _open_local(Path(source), open_on, aoi, t1, t2, crs, s1_calibrated, bands, card)
-        stack, notes = kept_of(scene.stack, scene.t1, scene.t2, asked)
-        return replace(scene, stack=stack, notes=(*scene.notes, *notes))
+    asked, aoi = asked_for(request.past, request.after), with_layer(request.aoi, request.layer)
+    if request.source == "gee":
+        return _open_earth_engine(request, aoi, card, asked or USUAL, unfinished)
+    if request.source == "demo":
+        return _open_demo(request, aoi, card, asked or NO_PAST)
+    scene = _open_local(request, aoi, card)
+    stack, notes = kept_of(scene.stack, scene.t1, scene.t2, asked)
+    return replace(scene, stack=stack, notes=(*scene.notes, *notes))
+
+
+def _open_earth_engine(
+    request: FillRequest, aoi: str | None, card: ModelCard, past: Asked, unfinished: Unfinished | None
+) -> Scene:
+    options = request.earth_engine
+    made = bands_made(request.bands, card.config, bands_held(options))
+    channels, t1, t2 = Channels.of(card, made), request.t1, request.t2
+    acquired = acquire(options, channels, aoi=aoi, t1=t1, t2=t2, crs=request.crs, past=past, unfinished=unfinished)
+    days = acquired.manifest.dates
+    notes = (*acquired.area.notes, *acquired.manifest.notes, *acquired.notes)
+    calibrated = request.s1_calibrated
+    dates, water = (days["t1"], days["t2"]), acquired.water
+    certain = tuple(pull for pull in acquired.pulls if pull is not water)
+    return Scene(acquired.stack, acquired.area, *dates, notes, calibrated, made, certain, water)
+
+
+def _open_demo(request: FillRequest, aoi: str | None, card: ModelCard, past: Asked) -> Scene:
+    t1, t2 = request.t1, request.t2
     if aoi is None:
         raise RequestError("source 'demo' needs an area: give --aoi with a GeoJSON file or west,south,east,north")
     if t1 is None or t2 is None:
         raise RequestError("source 'demo' needs both dates: give --t1 and --t2 as YYYY-MM-DD")
     check_dates(t1, t2)
-    area = read_area(aoi, crs=crs, resolution=card.resolution)
-    made = bands_made(bands, card.config)
+    area = read_area(aoi, crs=request.crs, resolution=card.resolution)
+    made = bands_made(request.bands, card.config)
     channels = Channels.of(card, made)
     grid = area.geobox.pad(channels.margin)
-    stack = open_demo(grid, t1, t2, pols=channels.pols, bands=channels.bands, past=asked or NO_PAST)
-    return Scene(stack, area, t1, t2, area.notes, s1_calibrated, made)
+    stack = open_demo(grid, t1, t2, pols=channels.pols, bands=channels.bands, past=past)
+    return Scene(stack, area, t1, t2, area.notes, request.s1_calibrated, made)
 
 
 def bands_made(
@@ -119,17 +106,11 @@ def bands_made(
     return tuple(asked)
 
 
-def _open_local(
-    path: Path,
-    open_on: Callable[..., xr.Dataset],
-    aoi: str | None,
-    t1: datetime.date | None,
-    t2: datetime.date | None,
-    crs: str | None,
-    s1_calibrated: bool,
-    bands: tuple[str, ...] | None,
-    card: ModelCard,
-) -> Scene:
+def _open_local(request: FillRequest, aoi: str | None, card: ModelCard) -> Scene:
+    path, crs = Path(request.source), request.crs
+    open_on = functools.partial(
+        open_stack, path, s1_units=request.s1_units, s2_scale=request.s2_scale, s2_offset=request.s2_offset
+    )
     if aoi is None and crs is not None:
         raise RequestError("--crs with a local stack needs --aoi too: it says what to warp")
     if crs is not None and aoi is not None:
@@ -141,7 +122,7 @@ def _open_local(
     else:
         stack = open_on()
         area, notes = _area_on(stack_geobox(stack), path, aoi, manifest_of(stack))
-    made = bands_made(bands, card.config, held=[str(band) for band in stack["s2_t1"].band.values])
+    made = bands_made(request.bands, card.config, held=[str(band) for band in stack["s2_t1"].band.values])
     require_channels(stack, pols=card.config.needed_pols, bands=Channels.of(card, made).bands)
     pixel = ground_pixel(area.geobox)
     if abs(pixel - card.resolution) > 0.01 * card.resolution:
@@ -149,10 +130,10 @@ def _open_local(
     if "s2_t2" in stack and "clear_t2" not in stack:
         notes += ("s2_t2 has no clear-sky score (clear_t2), so nothing of it is taken as observed",)
     manifest = manifest_of(stack)
-    calibrated = s1_calibrated and is_calibrated(stack.attrs)
+    calibrated = request.s1_calibrated and is_calibrated(stack.attrs)
     notes += tuple(map(str, pulled_from(manifest).get("notes", ())))
     dates = []
-    for name, date in (("t1", t1), ("t2", t2)):
+    for name, date in (("t1", request.t1), ("t2", request.t2)):
         if date is None and name not in manifest:
             raise RequestError(f"the stack {path} does not say its {name}: give --{name} as YYYY-MM-DD")
         dates.append(date or datetime.date.fromisoformat(manifest[name]))
@@ -170,7 +151,7 @@ def _area_on(grid: GeoBox, path: Path, aoi: str | None, manifest: Mapping[str, A
     """
     outline = box(*grid.extent.boundingbox.bbox)
     if aoi is None and (pulled := pulled_from(manifest)):
-        area = area_of(Manifest.parse(pulled, f"the manifest in {path}"))
+        area = area_pulled(pulled, f"the manifest in {path}")
         if (grid & area.geobox) == area.geobox:
             return area, ()
     if aoi is None:

@@ -10,7 +10,7 @@ import xarray as xr
 
 from crgen.pipeline.box import Box
 from crgen.pipeline.request import YEAR, parse_past
-from crgen.pipeline.source.stack import past_days, without_past
+from crgen.pipeline.source.stack import OCCURRENCE, past_days, without_past
 
 CLEAR = 0.5
 """Share of the area that must be clear on an earlier date."""
@@ -79,7 +79,9 @@ def kept_of(
         asked: how far to look; None for all there is up to t2.
     """
     days = past_days(stack)
-    if not days or (asked is not None and not asked.before):
+    if asked is not None and not asked.before:
+        return without_past(stack).drop_vars(OCCURRENCE, errors="ignore"), ()
+    if not days:
         return without_past(stack), ()
     after = 0 if asked is None else asked.after
     early = [day for day in days if day not in (t1, t2) and (day - t2).days <= after]

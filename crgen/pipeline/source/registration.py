@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import fft
 
-from crgen.gee.manifest import pulled_from
+from crgen.files import pulled_from
 from crgen.pipeline.source.stack import manifest_of, stack_geobox
 
 SIDE = 1024

@@ -9,16 +9,18 @@ variable                  dims                dtype and unit                    
 ``s2_t1``, ``s2_t2``      ``(band, y, x)``    float32, Sentinel-2 surface reflectance, 0 to 1     NaN
 ``clear_t1``, ``clear_t2``  ``(y, x)``        float32, clear-sky score, 0 (cloud) to 1 (clear)    NaN
 ``truth_t2``              ``(band, y, x)``    float32, the true cloud-free reflectance, if known  NaN
+``water_occurrence``      ``(y, x)``          float32, share of looks since 1984 with water        NaN
 ``s1_past``, ``s2_past``  ``(time, …)``       as above: other looks at the place, of each date    NaN
 ``clear_past``            ``(time, y, x)``    Sentinel-2 with the Sentinel-1 nearest to it        NaN
 ========================  ==================  ==================================================  =======
 
-``s2_t2``, ``clear_t1``, ``clear_t2`` and ``truth_t2`` are optional, and so is the past; of its three variables
-``s2_past`` is there if any is. Its coordinate ``time`` holds the days of Sentinel-2, in order. Coordinate ``pol`` holds
-``"VV"``/``"VH"``, ``band`` holds Earth Engine's Sentinel-2 names (``"B2"`` … ``"B8A"`` … ``"B12"``). The grid is
-north-up with square pixels, its CRS and transform written as odc-geo and rioxarray write them (``spatial_ref``).
-``attrs["manifest"]`` holds, as a JSON string, where the pixels come from; ``attrs["s1_calibrated"]`` is 1 where
-backscatter is in true dB, 0 where its level means nothing, only its contrast (stretched images); 1 if it is not said.
+``s2_t2``, ``clear_t1``, ``clear_t2``, ``truth_t2`` and ``water_occurrence`` are optional, and so is the past; of its
+three variables ``s2_past`` is there if any is. Its coordinate ``time`` holds the days of Sentinel-2, in order.
+Coordinate ``pol`` holds ``"VV"``/``"VH"``, ``band`` holds Earth Engine's Sentinel-2 names (``"B2"`` … ``"B8A"`` …
+``"B12"``). The grid is north-up with square pixels, its CRS and transform written as odc-geo and rioxarray write them
+(``spatial_ref``). ``attrs["manifest"]`` holds, as a JSON string, where the pixels come from; ``attrs["s1_calibrated"]``
+is 1 where backscatter is in true dB, 0 where its level means nothing, only its contrast (stretched images); 1 if it is
+not said.
 """
 
 from __future__ import annotations
@@ -45,7 +47,9 @@ CALIBRATED = "s1_calibrated"
 """The attribute that says whether backscatter is in true dB."""
 
 REQUIRED = ("s1_t1", "s2_t1", "s1_t2")
-OPTIONAL = ("s2_t2", "clear_t1", "clear_t2", "truth_t2")
+OCCURRENCE = "water_occurrence"
+"""How often a place was water, as the JRC's Global Surface Water has it."""
+OPTIONAL = ("s2_t2", "clear_t1", "clear_t2", "truth_t2", OCCURRENCE)
 CHANNEL_DIM = {
     "s1_t1": "pol",
     "s1_t2": "pol",
@@ -54,6 +58,7 @@ CHANNEL_DIM = {
     "truth_t2": "band",
     "clear_t1": None,
     "clear_t2": None,
+    OCCURRENCE: None,
 }
 PAST: dict[str, str | None] = {"s1_past": "pol", "s2_past": "band", "clear_past": None}
 """The variables of the place's own past, with the dimension of their channels."""

@@ -15,14 +15,14 @@ Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 
-def present(array: Array) -> Mask:
+def complete(array: Array) -> Mask:
     """Return where every channel of ``(channel, y, x)`` holds data."""
     return np.asarray(np.isfinite(array).all(axis=0))
 
 
 def seen_clear(s2_t2: Array, clear_t2: Array, threshold: float) -> Mask:
     """Return where t2 was observed: every band present and the clear-sky score at least ``threshold``."""
-    return present(s2_t2) & (np.nan_to_num(clear_t2, nan=0.0) >= threshold)
+    return complete(s2_t2) & (np.nan_to_num(clear_t2, nan=0.0) >= threshold)
 
 
 def observed_share(seen: Mask) -> Array:

@@ -1,8 +1,9 @@
-"""What t2 shows in one place, lent to others: so that a window that sees little of t2, or nothing, is not left alone.
+"""Evidence of t2 pooled over the windows around: for a window in which little of t2 was seen, or nothing.
 
-The lattice's cells, windows side by side, each say what their seen pixels tell of others (the generator's evidence). A
-window gets the sum around it, weighted by distance, without the cell that holds its middle: of a window that is a cell,
-that is what it saw itself, and it would count twice. So a pixel is decided by its place and by what was seen up to
+The generator regresses t2 on t1 and the radar by the pixels of t2 that were seen. Its evidence is the sufficient
+statistics of that regression: it adds up. Each cell of the lattice, windows side by side, gives its own. A window is
+lent the sum around it, with Gaussian weights by distance, without the cell that holds its middle: of a window that is a
+cell, that is its own evidence, and it would count twice. So a pixel is decided by its place and by what was seen up to
 about ``4 · REACH`` windows from it within the run's area, not by how the area is cut into chunks.
 """
 
@@ -31,12 +32,12 @@ def cells(chunk: Chunk, window: int) -> list[Origin]:
 
 
 class Lent:
-    """What every window of an area is lent.
+    """The evidence that every window of an area is lent.
 
     Args:
         output: the area.
         lattice: its windows.
-        told: the evidence of cells, by their origin; others saw nothing.
+        told: the evidence of cells, by their origin; in others nothing of t2 was seen.
         size: numbers in the evidence of one.
     """
 

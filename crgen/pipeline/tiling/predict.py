@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from crgen.model.config import GeneratorConfig
 from crgen.model.device import computing_in
 from crgen.model.generator import Prediction
 from crgen.model.past import Believed, mix, radar_changed
@@ -42,6 +43,11 @@ def batch_on(device: str, side: int) -> int:
     the calls of one.
     """
     return max(1, min(4, 256**2 // side**2)) if device == "cpu" else 16
+
+
+def plane_count(config: GeneratorConfig, made: int) -> int:
+    """Return how many integers are summed at each pixel, as :class:`Planes` has them, for so many bands of a result."""
+    return made * (1 + config.predicts_variance) + 2 * config.predicts_water + 1 + config.predicts_reliability
 
 
 class WindowInputs(NamedTuple):
@@ -77,7 +83,7 @@ class Staged(NamedTuple):
     skipped: int
     """Windows without."""
     lent: torch.Tensor | None
-    """What each of :attr:`places` is lent by other windows, ``(place, number)``."""
+    """The evidence that each of :attr:`places` is lent by other windows, ``(place, number)``."""
     past: Believed | None
     """What to believe of the place."""
 
@@ -147,9 +153,8 @@ class Predictor:
 
     @property
     def planes(self) -> int:
-        """Integers summed at each pixel, as :class:`Planes` has them."""
-        told = 1 + self.model.card.config.predicts_reliability
-        return len(self._made) * (1 + self.predicts_variance) + 2 * self.predicts_water + told
+        """Integers summed at each pixel."""
+        return plane_count(self.model.card.config, len(self._made))
 
     def planes_of(self, stacked: NDArray[Any]) -> Planes:
         """Return what stands in ``(plane, y, x)``."""
@@ -222,14 +227,14 @@ class Predictor:
             return np.asarray(sums.cpu().numpy())
 
     def windows(self, staged: Staged) -> Iterator[Planes]:
-        """Yield what is predicted of each of :attr:`Staged.places` by itself; nobody is told of these windows."""
+        """Yield what is predicted of each of :attr:`Staged.places` by itself; ``on_windows`` does not count these."""
         with self._turn:
             for some, made in self._all(staged, partial(self._digital_numbers, past=staged.past)):
                 for _, dn in zip(some, made.cpu().numpy(), strict=False):
                     yield self.planes_of(dn / REFLECTANCE_SCALE)
 
     def evidence(self, staged: Staged) -> dict[Origin, NDArray[np.float64]]:
-        """Return what each window of :attr:`Staged.places` tells of others, by its origin."""
+        """Return the evidence of t2 of each window of :attr:`Staged.places`, by its origin."""
         self.on_windows(staged.skipped)
         told: dict[Origin, NDArray[np.float64]] = {}
         if not staged.places:

@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from crgen.pipeline.box import Box, lattice_box
-from crgen.pipeline.source.stack import stack_geobox, without_past
+from crgen.pipeline.source.stack import OCCURRENCE, stack_geobox, without_past
 
 Array = NDArray[np.float32]
 
@@ -43,7 +43,7 @@ class StackReader:
 
         Args:
             box: may reach beyond the Stack.
-            names: which variables; None for all but the past's.
+            names: which variables; None for all but those of the place's past.
             times: which dates of the past's variables, ``(time, channel, y, x)``; None for all.
 
         Raises:
@@ -53,7 +53,8 @@ class StackReader:
             raise ValueError(f"{box} lies outside the stack {self.box}")
         rows = _reflected(box.r0 - self.box.r0, box.r1 - self.box.r0, self.box.shape[0])
         cols = _reflected(box.c0 - self.box.c0, box.c1 - self.box.c0, self.box.shape[1])
-        stack = without_past(self._stack) if names is None else self._stack[list(names)]
+        now = without_past(self._stack).drop_vars(OCCURRENCE, errors="ignore")
+        stack = now if names is None else self._stack[list(names)]
         if times is not None:
             stack = stack.isel(time=list(times))
         first, left = rows.min(), cols.min()

@@ -1,4 +1,4 @@
-"""Reading, computing and encoding at the same time: what the device waits for is only the device.
+"""Reading, computing and encoding at the same time, so that the device never waits for the disk.
 
 The calling thread computes, one item after the other; threads beside it prepare the next items and finish the last
 ones. Both sides are bounded, so no more than ``readers + finishers + 1`` items are held at any moment.

@@ -41,16 +41,34 @@ def leaves_open(told_t1: PerCent, told_t2: PerCent) -> Mask:
     return np.asarray((told_t2 == UNKNOWN) | ((told_t2 != 0) & (told_t1 == UNKNOWN)))
 
 
-def join_water(told: PerCent, generated: NDArray[np.float64], computed: Mask, valid: Mask) -> NDArray[np.float64]:
+def asks_before(told_t1: PerCent, told_t2: PerCent) -> Mask:
+    """Return where there may be water at t2 of which no image tells whether it was there at t1."""
+    return np.asarray((told_t1 == UNKNOWN) & (told_t2 != 0))
+
+
+def join_water(
+    told: PerCent,
+    generated: NDArray[np.float64],
+    computed: Mask,
+    valid: Mask,
+    occurrence: Array | None = None,
+) -> NDArray[np.float64]:
     """Return the probability of water at t1 and t2, ``(2, y, x)``, NaN where it is not known.
+
+    Where neither image nor radar tells whether there was water at t1, a place that nearly always was water counts as
+    water: rivers and lakes are no flood. That a place was mostly dry proves nothing of t1.
 
     Args:
         told: by the images, of the same shape; they come first.
         generated: probabilities by the generator, alike.
         computed: where these were computed, ``(y, x)``.
         valid: where the map holds data, ``(y, x)``.
+        occurrence: share of earlier looks that showed water, alike; NaN where that is not known.
     """
     known = np.select([told != UNKNOWN, np.broadcast_to(computed, told.shape)], [told / 100, generated], np.nan)
+    if occurrence is not None:
+        unsure = asks_before(*told) & ~is_known(in_per_cent(known[0]))
+        known[0] = np.where(unsure & (occurrence >= KNOWN / 100), occurrence, known[0])
     return np.where(valid, known, np.nan)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from crgen.errors import RequestError, TrainingError
-from crgen.files import check_writable, publish, write_partial
+from crgen.files import check_writable, write_whole
 from crgen.model.generator import Generator
 from crgen.training.contact_sheet import Row, save_sheet
 from crgen.training.data.dataset import PatchDataset, Sample
@@ -93,6 +93,7 @@ class Scoring:
     def _write(self, result: Evaluation, text: str) -> None:
         assert self.out is not None
         files = {"scores.csv": as_csv(result), "scores.md": text + "\n"}
-        publish((write_partial(self.out / name, content.encode()), self.out / name) for name, content in files.items())
+        for name, content in files.items():
+            write_whole(self.out / name, content.encode())
         if self.rows:
             save_sheet(self.out / "samples.png", self.rows, self.data.bands)

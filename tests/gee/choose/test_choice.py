@@ -27,6 +27,8 @@ from crgen.gee.choose.choice import Choice, Rules, Wanted, choose
 from crgen.gee.choose.find import lonlat_bounds
 from crgen.gee.choose.shortfall import require_coverage, shortfall
 from crgen.gee.manifest import Grid, Manifest
+from crgen.pipeline.request import EarthEngine
+from crgen.pipeline.source.earthengine import rules_of
 
 # One degree by one degree on the equator, in a metric CRS in which a degree is a degree anywhere.
 CRS = "EPSG:32631"
@@ -34,6 +36,8 @@ AREA = Grid.of("here", GeoBox((1000, 1000), Affine(100, 0, 500_000, 0, -100, 100
 T1, T2 = date(2021, 7, 10), date(2021, 7, 22)
 WANTED = (Wanted("t1", T1, mapped=False), Wanted("t2", T2, mapped=True))
 POLS, BANDS = ("VV", "VH"), ("B11", "B8", "B3")
+RULES = rules_of(EarthEngine())
+"""Those of a request that names no others."""
 
 
 def strip(west: float, east: float) -> shapely.Geometry:
@@ -64,7 +68,7 @@ def chosen(*assets: Asset, rules: Rules | None = None, scored: frozenset[str] | 
     s1 = tuple(a for a in assets if a.id.startswith("S1"))
     s2 = tuple(a for a in assets if a.id.startswith("S2"))
     names = frozenset(a.index for a in s2) if scored is None else scored
-    return choose(Catalogue(s1, s2, names), AREA, WANTED, pols=pols, bands=BANDS, rules=rules or Rules())
+    return choose(Catalogue(s1, s2, names), AREA, WANTED, pols=pols, bands=BANDS, rules=rules or RULES)
 
 
 PAIR = (radar(T1, 40), radar(T2, 40))
@@ -85,7 +89,7 @@ optical_sets = st.lists(
 
 @given(radar_sets, optical_sets, st.integers(0, 10), st.integers(0, 3))
 def test_whatever_there_is_the_rules_hold(s1: list[Asset], s2: list[Asset], search: int, observed: int) -> None:
-    rules = Rules(search, observed, 0.9)
+    rules = replace(RULES, search_days=search, observed_days=observed)
     choice = chosen(*s1, *s2, rules=rules)
     scenes = choice.manifest.scenes
     radars = [
@@ -149,7 +153,7 @@ def radar_days(t1: date, t2: date, *assets: Asset) -> tuple[date, date]:
     """The days of the radar on top, for a map of ``t2``."""
     wanted = (Wanted("t1", t1, mapped=False), Wanted("t2", t2, mapped=True))
     held = assets or tuple(radar(day, orbit) for orbit, days in FLOWN.items() for day in days)
-    choice = choose(Catalogue(held), AREA, wanted, pols=POLS, bands=BANDS, rules=Rules())
+    choice = choose(Catalogue(held), AREA, wanted, pols=POLS, bands=BANDS, rules=RULES)
     return tuple(choice.manifest.scenes[name][0].time.date() for name in ("s1_t1", "s1_t2"))
 
 
@@ -238,7 +242,7 @@ def test_only_the_day_itself_counts_as_observed_unless_asked() -> None:
     assert taken(chosen(*PAIR, same, next_day), "s2_t2") == [same.id]
     choice = chosen(*PAIR, next_day)
     assert "s2_t2" not in choice.manifest.scenes
-    choice = chosen(*PAIR, next_day, rules=Rules(observed_days=1))
+    choice = chosen(*PAIR, next_day, rules=replace(RULES, observed_days=1))
     assert taken(choice, "s2_t2") == [next_day.id]
     assert any("counts as observed then" in note for note in choice.manifest.notes)
 
@@ -267,28 +271,28 @@ def test_a_scene_without_a_score_is_named_and_never_clear() -> None:
 
 def test_nothing_at_all_is_said_with_what_to_do() -> None:
     choice = chosen()
-    assert shortfall(choice, Rules()) == ["s1_t1", "s2_t1", "s1_t2"]
+    assert shortfall(choice, RULES) == ["s1_t1", "s2_t1", "s1_t2"]
     with pytest.raises(StackError, match="none within 45 days: at sea"):
-        require_coverage(choice, Rules(), Catalogue())
+        require_coverage(choice, RULES, Catalogue())
     alternatives = Catalogue(radar=(radar(T1 - timedelta(9), 40), radar(T1 + timedelta(20), 7)))
     with pytest.raises(StackError, match=r"Nearest: 2021-07-01 \(S1A orbit 40, 100 % of the area\), 2021-07-30"):
-        require_coverage(choice, Rules(), alternatives)
+        require_coverage(choice, RULES, alternatives)
 
 
 def test_too_little_names_the_share_that_would_be_accepted() -> None:
     choice = chosen(*(radar(d, 40, -0.1, 0.4567) for d in (T1, T2)), optical(T1))
     with pytest.raises(StackError, match=r"covers only 45\.7 % .*Accept it with --min-coverage 0\.45"):
-        require_coverage(choice, Rules(), Catalogue(radar=PAIR))
-    assert not shortfall(choice, Rules(min_coverage=0.45))
+        require_coverage(choice, RULES, Catalogue(radar=PAIR))
+    assert not shortfall(choice, replace(RULES, min_coverage=0.45))
     nearly = chosen(*(radar(d, 40, -0.1, 0.997) for d in (T1, T2)), optical(T1))
     with pytest.raises(StackError, match=r"covers only 99\.[678] % .*Accept it with --min-coverage 0\.99"):
-        require_coverage(nearly, Rules(min_coverage=1.0), Catalogue(radar=PAIR))
+        require_coverage(nearly, replace(RULES, min_coverage=1.0), Catalogue(radar=PAIR))
 
 
 def test_dates_without_a_common_orbit_are_told_as_such() -> None:
     choice = chosen(radar(T1, 40), radar(T2, 7), optical(T1))
     with pytest.raises(StackError, match="no orbit of Sentinel-1 looks at the area near every date"):
-        require_coverage(choice, Rules(), Catalogue(radar=(radar(T1, 40),)))
+        require_coverage(choice, RULES, Catalogue(radar=(radar(T1, 40),)))
 
 
 def test_two_orbits_cover_together_what_each_covers_at_both_dates() -> None:
@@ -321,7 +325,7 @@ def test_no_radar_of_before_the_event_stands_for_the_date_to_map() -> None:
     before, after = radar(T2 - timedelta(1), 7), radar(T2 + timedelta(4), 40)
     assets = [radar(T1, 7), before, radar(T1, 40), after]
     assert taken(chosen(*assets), "s1_t2")[0] == before.id
-    rules = Rules(radar_not_before=T2)
+    rules = replace(RULES, radar_not_before=T2)
     choice = chosen(*assets, rules=rules)
     assert taken(choice, "s1_t2") == [after.id]
     assert taken(choice, "s1_t1") == [assets[2].id], "t1 lies before the event"
@@ -429,6 +433,6 @@ def test_scenes_that_reach_only_the_margin_are_used_but_not_counted() -> None:
     without = chosen(*PAIR, *both)
     assert taken(without, "s2_t1") == [both[0].id]
     catalogue = Catalogue(PAIR, tuple(both))
-    choice = choose(catalogue, AREA, WANTED, pols=POLS, bands=BANDS, rules=Rules(), margin=2640.0)
+    choice = choose(catalogue, AREA, WANTED, pols=POLS, bands=BANDS, rules=RULES, margin=2640.0)
     assert set(taken(choice, "s2_t1")) == {a.id for a in both}
     assert choice.manifest.coverage == without.manifest.coverage

@@ -17,7 +17,7 @@ from crgen.gee.connection.session import connect
 from crgen.gee.manifest import Grid, Manifest
 from crgen.pipeline.request import FillRequest
 from crgen.pipeline.source.area import read_area
-from crgen.pipeline.source.earthengine import Acquired, Channels, EarthEngine, acquire
+from crgen.pipeline.source.earthengine import Acquired, Channels, EarthEngine, acquire, connection_settings
 from tests.cli.conftest import crgen, here  # noqa: F401
 from tests.earthengine import catalogue, faults, sentinel2, truth
 from tests.earthengine.faults import Fault
@@ -39,7 +39,7 @@ def measured(aoi: str, crs: str | None = None) -> tuple[Grid, list[Asset]]:
     """The area, and all optical images of July 2021 with their clear share over it."""
     area = read_area(aoi, crs=crs, resolution=10.0)
     grid = Grid.of(area.name, area.geobox, area.polygon)
-    session = connect(EarthEngine().settings)
+    session = connect(connection_settings(EarthEngine()))
     found = search(session, lonlat_bounds(grid), [(datetime.date(2021, 7, 1), datetime.date(2021, 7, 31))], radar=False)
     return grid, list(with_clear_shares(session, found, grid, found.optical).optical)
 

@@ -7,15 +7,21 @@ import pytest
 
 from crgen.errors import StackError
 from crgen.gee.choose.catalogue import Asset, Catalogue
-from crgen.gee.choose.choice import Choice, Rules
+from crgen.gee.choose.choice import Choice
 from crgen.gee.choose.find import find_scenes, newest_pass
 from crgen.gee.choose.past import with_past
 from crgen.gee.connection.session import STANDARD, Settings
 from crgen.gee.fetch.arrays import open_pull
 from crgen.gee.fetch.cache import default_folder
-from crgen.pipeline.source.earthengine import Channels, EarthEngine, scenes_for, wanted_of
+from crgen.pipeline.source.earthengine import (
+    Channels,
+    EarthEngine,
+    connection_settings,
+    scenes_for,
+    wanted_of,
+)
 from tests.earthengine.server import EarthEngineServer
-from tests.gee.choose.test_choice import AREA, BANDS, T1, T2, WANTED, optical, radar, taken
+from tests.gee.choose.test_choice import AREA, BANDS, RULES, T1, T2, WANTED, optical, radar, taken
 
 ALONE = tuple(radar(day, 40, bands=("VV", "angle"), hour=9) for day in (T1, T2))
 BOTH = tuple(radar(day + timedelta(3), 113) for day in (T1, T2))
@@ -36,7 +42,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> list[Asset]:
 
 
 def found(needed: tuple[str, ...] = ("VV",)) -> Choice:
-    return find_scenes(Settings(), AREA, WANTED, pols=("VV", "VH"), needed_pols=needed, bands=BANDS, rules=Rules())
+    return find_scenes(Settings(), AREA, WANTED, pols=("VV", "VH"), needed_pols=needed, bands=BANDS, rules=RULES)
 
 
 def test_both_polarisations_are_taken_from_days_away_rather_than_one(held: list[Asset]) -> None:
@@ -62,8 +68,8 @@ def test_scenes_are_asked_for_at_the_endpoint_for_aggregations(
         monkeypatch.setattr(f"crgen.gee.choose.{module}.connect", lambda settings: asked.append(settings.url))
     monkeypatch.setattr("crgen.gee.choose.past.search", lambda *_: Catalogue())
     held += BOTH
-    with_past(Settings(), found().manifest, [(T1, T1)], lambda looks: [], rules=Rules())
-    newest_pass(Settings(), AREA, pols=("VV",), rules=Rules(), until=T2, within_days=45)
+    with_past(Settings(), found().manifest, [(T1, T1)], lambda looks: [], rules=RULES)
+    newest_pass(Settings(), AREA, pols=("VV",), rules=RULES, until=T2, within_days=45)
     assert set(asked) == {STANDARD}
 
 
@@ -74,7 +80,7 @@ def test_weights_that_need_both_are_refused(held: list[Asset]) -> None:
 
 
 def test_the_newest_pass_has_both_polarisations_if_any_has(held: list[Asset]) -> None:
-    asked = {"pols": ("VV", "VH"), "needed_pols": ("VV",), "rules": Rules(), "until": T2, "within_days": 45}
+    asked = {"pols": ("VV", "VH"), "needed_pols": ("VV",), "rules": RULES, "until": T2, "within_days": 45}
     held += ALONE
     assert newest_pass(Settings(), AREA, **asked) == T2
     assert newest_pass(Settings(), AREA, **{**asked, "needed_pols": ()}) is None
@@ -102,7 +108,7 @@ def test_a_pass_across_the_equator_is_one_though_its_number_changes(
     assert len({scene.geometry for scene in scenes}) == 1
     assert len({(scene.platform, scene.orbit) for scene in scenes}) == 1
     assert choice.manifest.coverage["s1_t1"] == choice.manifest.coverage["s1_t2"] == 1
-    pull, _ = open_pull(choice.manifest, area.geobox, options.settings, default_folder())
+    pull, _ = open_pull(choice.manifest, area.geobox, connection_settings(options), default_folder())
     for name, array in pull.arrays().items():
         assert np.isfinite(array.compute()).all(), name
 

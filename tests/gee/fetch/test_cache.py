@@ -1,5 +1,6 @@
 """Tiles on disk: whole or absent, whatever happened to the file."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -128,7 +129,21 @@ def test_old_tiles_and_leftovers_of_killed_runs_go(tmp_path: Path) -> None:
         then = time.time() - days * 86400
         os.utime(path, (then, then))
     cache.prune()
-    assert [p.suffix for p in files_below(tmp_path)] == [".tile"]
+    assert [p.suffix for p in files_below(tmp_path / "cd")] == [".tile"]
+    assert not files_below(tmp_path / "ab")
+    assert KEY not in cache
+
+
+def test_a_cache_is_gone_through_once_a_day(tmp_path: Path) -> None:
+    cache = TileCache(tmp_path)
+    cache.store(KEY, TILE)
+    cache.prune()
+    os.utime(tmp_path / "ab" / f"{KEY}.tile", (0, 0))
+    cache.prune()
+    assert KEY in cache
+    yesterday = time.time() - 86401
+    os.utime(tmp_path / "pruned", (yesterday, yesterday))
+    cache.prune()
     assert KEY not in cache
 
 
@@ -153,6 +168,19 @@ assert list(Path({str(tmp_path)!r}).rglob("*.lock"))
 """
     subprocess.run([sys.executable, "-c", program], check=True)
     assert not files_below(tmp_path)
+
+
+def test_where_there_are_no_locks_tiles_are_fetched_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", without)
+    cache = TileCache(tmp_path)
+    with cache.claim(KEY, lambda: False):
+        cache.store(KEY, TILE)
+    assert [p.suffix for p in files_below(tmp_path)] == [".tile"]
 
 
 def test_one_process_at_a_time_fetches_a_tile(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from crgen.gee.fetch.arrays import Pull, open_pull
 from crgen.gee.fetch.images import lies_on
 from crgen.gee.manifest import Manifest
-from crgen.pipeline.source.earthengine import Channels, EarthEngine, acquire, scenes_for, wanted_of
+from crgen.pipeline.source.earthengine import Channels, EarthEngine, acquire, connection_settings, scenes_for, wanted_of
 from tests.earthengine.client import pixels
 from tests.earthengine.server import EarthEngineServer
 
@@ -56,7 +56,7 @@ def paper(crs: str = "EPSG:32649") -> Manifest:
 
 def test_of_a_wide_area_a_tile_asks_for_few_of_the_scenes(service: EarthEngineServer, tmp_path: Path) -> None:
     manifest = paper()
-    pull, _ = open_pull(manifest, manifest.area.geobox, EarthEngine().settings, tmp_path)
+    pull, _ = open_pull(manifest, manifest.area.geobox, connection_settings(EarthEngine()), tmp_path)
     before = {layer.name: (len(layer.expression), len(scenes_in(layer.expression))) for layer in pull.layers}
     jobs = list(pull.jobs(range(len(pull))))
     for name, (size, scenes) in before.items():
@@ -74,10 +74,10 @@ def test_where_no_scene_is_nothing_is_asked_for_and_nothing_is_there(
 ) -> None:
     area, wanted = wanted_of(CHANNELS, aoi="110.90,34.70,111.05,34.7001", crs="EPSG:32649", **DAYS)
     manifest = scenes_for(EarthEngine(), CHANNELS, area, wanted, strict=False).manifest
-    pull, _ = open_pull(manifest, area.geobox, EarthEngine().settings, tmp_path, largest=256)
+    pull, _ = open_pull(manifest, area.geobox, connection_settings(EarthEngine()), tmp_path, largest=256)
     empty = [number for number in range(len(pull)) if pull.job(number) is None]
     assert empty
-    assert pull.kept() == len(empty)
+    assert len(pull.missing()) == len(pull) - len(empty)
     assert np.isnan(pull.arrays()["s2_t1"].blocks[..., 0].compute()).all()
     assert len(service.tiles) <= len(pull) - len(empty)
 

@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 
 from crgen.gee.connection.faults import Corrupt
 from crgen.gee.fetch.images import Layer
-from crgen.gee.fetch.tile import FLOOR, REQUEST_BYTES, STEP, Tile, edges, grid_of, read_tile, tile_key, tile_side
+from crgen.gee.fetch.tile import FLOOR, REQUEST_BYTES, Tile, Tiling, edges, grid_of, read_tile, tile_key, tile_side
 
 RADAR = Layer("s1_t1", "{}", (("VV", "f4"), ("valid", "u1")))
 OPTICAL = Layer("s2_t1", "{}", (("B3", "u2"), ("B8", "u2"), ("clear", "f4"), ("valid", "u1")))
@@ -35,9 +35,8 @@ def some_tile(layer: Layer, height: int = 5, width: int = 7) -> np.ndarray:
 def test_a_tile_never_asks_for_more_bytes_than_a_request_may(bands: int, dtype: str) -> None:
     layer = Layer("s2_t1", "{}", (*((f"B{n}", dtype) for n in range(bands)), ("valid", "u1")))
     side = tile_side([layer], largest=10**6)
-    assert side % STEP == 0
     assert side * side * layer.request_bytes <= REQUEST_BYTES
-    assert (side + STEP) ** 2 * layer.request_bytes > REQUEST_BYTES
+    assert (2 * side) ** 2 * layer.request_bytes > REQUEST_BYTES
 
 
 @given(height=st.integers(1, 2000), width=st.integers(1, 2000))
@@ -51,11 +50,49 @@ def test_the_parts_of_a_tile_cover_it_once(height: int, width: int) -> None:
     assert tile.smallest == (len(parts) == 1) == (max(height, width) <= FLOOR)
 
 
-@given(length=st.integers(1, 10**5), side=st.integers(1, 2048))
-def test_runs_cover_an_edge_and_only_the_last_is_short(length: int, side: int) -> None:
-    runs = edges(length, side)
+@given(first=st.integers(-(10**5), 10**5), length=st.integers(1, 10**5), side=st.integers(1, 2048))
+def test_runs_cover_an_edge_and_only_the_first_and_the_last_are_short(first: int, length: int, side: int) -> None:
+    runs = edges(first, length, side)
     assert sum(runs) == length
-    assert set(runs[:-1]) <= {side}
+    assert set(runs[1:-1]) <= {side}
+    assert all(0 < run <= side for run in runs)
+    assert len(runs) == 1 or (first + runs[0]) % side == 0
+
+
+def an_area(row: int, col: int, height: int, width: int) -> GeoBox:
+    """A grid by its place on the lattice of its CRS, in pixels of 10 m."""
+    return GeoBox((height, width), Affine(10, 0, 10 * col, 0, -10, -10 * row), "EPSG:32649")
+
+
+PLACES = st.tuples(*[st.integers(n, n + 3000) for n in (-390_000, 60_000)], st.integers(1, 3000), st.integers(1, 3000))
+
+
+@given(place=PLACES, side=st.sampled_from([256, 1024]))
+def test_the_tiles_of_an_area_hold_its_pixels_once_and_no_others(place: tuple[int, int, int, int], side: int) -> None:
+    geobox = an_area(*place)
+    tiling = Tiling(geobox, side)
+    assert sum(tile.height * tile.width for tile in tiling.tiles) == geobox.shape[0] * geobox.shape[1]
+    assert len(tiling.tiles) == len(tiling.rows) * len(tiling.columns)
+    last = tiling.tiles[-1]
+    assert (last.row + last.height, last.col + last.width) == tuple(geobox.shape)
+
+
+@given(one=PLACES, other=PLACES, side=st.sampled_from([256, 1024]))
+def test_areas_that_overlap_share_every_whole_tile_that_both_hold(
+    one: tuple[int, int, int, int], other: tuple[int, int, int, int], side: int
+) -> None:
+    def whole(place: tuple[int, int, int, int]) -> set[str]:
+        geobox = an_area(*place)
+        tiles = (tile for tile in Tiling(geobox, side).tiles if (tile.height, tile.width) == (side, side))
+        return {tile_key(RADAR, grid_of(geobox, tile)) for tile in tiles}
+
+    rows, cols = (
+        range(max(one[axis], other[axis]), min(one[axis] + one[axis + 2], other[axis] + other[axis + 2]))
+        for axis in (0, 1)
+    )
+    common = an_area(rows.start, cols.start, len(rows), len(cols)) if rows and cols else None
+    held = [tile for tile in Tiling(common, side).tiles if (tile.height, tile.width) == (side, side)] if common else []
+    assert len(whole(one) & whole(other)) == len(held)
 
 
 def test_a_tile_is_asked_for_at_its_exact_place() -> None:

@@ -233,6 +233,19 @@ def test_what_is_missing_at_t1_is_not_relied_on_and_made_instead(adaptive: Gener
     assert made.clean_t1.isfinite().all()
 
 
+@pytest.mark.parametrize(("shown", "left_out"), [(0.001, True), (0.03, False)])
+def test_what_shows_nothing_of_t1_is_left_out_as_if_it_were_missing(shown: float, left_out: bool) -> None:
+    generator = trained(CONFIG)
+    told = generator.get_parameter("leave_t1.weight"), generator.get_parameter("leave_t1.bias")
+    told[0][0] = 0
+    told[1][0] = torch.tensor(shown).logit()
+    given = inputs(CONFIG)
+    missing = given._replace(s2_t1=torch.full_like(given.s2_t1, torch.nan))
+    clouded, without = generator(*given), generator(*missing)
+    assert (furthest(clouded, without) < 0.01) == left_out
+    assert clouded.reliability.mean() == pytest.approx(shown, rel=1e-3)  # it still learns what it shows
+
+
 def test_a_clear_sky_score_is_read_where_there_is_one(adaptive: Generator) -> None:
     given = inputs(CONFIG)
     none = adaptive(*given)

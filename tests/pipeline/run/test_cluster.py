@@ -14,7 +14,7 @@ from distributed import Client, LocalCluster
 
 from crgen.errors import OutputError, RequestError, WeightsError
 from crgen.pipeline.fill import run
-from crgen.pipeline.run.cluster import recipe_for
+from crgen.pipeline.run.cluster import setup_for
 from crgen.pipeline.run.fingerprint import fingerprint_of
 from tests.pipeline.run.test_resume import looked_at, product_in, request_for, undisturbed, windows_of
 from tests.processes import forked_workers
@@ -90,12 +90,12 @@ def test_an_error_on_a_worker_arrives_as_the_same_line(cluster, tiny_weights, tm
     weights = Path(shutil.copy(tiny_weights, tmp_path / "mine.safetensors"))
     (tmp_path / "out").mkdir()
 
-    def lost_on_the_way(*recipe):
-        made = recipe_for(*recipe)
+    def lost_on_the_way(*setup):
+        made = setup_for(*setup)
         weights.unlink()
         return made
 
-    monkeypatch.setattr("crgen.pipeline.fill.recipe_for", lost_on_the_way)
+    monkeypatch.setattr("crgen.pipeline.fill.setup_for", lost_on_the_way)
     with pytest.raises(WeightsError, match=r"there are no weights '.*mine.safetensors'") as caught:
         run(request_for(tmp_path / "out", weights, scheduler=cluster.scheduler_address))
     assert "\n" not in str(caught.value)

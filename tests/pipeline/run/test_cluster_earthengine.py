@@ -6,8 +6,8 @@ import pytest
 
 from crgen.pipeline.fill import run
 from crgen.pipeline.request import FillRequest, parse_date
-from crgen.pipeline.run.cluster import recipe_for
-from crgen.pipeline.source.earthengine import EarthEngine
+from crgen.pipeline.run.cluster import setup_for
+from crgen.pipeline.source.earthengine import EarthEngine, connection_settings
 from tests.pipeline.run.test_resume import product_in
 from tests.processes import forked_workers
 
@@ -25,16 +25,16 @@ def test_processes_share_what_may_be_asked_at_once(service, tiny_weights: Path, 
         scheduler="processes",
         workers=2,
     )
-    recipes = []
+    setups = []
 
     def watched(*asked):
-        recipes.append(recipe_for(*asked))
-        return recipes[0]
+        setups.append(setup_for(*asked))
+        return setups[0]
 
-    monkeypatch.setattr("crgen.pipeline.fill.recipe_for", watched)
+    monkeypatch.setattr("crgen.pipeline.fill.setup_for", watched)
     with forked_workers():
         run(request)
-    assert recipes[0].request.earth_engine.settings.concurrency == 2
+    assert connection_settings(setups[0].request.earth_engine).concurrency == 2
     assert 1 <= service.max_concurrency["image:computePixels"] <= 4
     assert all(tile.status == 200 for tile in service.tiles), "nobody was refused"
 
@@ -42,7 +42,7 @@ def test_processes_share_what_may_be_asked_at_once(service, tiny_weights: Path, 
 @pytest.mark.parametrize(("most", "processes", "each"), [("32", 1, 32), ("32", 5, 6), ("32", 100, 1)])
 def test_the_share_of_a_process(monkeypatch, most, processes, each):
     monkeypatch.setenv("CRGEN_EE_CONCURRENCY", most)
-    assert EarthEngine(processes=processes).settings.concurrency == each
+    assert connection_settings(EarthEngine(processes=processes)).concurrency == each
 
 
 @pytest.mark.usefixtures("service")

@@ -14,6 +14,7 @@ from crgen.pipeline.tiling.water import (
     UNKNOWN,
     expected_pixels,
     in_per_cent,
+    is_known,
     join_water,
     leaves_open,
     told_by_image,
@@ -51,6 +52,26 @@ def test_all_water_of_t2_is_expected_as_new_or_old_or_open_and_open_is_what_t1_d
     assert expected_pixels(np.ones(SHAPE))[NEW] == 0
 
 
+@given(
+    told=told_anyhow,
+    p=arrays(float, SHAPE, elements=st.floats(0, 1)),
+    occurrence=arrays(np.float32, SHAPE[1:], elements=st.one_of(st.floats(0, 1, width=32), st.just(np.nan))),
+    computed=masks,
+    valid=masks,
+)
+def test_only_where_neither_image_nor_radar_tells_of_t1_what_nearly_always_was_water_counts_as_water(
+    told, p, occurrence, computed, valid
+) -> None:
+    alone, told_more = (join_water(told, p, computed, valid, more) for more in (None, occurrence))
+    assert np.array_equal(alone[1], told_more[1], equal_nan=True), "t2 is left alone"
+    unsure = valid & (told[0] == UNKNOWN) & (told[1] != 0) & ~is_known(in_per_cent(alone[0])) & (occurrence >= 0.9)
+    assert np.array_equal(alone[0][~unsure], told_more[0][~unsure], equal_nan=True)
+    assert np.array_equal(told_more[0][unsure], occurrence[unsure])
+    before, after = expected_pixels(alone), expected_pixels(told_more)
+    assert after[NEW] <= before[NEW] + 1e-9, "no place becomes flooded by it"
+    assert after[OLD] >= before[OLD] - 1e-9
+
+
 @given(told=told_anyhow)
 def test_the_generator_is_asked_unless_images_tell_dry_at_t2_or_water_and_what_was_before(told) -> None:
     closed = (told[1] == 0) | ((told[1] == 100) & (told[0] != UNKNOWN))
@@ -81,6 +102,27 @@ def test_left_alone_the_generator_tells_of_water_everywhere(model, scene, whole)
     assert (alone.water[1] <= 100).all()
     unseen = np.isin(whole.quality, GENERATED_CLASSES)
     assert (alone.water[1][unseen] == whole.water[1][unseen]).all()
+
+
+def test_a_lake_that_was_nearly_always_there_is_no_flood_though_t1_was_clouded(model, scene) -> None:  # noqa: F811
+    clouded = scene.assign(clear_t1=scene["clear_t1"] * 0)
+    always = np.full(clouded["clear_t1"].shape, np.nan, np.float32)
+    always[:, 200:] = 0.97
+    told = clouded.assign(water_occurrence=clouded["clear_t1"].copy(data=always))
+    plain, plain_tally = run(model, clouded, PLACE)
+    image, tally = run(model, told, PLACE)
+    cut, _ = run(model, told, PLACE, chunk=96)
+    assert (image.water == cut.water).all()
+    assert (image.water[1] == plain.water[1]).all()
+    lake = np.isfinite(within(told, PLACE, 0)["water_occurrence"].values)
+    assert (image.water[0][~lake] == plain.water[0][~lake]).all()
+    assert (image.water[0][lake] != plain.water[0][lake]).any()
+    unsure = lake & ~is_known(plain.water[0]) & (plain.water[0] != UNKNOWN)
+    assert (image.water[0][unsure & (image.water[0] != plain.water[0])] == 97).all()
+    assert tally.water[OPEN] < plain_tally.water[OPEN]
+    clear, _ = run(model, told.assign(clear_t1=scene["clear_t1"] * 0 + 1), PLACE)
+    shown = told_by_image(within(told, PLACE, 0)["s2_t1"].values, np.ones(PLACE.shape, bool), OPENED)
+    assert (clear.water[0][shown != UNKNOWN] == shown[shown != UNKNOWN]).all(), "an image of t1 comes first"
 
 
 @pytest.mark.parametrize("seen", [True, False])

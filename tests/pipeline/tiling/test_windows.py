@@ -49,6 +49,14 @@ def test_every_window_that_touches_the_output_has_exactly_one_owner(output: Box,
 
 
 @given(boxes, lattices, chunks)
+def test_what_all_windows_cover_is_known_without_them(output: Box, lattice: Lattice, chunk: int) -> None:
+    grid = ChunkGrid(output, lattice, chunk)
+    covered = np.array([grid.footprint(piece) for piece in grid])
+    least, most = covered.min(0), covered.max(0)
+    assert output.windows(lattice.window) == (least[0], most[1], least[2], most[3])
+
+
+@given(boxes, lattices, chunks)
 def test_weights_of_all_windows_add_up_to_one_constant(output: Box, lattice: Lattice, chunk: int) -> None:
     around = output.grow(lattice.window)
     total = np.zeros(around.shape, np.int64)

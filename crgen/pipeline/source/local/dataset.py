@@ -14,7 +14,7 @@ import xarray as xr
 from crgen.errors import StackError
 from crgen.pipeline.source.local.coding import codings_of
 from crgen.pipeline.source.local.grid import grid_of
-from crgen.pipeline.source.local.lazy_raster import READ_ERRORS, Layer, north_up, stacked, variable_layer
+from crgen.pipeline.source.local.lazy_raster import READ_ERRORS, LazyRaster, north_up, stacked, variable_layer
 from crgen.pipeline.source.local.names import by_variable, channel, dim_of, listed
 from crgen.pipeline.source.stack import PAST
 
@@ -66,7 +66,7 @@ def open_dataset(path: Path) -> xr.Dataset:
     return dataset.set_coords(described)
 
 
-def layers_in(dataset: xr.Dataset, path: Path) -> dict[str, Layer]:
+def layers_in(dataset: xr.Dataset, path: Path) -> dict[str, LazyRaster]:
     """Return what a dataset holds of the Stack, by variable; each variable whole, or each channel one of its own.
 
     Of the past every day is a layer of its own, ``s2_past_2021-06-20``.
@@ -107,7 +107,7 @@ def _look(variable: xr.DataArray, at: int, day: date, path: Path) -> xr.DataArra
     return variable.isel(time=at, drop=True).rename(f"{variable.name} of {day}")
 
 
-def layer_of(path: Path, name: str, part: str = "") -> Layer:
+def layer_of(path: Path, name: str, part: str = "") -> LazyRaster:
     """Open a Zarr store or NetCDF file that holds one variable of the Stack: under its name, or its channels alone.
 
     Args:
@@ -142,12 +142,12 @@ def layer_of(path: Path, name: str, part: str = "") -> Layer:
     return _layer(dataset, path, name, parts)
 
 
-def _layer(dataset: xr.Dataset, path: Path, name: str, parts: Mapping[str, xr.DataArray]) -> Layer:
+def _layer(dataset: xr.Dataset, path: Path, name: str, parts: Mapping[str, xr.DataArray]) -> LazyRaster:
     layers = [north_up(_variable(dataset, path, name, part, variable)) for part, variable in parts.items()]
     return layers[0] if len(layers) == 1 else stacked(layers, f"{path.name}/{name}")
 
 
-def _variable(dataset: xr.Dataset, path: Path, name: str, part: str, variable: xr.DataArray) -> Layer:
+def _variable(dataset: xr.Dataset, path: Path, name: str, part: str, variable: xr.DataArray) -> LazyRaster:
     label = f"{path.name}/{variable.name}"
     dim = _channel_dim(variable)
     if not {"y", "x"} <= set(variable.dims):

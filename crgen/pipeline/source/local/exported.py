@@ -1,25 +1,21 @@
-"""Batch exports, once downloaded: GeoTIFFs of Earth Engine, cut as it pleased, become a Stack."""
+"""Batch exports, once downloaded: GeoTIFFs of Earth Engine, cut as it pleased, become the arrays of a Stack."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import dask.array as da
 import numpy as np
 import rasterio
-import xarray as xr
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
 from crgen.errors import StackError
-from crgen.gee.fetch.export import ExportState
-from crgen.gee.fetch.images import Layer, bands_of
-from crgen.pipeline.source.local.lazy_raster import READ_ERRORS, to_dask
-from crgen.pipeline.source.local.lazy_raster import Layer as DiskLayer
-from crgen.pipeline.source.stack import build_stack
+from crgen.pipeline.source.local.lazy_raster import READ_ERRORS, LazyRaster, to_dask
 
 
 @dataclass(frozen=True)
@@ -33,35 +29,43 @@ class _Piece:
     width: int
 
 
-def open_exported(state: ExportState, folder: Path, geobox: GeoBox, chunk: int = 1024) -> xr.Dataset:
-    """Open downloaded exports as a Stack; reads nothing yet.
+class Encoding(Protocol):
+    """How the pixels of a variable were exported."""
+
+    @property
+    def bands(self) -> tuple[tuple[str, str], ...]:
+        """Name and dtype of each; the last says which pixels are valid."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of a pixel."""
+
+    def decode(self, tile: NDArray[Any]) -> NDArray[np.float32]:
+        """Return pixels in the Stack's units, ``(channel, y, x)``."""
+
+
+def open_exported(folder: Path, files: str, geobox: GeoBox, encoding: Encoding, chunk: int = 1024) -> da.Array:
+    """Open the downloaded export of a variable; reads nothing yet.
 
     Args:
-        state: what was exported.
         folder: where the GeoTIFFs were downloaded to.
+        files: how their names start.
         geobox: the grid that was exported.
+        encoding: how its pixels were exported.
         chunk: edge of the dask chunks in pixels.
+
+    Returns:
+        ``(channel, y, x)`` float32, NaN where missing.
 
     Raises:
         StackError: if files are missing, damaged, or on another grid.
     """
-    manifest = state.manifest
-    variables: dict[str, Any] = {}
-    for export in state.exports:
-        layer = Layer(export.variable, "", bands_of(export.variable, manifest))
-        pieces = _pieces(folder, export.files, layer, geobox)
-        names = tuple(name for name, _ in layer.bands[:-1])
-        array = to_dask(DiskLayer(export.files, names, geobox, partial(_read, layer, pieces)), chunk)
-        if export.variable.startswith("s2"):
-            variables[export.variable], variables[export.variable.replace("s2", "clear")] = array[:-1], array[-1]
-        else:
-            variables[export.variable] = array
-    days = {name: day.isoformat() for name, day in manifest.dates.items()}
-    described = {**manifest.model_dump(mode="json"), **days}
-    return build_stack(geobox, variables, pols=manifest.pols, bands=manifest.bands, manifest=described)
+    pieces = _pieces(folder, files, encoding, geobox)
+    names = tuple(name for name, _ in encoding.bands[:-1])
+    return to_dask(LazyRaster(files, names, geobox, partial(_read, encoding, pieces)), chunk)
 
 
-def _pieces(folder: Path, files: str, layer: Layer, geobox: GeoBox) -> tuple[_Piece, ...]:
+def _pieces(folder: Path, files: str, encoding: Encoding, geobox: GeoBox) -> tuple[_Piece, ...]:
     """Return the files of an export; together they must cover the grid once."""
     pieces = []
     covered = 0
@@ -76,8 +80,8 @@ def _pieces(folder: Path, files: str, layer: Layer, geobox: GeoBox) -> tuple[_Pi
         aligned = max(abs(col - round(col)), abs(row - round(row))) < 1e-3 and abs(transform.a - a.a) < 1e-6
         if crs is None or crs != rasterio.crs.CRS.from_user_input(str(geobox.crs)) or not aligned:
             raise StackError(f"'{path}' lies on another grid than was exported; is it of another export?")
-        if count != len(layer.bands):
-            raise StackError(f"'{path}' has {count} bands, the export had {len(layer.bands)}")
+        if count != len(encoding.bands):
+            raise StackError(f"'{path}' has {count} bands, the export had {len(encoding.bands)}")
         pieces.append(_Piece(path, round(row), round(col), height, width))
         covered += height * width
     wanted = geobox.shape[0] * geobox.shape[1]
@@ -89,8 +93,8 @@ def _pieces(folder: Path, files: str, layer: Layer, geobox: GeoBox) -> tuple[_Pi
     return tuple(pieces)
 
 
-def _read(layer: Layer, pieces: tuple[_Piece, ...], rows: slice, columns: slice) -> NDArray[np.float32]:
-    tile = np.zeros((rows.stop - rows.start, columns.stop - columns.start), layer.dtype)
+def _read(encoding: Encoding, pieces: tuple[_Piece, ...], rows: slice, columns: slice) -> NDArray[np.float32]:
+    tile = np.zeros((rows.stop - rows.start, columns.stop - columns.start), encoding.dtype)
     for piece in pieces:
         top, bottom = max(rows.start, piece.row), min(rows.stop, piece.row + piece.height)
         left, right = max(columns.start, piece.col), min(columns.stop, piece.col + piece.width)
@@ -103,6 +107,6 @@ def _read(layer: Layer, pieces: tuple[_Piece, ...], rows: slice, columns: slice)
         except READ_ERRORS as error:
             raise StackError(f"'{piece.path}' cannot be read ({error}); download it again") from None
         at = slice(top - rows.start, bottom - rows.start), slice(left - columns.start, right - columns.start)
-        for (name, _), plane in zip(layer.bands, values, strict=True):
+        for (name, _), plane in zip(encoding.bands, values, strict=True):
             tile[name][at] = plane
-    return layer.decode(tile)
+    return encoding.decode(tile)

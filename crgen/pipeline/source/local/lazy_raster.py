@@ -1,4 +1,4 @@
-"""Layers: imagery on disk read window by window, and what happens to it on the way (units, grid).
+"""Rasters on disk, read lazily, window by window, and what happens to them on the way (units, grid).
 
 Reading goes through plain functions of a window, so that every failure is told in one line whichever thread
 meets it, and so that a pixel depends on its place and never on the window it is read in.
@@ -37,7 +37,7 @@ MEASURABLE = {"VV": -30.0, "VH": -35.0}
 
 
 @dataclass(frozen=True)
-class Layer:
+class LazyRaster:
     """One variable of a stack, not yet read.
 
     Attributes:
@@ -74,33 +74,33 @@ class TiffBands:
     alpha: int | None
 
 
-def tiff_layer(bands: TiffBands, channels: tuple[str, ...], geobox: GeoBox) -> Layer:
+def tiff_layer(bands: TiffBands, channels: tuple[str, ...], geobox: GeoBox) -> LazyRaster:
     """Read a GeoTIFF; what its nodata value, mask or alpha band leaves out becomes NaN."""
-    return Layer(bands.path.name, channels, geobox, partial(_read_tiff, bands), _zeros(bands.codings))
+    return LazyRaster(bands.path.name, channels, geobox, partial(_read_tiff, bands), _zeros(bands.codings))
 
 
 def variable_layer(
     variable: xr.DataArray, codings: tuple[Coding, ...], label: str, channels: tuple[str, ...], geobox: GeoBox
-) -> Layer:
+) -> LazyRaster:
     """Read a lazily opened variable of a Zarr store or NetCDF file, of dimensions ``y``, ``x`` and channels."""
-    return Layer(label, channels, geobox, partial(_read_variable, variable, codings, label), _zeros(codings))
+    return LazyRaster(label, channels, geobox, partial(_read_variable, variable, codings, label), _zeros(codings))
 
 
-def stacked(layers: Sequence[Layer], label: str) -> Layer:
+def stacked(layers: Sequence[LazyRaster], label: str) -> LazyRaster:
     """Put layers of one grid together along their channels."""
     channels = tuple(channel for layer in layers for channel in layer.channels)
     zero = tuple(value for layer in layers for value in layer.zero)
-    return Layer(label, channels, layers[0].geobox, partial(_read_stacked, tuple(layers)), zero)
+    return LazyRaster(label, channels, layers[0].geobox, partial(_read_stacked, tuple(layers)), zero)
 
 
-def in_order(layer: Layer, channels: tuple[str, ...]) -> Layer:
+def in_order(layer: LazyRaster, channels: tuple[str, ...]) -> LazyRaster:
     """Put a layer's channels into another order; those that it lacks are missing."""
     order = [layer.channels.index(channel) if channel in layer.channels else None for channel in channels]
     zero = tuple(0.0 if i is None else layer.zero[i] for i in order)
     return replace(layer, channels=channels, read=partial(_read_ordered, layer.read, order), zero=zero)
 
 
-def north_up(layer: Layer) -> Layer:
+def north_up(layer: LazyRaster) -> LazyRaster:
     """Turn a layer whose rows run northwards, or whose columns run westwards."""
     a, (height, width) = layer.geobox.affine, layer.geobox.shape
     down, across = a.e > 0, a.a < 0
@@ -111,7 +111,7 @@ def north_up(layer: Layer) -> Layer:
     return replace(layer, geobox=turned, read=partial(_read_turned, layer, down, across))
 
 
-def linear_to_db(layer: Layer) -> Layer:
+def linear_to_db(layer: LazyRaster) -> LazyRaster:
     """Turn linear backscatter power into dB.
 
     Power of 0 is no data. Where the removal of thermal noise left less than nothing, calm water lay: it becomes the
@@ -121,17 +121,17 @@ def linear_to_db(layer: Layer) -> Layer:
     return replace(layer, read=partial(_read_db, layer.read, least[:, None, None]))
 
 
-def scaled(layer: Layer, factor: float, offset: float) -> Layer:
+def scaled(layer: LazyRaster, factor: float, offset: float) -> LazyRaster:
     """Multiply and add, e.g. 1e-4 and -0.1 for reflectance stored as 1,000 to 11,000."""
     return replace(layer, read=partial(_read_scaled, layer.read, np.float32(factor), np.float32(offset)))
 
 
-def only_between(layer: Layer, low: float, high: float) -> Layer:
+def only_between(layer: LazyRaster, low: float, high: float) -> LazyRaster:
     """Take as missing what lies beyond limits that no measurement can pass: some number stands for "none" there."""
     return replace(layer, read=partial(_read_between, layer.read, low, high))
 
 
-def placed(layer: Layer, geobox: GeoBox) -> Layer:
+def placed(layer: LazyRaster, geobox: GeoBox) -> LazyRaster:
     """Bring a layer onto another grid, NaN where it does not reach.
 
     On the same lattice (CRS, pixel size, whole-pixel offset) pixels are copied. Otherwise they are resampled
@@ -143,7 +143,7 @@ def placed(layer: Layer, geobox: GeoBox) -> Layer:
     return replace(layer, geobox=geobox, read=partial(_read_moved, layer, *offset))
 
 
-def to_dask(layer: Layer, chunk: int) -> da.Array:
+def to_dask(layer: LazyRaster, chunk: int) -> da.Array:
     """Return the layer as a dask array of ``chunk`` × ``chunk`` blocks holding all channels."""
     rows, columns = (_edges(n, chunk) for n in layer.geobox.shape)
     count = max(len(layer.channels), 1)
@@ -162,7 +162,7 @@ def _edges(size: int, chunk: int) -> tuple[int, ...]:
     return tuple(min(chunk, size - start) for start in range(0, size, chunk))
 
 
-def _read_block(layer: Layer, block_info: Any = None) -> Pixels:
+def _read_block(layer: LazyRaster, block_info: Any = None) -> Pixels:
     _, rows, columns = (slice(*edges) for edges in block_info[None]["array-location"])
     return layer.read(rows, columns)
 
@@ -206,7 +206,7 @@ def _read_variable(
     return _decoded(codings, stored.reshape(-1, *stored.shape[-2:]))
 
 
-def _read_stacked(layers: tuple[Layer, ...], rows: slice, columns: slice) -> Pixels:
+def _read_stacked(layers: tuple[LazyRaster, ...], rows: slice, columns: slice) -> Pixels:
     return np.concatenate([layer.read(rows, columns) for layer in layers])
 
 
@@ -218,7 +218,7 @@ def _read_ordered(
     return np.stack([missing if i is None else pixels[i] for i in order])
 
 
-def _read_turned(layer: Layer, down: bool, across: bool, rows: slice, columns: slice) -> Pixels:
+def _read_turned(layer: LazyRaster, down: bool, across: bool, rows: slice, columns: slice) -> Pixels:
     height, width = layer.geobox.shape
     if down:
         rows = slice(height - rows.stop, height - rows.start)
@@ -266,7 +266,7 @@ def _lattice_offset(source: GeoBox, target: GeoBox) -> tuple[int, int] | None:
     return whole if max(abs(row - whole[0]), abs(column - whole[1])) < 1e-3 else None
 
 
-def _read_moved(layer: Layer, down: int, right: int, rows: slice, columns: slice) -> Pixels:
+def _read_moved(layer: LazyRaster, down: int, right: int, rows: slice, columns: slice) -> Pixels:
     """Read a window that may reach beyond the layer; NaN there."""
     top, left = rows.start + down, columns.start + right
     bottom, end = rows.stop + down, columns.stop + right
@@ -279,7 +279,7 @@ def _read_moved(layer: Layer, down: int, right: int, rows: slice, columns: slice
     return pixels
 
 
-def _read_bilinear(layer: Layer, geobox: GeoBox, rows: slice, columns: slice) -> Pixels:
+def _read_bilinear(layer: LazyRaster, geobox: GeoBox, rows: slice, columns: slice) -> Pixels:
     """Sample the layer bilinearly at the pixel centres of a window of ``geobox``."""
     a = geobox.affine
     x = a.c + (np.arange(columns.start, columns.stop) + 0.5) * a.a

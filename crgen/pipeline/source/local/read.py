@@ -17,7 +17,7 @@ from crgen.errors import StackError
 from crgen.pipeline.source.ground import meets
 from crgen.pipeline.source.local import dataset, tiff
 from crgen.pipeline.source.local.grid import difference
-from crgen.pipeline.source.local.lazy_raster import Layer, in_order, placed, stacked, to_dask
+from crgen.pipeline.source.local.lazy_raster import LazyRaster, in_order, placed, stacked, to_dask
 from crgen.pipeline.source.local.names import by_variable, dim_of, listed, of_day
 from crgen.pipeline.source.local.units import in_stack_units
 from crgen.pipeline.source.stack import CALIBRATED, CHANNEL_DIM, PAST, REQUIRED, build_stack, is_calibrated
@@ -121,7 +121,7 @@ def open_stack(
     )
 
 
-def _past(layers: Mapping[str, Layer], chunk: int) -> tuple[dict[str, da.Array], list[date]]:
+def _past(layers: Mapping[str, LazyRaster], chunk: int) -> tuple[dict[str, da.Array], list[date]]:
     """Return the variables of the past, each day of Sentinel-2 with the Sentinel-1 nearest to it, and these days."""
     held: dict[str, dict[date, da.Array]] = {name: {} for name in PAST}
     for name, layer in layers.items():
@@ -140,7 +140,7 @@ def _past(layers: Mapping[str, Layer], chunk: int) -> tuple[dict[str, da.Array],
     return {name: da.stack(one) for name, one in looks.items() if one}, days  # type: ignore[no-untyped-call]
 
 
-def _open_folder(path: Path) -> dict[str, Layer]:
+def _open_folder(path: Path) -> dict[str, LazyRaster]:
     suffixes = (*tiff.SUFFIXES, *dataset.SUFFIXES)
     files = {p.name: p for p in sorted(path.iterdir()) if p.suffix.lower() in suffixes or dataset.is_zarr(p)}
     held = by_variable({name: files[name] for name in files}, str(path), stem=True)
@@ -165,7 +165,7 @@ def _open_folder(path: Path) -> dict[str, Layer]:
     return layers
 
 
-def _open_dataset(path: Path) -> tuple[dict[str, Layer], dict[str, Any], bool]:
+def _open_dataset(path: Path) -> tuple[dict[str, LazyRaster], dict[str, Any], bool]:
     """Return the layers, the manifest, and whether backscatter is calibrated."""
     opened = dataset.open_dataset(path)
     layers = dataset.layers_in(opened, path)
@@ -178,7 +178,7 @@ def _open_dataset(path: Path) -> tuple[dict[str, Layer], dict[str, Any], bool]:
     return layers, stored if isinstance(stored, dict) else {}, is_calibrated(opened.attrs)
 
 
-def _of_one_kind(layers: Mapping[str, Layer], path: Path) -> dict[str, Layer]:
+def _of_one_kind(layers: Mapping[str, LazyRaster], path: Path) -> dict[str, LazyRaster]:
     """Return the layers, those of a kind with their channels in the same order.
 
     Those of the past may lack channels.
@@ -200,7 +200,7 @@ def _of_one_kind(layers: Mapping[str, Layer], path: Path) -> dict[str, Layer]:
     return held
 
 
-def _check_same_grid(a: Layer, b: Layer, path: Path) -> None:
+def _check_same_grid(a: LazyRaster, b: LazyRaster, path: Path) -> None:
     if apart := difference(a.geobox, b.geobox):
         raise StackError(f"'{path}': {a.label} and {b.label} are on different grids: {apart}")
 

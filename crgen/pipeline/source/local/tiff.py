@@ -17,7 +17,7 @@ from crgen.errors import StackError
 from crgen.pipeline.source.ground import crs_name
 from crgen.pipeline.source.local.coding import Coding
 from crgen.pipeline.source.local.grid import TOLERANCE, axis_aligned, pixels_apart, same_crs, with_short_crs
-from crgen.pipeline.source.local.lazy_raster import READ_ERRORS, Layer, TiffBands, north_up, tiff_layer
+from crgen.pipeline.source.local.lazy_raster import READ_ERRORS, LazyRaster, TiffBands, north_up, tiff_layer
 from crgen.pipeline.source.local.names import channel, dim_of
 from crgen.pipeline.source.stack import POLARISATIONS, S2_BANDS
 
@@ -36,7 +36,7 @@ class _Place(NamedTuple):
     crs: CRS | None
 
 
-def open_tiff(path: Path, name: str, part: str = "") -> Layer:
+def open_tiff(path: Path, name: str, part: str = "") -> LazyRaster:
     """Open a raster file as a layer; reads no pixels.
 
     Args:

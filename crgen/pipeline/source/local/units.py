@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crgen.errors import StackError
-from crgen.pipeline.source.local.lazy_raster import Layer, linear_to_db, only_between, scaled
+from crgen.pipeline.source.local.lazy_raster import LazyRaster, linear_to_db, only_between, scaled
 from crgen.pipeline.source.local.names import dim_of
 from crgen.pipeline.source.local.tiff import SUFFIXES
 from crgen.pipeline.source.local.zeros import dark_missing, silent_missing
@@ -30,8 +30,8 @@ FEW = 2
 
 
 def in_stack_units(
-    layer: Layer, name: str, path: Path, *, s1_units: str, s2_scale: float, s2_offset: float, undeclared: bool
-) -> Layer:
+    layer: LazyRaster, name: str, path: Path, *, s1_units: str, s2_scale: float, s2_offset: float, undeclared: bool
+) -> LazyRaster:
     """Convert a layer to the Stack's units, or refuse it if a sample of its values contradicts them.
 
     Args:
@@ -77,7 +77,7 @@ def in_stack_units(
     return silent_missing(layer) if undeclared and dim == "pol" else layer
 
 
-def _power_problem(values: NDArray[np.float32], layer: Layer) -> str | None:
+def _power_problem(values: NDArray[np.float32], layer: LazyRaster) -> str | None:
     if not values.size or values.min() > -1:  # removing thermal noise leaves a few small negatives
         return None
     if np.median(values) < 0:
@@ -87,7 +87,7 @@ def _power_problem(values: NDArray[np.float32], layer: Layer) -> str | None:
     return f"holds values that are no linear power ({_span(values)}); calibrate it, or leave --s1-units out if it is dB"
 
 
-def _problem(dim: str | None, values: NDArray[np.float32], layer: Layer) -> str | None:
+def _problem(dim: str | None, values: NDArray[np.float32], layer: LazyRaster) -> str | None:
     low, middle, high = (float(v) for v in np.percentile(values, (0, 50, 100)))
     if dim is None:
         return f"should be a score from 0 to 1 ({_span(values)}); scale it" if low < -0.01 or high > 1.01 else None
@@ -117,7 +117,7 @@ def _reading(high: float) -> str:
     return f"pass --s2-scale 0.01 if they are percent, {eight}" if high <= 100 else f"pass {eight}"
 
 
-def _too_dark(layer: Layer, values: NDArray[np.float32], s2_scale: float, s2_offset: float) -> str | None:
+def _too_dark(layer: LazyRaster, values: NDArray[np.float32], s2_scale: float, s2_offset: float) -> str | None:
     """Say what is wrong with a scale or an offset that leaves less light than any ground reflects."""
     options = f"--s2-scale {s2_scale:g}" + (f" and --s2-offset {s2_offset:g}" if s2_offset else "")
     bands = [pixels[np.isfinite(pixels)] for pixels in block(layer)]
@@ -135,7 +135,7 @@ def _too_dark(layer: Layer, values: NDArray[np.float32], s2_scale: float, s2_off
     return None
 
 
-def _brightest(layer: Layer, channel: int, rows: slice, columns: slice) -> float:
+def _brightest(layer: LazyRaster, channel: int, rows: slice, columns: slice) -> float:
     return float(np.nan_to_num(layer.read(rows, columns)[channel], nan=0).max(initial=0))
 
 
@@ -145,7 +145,7 @@ def _one_number_below(values: NDArray[np.float32], limit: float) -> float | None
     return float(below[0]) if 0 < below.size <= FEW else None
 
 
-def _undeclared(low: float, values: NDArray[np.float32], layer: Layer) -> str:
+def _undeclared(low: float, values: NDArray[np.float32], layer: LazyRaster) -> str:
     how = f"e.g. with gdal_edit -a_nodata {low:g}" if layer.label.lower().endswith(SUFFIXES) else "as its _FillValue"
     return f"holds an undeclared nodata value ({_span(values)}); set it, {how}"
 
@@ -155,13 +155,13 @@ def _span(values: NDArray[np.float32]) -> str:
     return f"values {low:.4g} to {high:.4g}, median {middle:.4g}"
 
 
-def sample(layer: Layer) -> NDArray[np.float32]:
+def sample(layer: LazyRaster) -> NDArray[np.float32]:
     """Return the valid values of the first small block that has any; empty if none of nine has."""
     pixels = block(layer)
     return pixels[np.isfinite(pixels)]
 
 
-def block(layer: Layer) -> NDArray[np.float32]:
+def block(layer: LazyRaster) -> NDArray[np.float32]:
     """Return the first small block with valid values, ``(channel, y, x)``; the last looked at if none has any."""
     for rows, columns in _windows(layer):
         pixels = layer.read(rows, columns)
@@ -170,7 +170,7 @@ def block(layer: Layer) -> NDArray[np.float32]:
     return pixels
 
 
-def _windows(layer: Layer) -> Iterator[tuple[slice, slice]]:
+def _windows(layer: LazyRaster) -> Iterator[tuple[slice, slice]]:
     """Yield blocks at the centre, then on a 3 × 3 raster over the grid."""
     height, width = layer.geobox.shape
     for down in (0.5, 0.1, 0.9):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -21,7 +20,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from crgen.errors import OutputError
-from crgen.files import free_space, partial_name, size_text
+from crgen.files import discard, free_space, replacing, size_text
 from crgen.pipeline.source.local.read import MANIFEST
 from crgen.pipeline.source.stack import (
     CALIBRATED,
@@ -58,28 +57,18 @@ def write_stack(stack: xr.Dataset, path: str | Path) -> Path:
     if path.exists():
         raise OutputError(f"'{path}' exists already; remove it or choose another name")
     write = {".zarr": _write_zarr, ".nc": _write_netcdf}.get(path.suffix.lower(), _write_folder)
-    part = partial_name(path)
-    _remove(part)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(_plain(stack), part)
-        part.replace(path)
+        discard([path])
+        with replacing(path) as part:
+            write(_plain(stack), part)
     except (OSError, RasterioError) as exc:
         reason = getattr(exc, "strerror", None) or "the write failed"
         free = size_text(free_space(path.parent))
         raise OutputError(
             f"cannot write '{path}': {reason} ({free} free there); free some space or choose another place"
         ) from exc
-    finally:
-        _remove(part)
     return path
-
-
-def _remove(part: Path) -> None:
-    if part.is_dir():
-        shutil.rmtree(part, ignore_errors=True)
-    else:
-        part.unlink(missing_ok=True)
 
 
 def _plain(stack: xr.Dataset) -> xr.Dataset:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from crgen.pipeline.source.local.lazy_raster import Layer, Pixels
+from crgen.pipeline.source.local.lazy_raster import LazyRaster, Pixels
 
 FIELD = 5
 """Pixels on a side from which a square of exact zeros is no coincidence."""
@@ -17,30 +17,30 @@ REACH = 16
 """Pixels over which what hangs together with such a square belongs to it."""
 
 
-def dark_missing(layer: Layer) -> Layer:
+def dark_missing(layer: LazyRaster) -> LazyRaster:
     """Take optical pixels as missing that are stored as 0 in every channel: ESA's products mean "none" by it."""
     return replace(layer, read=partial(_read_lit, layer)) if max(layer.zero) <= 0 else layer
 
 
-def silent_missing(layer: Layer) -> Layer:
+def silent_missing(layer: LazyRaster) -> LazyRaster:
     """Take regions of radar as missing that are exactly 0 in every channel, and larger than a field or at the edge."""
     return replace(layer, read=partial(_read_heard, layer))
 
 
-def _zero(layer: Layer, pixels: Pixels) -> NDArray[np.bool_]:
+def _zero(layer: LazyRaster, pixels: Pixels) -> NDArray[np.bool_]:
     """Say where a layer stores 0, or nothing, in every channel."""
     zero = np.array(layer.zero, np.float32)[:, None, None]
     found: NDArray[np.bool_] = ((pixels == zero) | np.isnan(pixels)).all(axis=0)
     return found
 
 
-def _read_lit(layer: Layer, rows: slice, columns: slice) -> Pixels:
+def _read_lit(layer: LazyRaster, rows: slice, columns: slice) -> Pixels:
     pixels = layer.read(rows, columns)
     pixels[:, _zero(layer, pixels)] = np.nan
     return pixels
 
 
-def _read_heard(layer: Layer, rows: slice, columns: slice) -> Pixels:
+def _read_heard(layer: LazyRaster, rows: slice, columns: slice) -> Pixels:
     pixels = layer.read(rows, columns)
     if not (pixels == 0).any():
         return pixels

@@ -16,7 +16,7 @@ from odc.geo.geom import Geometry
 from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 
-from crgen.files import write_partial
+from crgen.files import write_whole
 from crgen.gee.choose.choice import Candidate, Choice
 
 TITLES = {"s1": "radar", "s2": "optical"}
@@ -26,13 +26,10 @@ PANEL = 5.2
 """Side of a panel in inches."""
 
 
-def draw_footprints(path: Path, choice: Choice) -> Path:
-    """Draw one panel per variable under the hidden name of ``path``.
+def draw_footprints(path: Path, choice: Choice) -> None:
+    """Draw one panel per variable.
 
     What was taken is filled and numbered, 1 on top; what was not is dashed. The area is black.
-
-    Returns:
-        The hidden file, for :func:`~crgen.files.publish`.
 
     Raises:
         OutputError: if it cannot be written.
@@ -50,7 +47,7 @@ def draw_footprints(path: Path, choice: Choice) -> Path:
     figure.suptitle(f"{manifest.area.name}: acquisitions looked at and taken", fontsize=12, fontweight="bold")
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=110)
-    return write_partial(path, content.getvalue())
+    write_whole(path, content.getvalue())
 
 
 def _draw(place: Axes, name: str, choice: Choice, area: BaseGeometry, view: tuple[float, float, float, float]) -> None:
