@@ -1,8 +1,16 @@
-"""Shared fixtures: small untrained weights, so that tests of the path do not wait for a trained network."""
+"""Shared fixtures: small untrained weights, so that tests of the path do not wait for a trained network.
 
+One thread a process, also in those that tests start: networks this small gain nothing by a second one, and two tests
+run at once.
+"""
+
+import os
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by torch when it is loaded, and by processes
+
 import torch
 from hypothesis import settings
 

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.batch.schedulers import in_process, state_of
 
@@ -15,6 +16,7 @@ JOBS = int(os.environ.get("CRGEN_TEST_JOBS", "24"))
 KILLS = JOBS // 3
 
 
+@pytest.mark.slow
 def test_every_job_has_exactly_one_product_whoever_is_killed(write, start, tmp_path):
     jobs = "\n".join(f'[[job]]\nname = "area{i}"' for i in range(JOBS))
     path = write("[limits]\ntotal = 2\nper_device = 9\n" + jobs, retries=KILLS, retry_wait="0.1s")

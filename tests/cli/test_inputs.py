@@ -164,7 +164,7 @@ def test_a_name_that_is_no_text_here_is_told_in_one_line(refused, fill, option):
     assert line.startswith("'k??.tif' holds letters that are no text in this terminal's encoding (utf-8): set LC_ALL")
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1251"])
+@pytest.mark.parametrize("encoding", ["ascii", pytest.param("cp1251", marks=pytest.mark.slow)])
 def test_a_terminal_that_knows_few_letters_gets_question_marks(fill, tmp_path, encoding):
     done = subprocess.run(
         [*COMMAND, *fill, "--dry-run"],
@@ -193,6 +193,7 @@ def test_a_user_without_a_home_keeps_things_where_he_says(monkeypatch, tmp_path)
     assert cache_folder() == tmp_path / "weights"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.getuid() != 0 or shutil.which("setpriv") is None, reason="another user can be had only as root")
 def test_a_container_user_without_home_and_passwd_entry_makes_a_map(fill, tmp_path):
     folder = Path("/tmp") / f"crgen-nobody-{os.getpid()}"

@@ -10,7 +10,8 @@ import pytest
 from tests.cli.conftest import AREA, COMMAND, files_in
 from tests.products import files_of
 
-LARGE = "113.40,34.60,113.80,34.90"
+LARGE = "113.40,34.60,113.50,34.70"
+"""A thousand windows: seconds of work."""
 SMALL = "113.50,34.70,113.52,34.72"
 PRODUCT = set(files_of("map"))
 
@@ -33,7 +34,10 @@ def stop(run: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str, 
     return run.returncode, out, err, time.monotonic() - begin
 
 
-STOPS = [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+STOPS = [
+    (signal.SIGINT, 130, "interrupted"),
+    pytest.param(signal.SIGTERM, 143, "terminated", marks=pytest.mark.slow),
+]
 
 
 @pytest.mark.parametrize(("number", "code", "word"), STOPS)
@@ -89,6 +93,7 @@ def test_a_stop_just_before_the_product_appears_leaves_no_product_and_loses_no_c
     assert set(files_in(here)) == PRODUCT
 
 
+@pytest.mark.slow
 def test_a_killed_run_of_another_area_is_in_the_way_until_it_is_thrown_away(crgen, refused, fill, here):
     words = (*fill, "--out", "map.tif", "--chunk", "256")
     assert stop(start(*words, "--aoi", LARGE), signal.SIGKILL)[0] == -signal.SIGKILL

@@ -12,6 +12,7 @@ from tests.training.noise import write_ombria
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--no-python", "--nproc-per-node", "2", "--")
 
 
+@pytest.mark.slow
 def test_two_processes_make_one_weights_file_and_one_of_them_talks(here):
     """Nothing is held out, so nothing is scored."""
     write_ombria(here / "data", ("0342", "0343"))

@@ -101,6 +101,7 @@ def test_a_run_stopped_by_a_signal_says_so_and_goes_on_where_it_was(crgen, here,
     assert (here / "mine.log/train.csv").read_text().splitlines() == curve
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("signum", "how", "code"), [(signal.SIGINT, "interrupted", 130), (signal.SIGTERM, "terminated", 143)]
 )

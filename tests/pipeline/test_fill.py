@@ -33,7 +33,7 @@ from crgen.pipeline.tiling.quality import GENERATED_CLASSES, Quality
 from crgen.pipeline.tiling.water import told_by_image
 from tests.products import files_of
 
-AOI = "113.53,34.71,113.55,34.725"
+AOI = "113.53,34.71,113.542,34.719"
 BANDS = ("B2", "B3", "B4", "B8", "B11", "B12")
 DAYS = {"t1": "2021-07-10", "t2": "2021-07-22"}
 

@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+import dask
 import pytest
 from distributed import Client, LocalCluster
 
@@ -16,6 +17,7 @@ from crgen.pipeline.fill import run
 from crgen.pipeline.run.cluster import setup_for
 from crgen.pipeline.run.fingerprint import fingerprint_of
 from tests.pipeline.run.test_resume import looked_at, product_in, request_for, undisturbed, windows_of
+from tests.processes import forked_workers
 
 __all__ = ["undisturbed"]
 
@@ -23,9 +25,12 @@ __all__ = ["undisturbed"]
 @pytest.fixture(scope="module")
 def cluster():
     """Two worker processes, started once."""
-    with LocalCluster(
-        n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None, silence_logs=logging.CRITICAL
-    ) as two:
+    with (
+        forked_workers(),
+        LocalCluster(
+            n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None, silence_logs=logging.CRITICAL
+        ) as two,
+    ):
         yield two
 
 
@@ -117,6 +122,8 @@ def test_a_scheduler_that_is_not_there_is_one_line(tiny_weights, tmp_path, monke
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_processes_of_this_machine_are_started_and_ended(undisturbed, tiny_weights, tmp_path):
-    run(request_for(tmp_path, tiny_weights, scheduler="processes", workers=1))
+    with dask.config.set({"distributed.worker.multiprocessing-method": "spawn"}):  # as where nobody says how
+        run(request_for(tmp_path, tiny_weights, scheduler="processes", workers=1))
     assert product_in(tmp_path) == undisturbed

@@ -9,6 +9,7 @@ from crgen.pipeline.request import FillRequest, parse_date
 from crgen.pipeline.run.cluster import setup_for
 from crgen.pipeline.source.earthengine import EarthEngine, connection_settings
 from tests.pipeline.run.test_resume import product_in
+from tests.processes import forked_workers
 
 
 def test_processes_share_what_may_be_asked_at_once(service, tiny_weights: Path, tmp_path: Path, monkeypatch):
@@ -31,7 +32,8 @@ def test_processes_share_what_may_be_asked_at_once(service, tiny_weights: Path, 
         return setups[0]
 
     monkeypatch.setattr("crgen.pipeline.fill.setup_for", watched)
-    run(request)
+    with forked_workers():
+        run(request)
     assert connection_settings(setups[0].request.earth_engine).concurrency == 2
     assert 1 <= service.max_concurrency["image:computePixels"] <= 4
     assert all(tile.status == 200 for tile in service.tiles), "nobody was refused"
@@ -49,5 +51,6 @@ def test_workers_take_the_runs_scenes_and_make_the_same_bytes(tiny_weights: Path
     days = {name: parse_date(day, name) for name, day in (("t1", "2021-07-10"), ("t2", "2021-07-22"))}
     for name, scheduler in (("here", "threads"), ("there", "processes")):
         (tmp_path / name).mkdir()
-        run(FillRequest(**asked, **days, out=tmp_path / name / "map.tif", scheduler=scheduler, workers=1))
+        with forked_workers():
+            run(FillRequest(**asked, **days, out=tmp_path / name / "map.tif", scheduler=scheduler, workers=1))
     assert product_in(tmp_path / "there") == product_in(tmp_path / "here")

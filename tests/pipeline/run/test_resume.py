@@ -90,6 +90,7 @@ def undisturbed(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return product_in(folder)
 
 
+@pytest.mark.slow
 @settings(max_examples=4, deadline=None)
 @example(kills=[(112, False), (1, False)], workers=1)
 @given(
@@ -124,18 +125,31 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes_and_finished_chunks_ar
         assert result.tally.windows <= sum(sizes.values())
 
 
+@pytest.fixture(scope="module")
+def killed(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a run leaves that was killed on the way."""
+    folder = tmp_path_factory.mktemp("killed")
+    assert kill(request_for(folder, tiny_weights), 51, True)
+    return folder
+
+
+@pytest.fixture
+def left(killed: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
+
+
 @pytest.mark.parametrize("ending", ["part", "spills"])
-def test_a_damaged_part_is_made_again(tiny_weights, undisturbed, tmp_path, ending):
-    request = request_for(tmp_path, tiny_weights)
-    assert kill(request, 51, True)
-    held = sorted(tmp_path.glob(".map.tif.scratch/*.part"))
+def test_a_damaged_part_is_made_again(tiny_weights, undisturbed, left, ending):
+    request = request_for(left, tiny_weights)
+    held = sorted(left.glob(".map.tif.scratch/*.part"))
     assert len(held) >= 2
     damaged = held[0].with_suffix(f".{ending}")
     content = bytearray(damaged.read_bytes())
     content[random.Random(0).randrange(len(content) // 4, len(content) // 2)] ^= 8
     damaged.write_bytes(content)
     assert run(request).resumed == len(held) - 1
-    assert product_in(tmp_path) == undisturbed
+    assert product_in(left) == undisturbed
 
 
 @pytest.mark.parametrize(
@@ -148,15 +162,14 @@ def test_a_damaged_part_is_made_again(tiny_weights, undisturbed, tmp_path, endin
         ({"aoi": "113.525,34.705,113.540,34.718"}, "another area"),
     ],
 )
-def test_another_request_is_refused_and_says_which_until_restarted(tiny_weights, undisturbed, tmp_path, change, says):
-    assert kill(request_for(tmp_path, tiny_weights), 47, True)
-    before = {path.name for path in tmp_path.rglob("*")}
+def test_another_request_is_refused_and_says_which_until_restarted(tiny_weights, left, change, says):
+    before = {path.name for path in left.rglob("*")}
     with pytest.raises(OutputError, match=rf"holds an unfinished run of map.tif with {says}; .*--restart") as caught:
-        run(request_for(tmp_path, tiny_weights, **change))
+        run(request_for(left, tiny_weights, **change))
     assert "\n" not in str(caught.value)
-    assert {path.name for path in tmp_path.rglob("*")} == before
+    assert {path.name for path in left.rglob("*")} == before
     if "aoi" in change:
-        assert run(request_for(tmp_path, tiny_weights, **change, restart=True)).resumed == 0
+        assert run(request_for(left, tiny_weights, **change, restart=True)).resumed == 0
 
 
 def test_other_weights_and_changed_inputs_are_refused(tiny_weights, other_weights, tmp_path):

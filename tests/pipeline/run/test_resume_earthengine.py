@@ -67,6 +67,7 @@ def kept_in(cache: Path) -> set[str]:
     return {path.stem for path in cache.rglob("*.tile")}
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_ends_with_the_same_bytes_and_asks_for_no_tile_that_was_kept(
     service: EarthEngineServer, tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

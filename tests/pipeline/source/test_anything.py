@@ -186,6 +186,7 @@ def write_dataset(path: Path, case: dict[str, Any], grid: GeoBox, arrays: dict[s
     return path
 
 
+@pytest.mark.slow
 @MANY
 @given(stacks())
 def test_any_stack_opens_as_the_plain_one_or_is_refused_in_one_line(tmp_path_factory, case):
@@ -248,6 +249,7 @@ def read_or_refusal(path: Path) -> Area | str:
         return str(refusal)
 
 
+@pytest.mark.slow
 @MANY
 @example([shapely.Polygon([(0, 0), (132, 0), (-60, 0), (0, 0)])], "GPKG", "EPSG:32649")  # crosses itself in degrees
 @example([shapely.Polygon([(0, 0), (0, 3e-213), (1, 1), (0, 0)])], "GPKG", "EPSG:4326")  # too thin to be told from none

@@ -18,6 +18,7 @@ from crgen.pipeline.product.result import Result
 from crgen.pipeline.source.local.write import write_stack
 from crgen.pipeline.source.past import BLOCK, block_of
 from crgen.pipeline.source.stack import build_stack
+from tests.processes import forked_workers
 
 T1, T2 = date(2021, 7, 10), date(2021, 7, 22)
 BANDS = ("B3", "B8", "B11")
@@ -187,7 +188,8 @@ def _new(folder: Path) -> Path:
 
 def test_processes_learn_the_same(learned: tuple[Path, Result], tiny_weights: Path) -> None:
     folder, result = learned
-    other = fill(place(), folder, tiny_weights, scheduler="processes", workers=1, chunk=128)
+    with forked_workers():
+        other = fill(place(), folder, tiny_weights, scheduler="processes", workers=1, chunk=128)
     assert other.paths.reflectance.read_bytes() == result.paths.reflectance.read_bytes()
     assert other.past is not None
     assert result.past is not None
