@@ -42,9 +42,8 @@ NEAR = (7, 31)
 """Sides in pixels over which residuals of seen pixels are spread to their surroundings."""
 LEARNED = 8
 """Features of the network that what was seen is regressed on at last."""
-NOTHING = 0.02
-"""A pixel of t1 shows nothing where it shows the ground by less: its share in what is measured would be .003 of
-reflectance, half of what Sentinel-2 is sure of."""
+NOTHING = 0.01
+"""A pixel of t1 shows nothing where it shows the ground by less: of a veil of 60 % more is left."""
 B = len(CORE)
 
 
