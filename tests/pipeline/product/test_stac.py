@@ -344,3 +344,14 @@ def test_a_grid_without_an_epsg_code_is_described_by_wkt(tmp_path):
     validate_offline(item)
     assert item["properties"]["proj:code"] is None
     assert item["properties"]["proj:wkt2"].startswith("PROJCRS")
+
+
+def test_the_model_is_read_by_the_library_of_the_extension_for_models(tmp_path):
+    """The extension's schema travels with no package; the pydantic models of its authors do."""
+    schema = pytest.importorskip("stac_model.schema", reason="the library is not installed (pip install stac-model)")
+    item = read_back(item_of(product(tmp_path)), tmp_path)
+    told = schema.MLModelProperties.model_validate(item["properties"])
+    assert told.name == item["properties"]["mlm:name"]
+    assert set(map(str, told.tasks)) == set(item["properties"]["mlm:tasks"])
+    assert [len(one.bands) for one in told.input] == [len(one["bands"]) for one in item["properties"]["mlm:input"]]
+    assert [one.result.shape for one in told.output] == [o["result"]["shape"] for o in item["properties"]["mlm:output"]]
