@@ -3,9 +3,9 @@
     python -m benchmarks.documents [OUT]
 
 Speed (docs/speed.md) comes from benchmarks/results, where those benchmarks leave it. Accuracy (docs/accuracy.md) comes
-from OUT, where `benchmarks.floods`, `benchmarks.floods.past`, `benchmarks.floods.calibration`, `benchmarks.ordinary` and
-`benchmarks.ordinary.believing` left floods.md, floods_past.md, calibration.md, ordinary.md and believing.md; what is
-not there stays as it is. The sentences around the tables are a person's: read them again.
+from OUT, where `benchmarks.floods`, `benchmarks.floods.past`, `benchmarks.floods.calibration`, `benchmarks.ordinary`
+and `benchmarks.ordinary.believing` left floods.md, floods_past.md, calibration.md, ordinary.md and believing.md; what
+is not there stays as it is. The sentences around the tables are a person's: read them again.
 """
 
 import json
