@@ -40,9 +40,9 @@ WEST, NORTH = 560_000, 3_960_000
 
 
 @contextmanager
-def service(latency: float) -> Iterator[str]:
-    """A local Earth Engine; yields its URL."""
-    command = [sys.executable, "-m", "tests.earthengine", "--flat", "--latency", str(latency)]
+def service(latency: float, *, flat: bool = True) -> Iterator[str]:
+    """A local Earth Engine, each of its tiles filled with one pixel or with its own; yields its URL."""
+    command = [sys.executable, "-m", "tests.earthengine", *["--flat"] * flat, "--latency", str(latency)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None

@@ -244,10 +244,14 @@ def radar_changed(s1_a: Tensor, s1_b: Tensor) -> Tensor:
 
 
 def dry(prediction: Prediction) -> Tensor:
-    """Return how far a pixel is land at both dates, 0 to 1, ``(batch, 1, y, x)``: 1 where the generator tells none."""
+    """Return how far something else may be mixed into a pixel, 0 to 1, ``(batch, 1, y, x)``.
+
+    That is 1 where there is no water at either date, or the generator tells none, and 0 from a probability of a half:
+    what is called water stays as the generator made it.
+    """
     if prediction.water is None:
         return torch.ones_like(prediction.reflectance[:, :1])
-    return (1 - prediction.water).prod(1, keepdim=True)
+    return (1 - 2 * prediction.water).clamp(min=0).prod(1, keepdim=True)
 
 
 def mix(made: Prediction, looks: Tensor, changed: Tensor, seen: Tensor, weights: Tensor) -> Tensor:

@@ -66,6 +66,15 @@ def test_the_past_of_the_stack_is_the_ground_of_its_days_in_few_requests(service
     assert without_past(stack).identical(alone.stack.compute(scheduler="synchronous").assign_attrs(stack.attrs))
 
 
+def test_of_a_large_area_the_past_costs_fewer_requests_than_the_map_itself(service: EarthEngineServer) -> None:
+    large = "113.52,34.59,113.74,34.77"
+    with_past, alone = (open_area(aoi=large, **options) for options in ({"past": USUAL}, {}))
+    assert min(alone.area.geobox.shape) > 1900
+    requests, few = (sum(map(len, one.pulls)) for one in (with_past, alone))
+    assert few < requests < 2 * few
+    assert not service.tiles
+
+
 def test_the_radar_of_the_past_is_of_the_orbit_that_both_dates_show_there_or_missing(
     service: EarthEngineServer, ee_client: EarthEngineServer
 ) -> None:

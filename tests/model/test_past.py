@@ -64,7 +64,7 @@ def test_the_candidate_that_was_right_on_many_lessons_is_believed() -> None:
     for right in (COPY, SEASON, ALONE, TAUGHT):
         deviations = [0.1] * C
         deviations[right] = 0.004
-        lessons = [(10.0, errors_of(deviations, seed)) for seed in range(40)]
+        lessons = [(10.0, errors_of(deviations, seed)) for seed in range(80)]
         assert past.believe(lessons, BANDS).weights[..., right].min() > 0.8, CANDIDATES[right]
 
 
@@ -119,7 +119,9 @@ def half_copied() -> np.ndarray:
 
 def test_water_is_never_mixed_away_and_land_is_mixed() -> None:
     looks = torch.full((1, 3, BANDS, SIDE, SIDE), 0.3)
-    assert mixed(1.0, looks, half_copied()).allclose(torch.tensor(0.1))
+    for called in (0.5, 0.7, 1.0):
+        assert mixed(called, looks, half_copied()).allclose(torch.tensor(0.1))
+    assert mixed(0.25, looks, half_copied()).allclose(torch.tensor(0.15))
     assert mixed(0.0, looks, half_copied()).allclose(torch.tensor(0.2))
 
 
