@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -150,8 +151,10 @@ class Job:
         log = self.folder / "log.txt"
         begun = time.monotonic()
         process = self.start(client, log)
-        while kill_after is not None and not os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-            if server.control("counters")["tiles_served"] >= kill_after:
+        peak = 0.0
+        while not os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            peak = max(peak, _most_held(process.pid))
+            if kill_after is not None and server.control("counters")["tiles_served"] >= kill_after:
                 time.sleep(1)  # what has arrived may be put down
                 os.killpg(process.pid, signal.SIGKILL)
                 break
@@ -165,7 +168,13 @@ class Job:
             process.returncode,
             ended - begun,
             ended - first,
-            usage.ru_maxrss / 1e3,
+            peak,
             usage.ru_utime + usage.ru_stime,
             lines[-1].split("\r")[-1].strip() if lines else "",
         )
+
+
+def _most_held(pid: int) -> float:
+    """Return the most memory that a process has held so far, in MB; what ``wait`` tells counts its parent's too."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(found[1]) / 1e3 if found else 0.0
