@@ -116,6 +116,7 @@ def test_a_dry_run_counts_and_writes_nothing(service: EarthEngineServer, crgen, 
     outcome = crgen("pull", *ASKED, "--past", "none", "--out", "stack.zarr", "--dry-run")
     assert outcome.code == 0, outcome.err
     assert "requests 4 for pixels" in outcome.out
+    assert "compute  not known yet" in outcome.out
     assert "100.0 % of the area" in outcome.out
     assert not service.tiles
     assert files_in(here) == {}
