@@ -26,7 +26,7 @@ from numcodecs.blosc import Blosc
 from numpy.typing import NDArray
 
 from crgen.errors import OutputError
-from crgen.files import check_writable, home_cache, replacing, told_after
+from crgen.files import PARSING, check_writable, home_cache, replacing, told_after
 
 MAGIC = b"crgen tile 2\n"
 DIGEST = hashlib.sha256().digest_size
@@ -110,7 +110,8 @@ class TileCache:
         if content[: len(MAGIC)] == MAGIC and content[len(MAGIC) : head] == hashlib.sha256(body).digest():
             stream = io.BytesIO(body)
             np.lib.format.read_magic(stream)
-            shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
+            with PARSING:
+                shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
             tile = np.empty(shape, dtype)
             PACKED.decode(body[stream.tell() :], out=tile.view(np.uint8))
             return tile

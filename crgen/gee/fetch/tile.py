@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from crgen.files import PARSING
 from crgen.gee.connection.faults import Corrupt
 from crgen.gee.fetch.images import VALID, Layer
 
@@ -148,7 +149,8 @@ def _opened(content: bytes) -> NDArray[Any]:
         stream = io.BytesIO(content)
         major, _ = np.lib.format.read_magic(stream)
         read = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
-        shape, columns_first, dtype = read(stream)
+        with PARSING:
+            shape, columns_first, dtype = read(stream)
         array = np.frombuffer(content, dtype, offset=stream.tell())
         return array.reshape(shape, order="F" if columns_first else "C")
     except (ValueError, EOFError) as error:

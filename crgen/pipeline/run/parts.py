@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crgen.files import replacing
+from crgen.files import PARSING, replacing
 from crgen.pipeline.cog.tiles import EncodedBlock, Moments
 
 SUMMARY = "summary.json"
@@ -156,5 +156,6 @@ def pack_arrays(arrays: Iterable[NDArray[Any] | None]) -> bytes:
 def unpack_arrays(content: bytes, count: int) -> list[NDArray[Any] | None]:
     """Return what :func:`pack_arrays` was given."""
     buffer = io.BytesIO(content)
-    arrays = [np.load(buffer) for _ in range(count)]
+    with PARSING:
+        arrays = [np.load(buffer) for _ in range(count)]
     return [array if array.size else None for array in arrays]
