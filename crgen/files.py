@@ -18,8 +18,8 @@ from typing import Any
 from crgen.errors import OutputError
 
 PARSING = threading.Lock()
-"""Held while NumPy parses the header of an array: where several threads do so at a time, Python 3.11 now and then raises
-a SystemError about the depth of a syntax tree."""
+"""Held while NumPy parses the header of an array: where several threads do so at a time, Python 3.11 may raise a
+SystemError about the depth of a syntax tree."""
 ASSETS = "https://earthengine.googleapis.com/v1/projects/earthengine-public/assets/"
 """Where Earth Engine describes its public assets, by their ids."""
 
