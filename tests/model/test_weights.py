@@ -231,3 +231,14 @@ def test_a_folder_that_cannot_be_made_is_one_line(tiny_card: ModelCard, tmp_path
 @pytest.fixture
 def tiny_card(tiny_weights: Path) -> ModelCard:
     return read_card(tiny_weights)
+
+
+@pytest.mark.parametrize("reflectance", [0.0, 0.1, 1.0, 2.0])
+@pytest.mark.parametrize("seen", [False, True])
+def test_ground_without_any_texture_has_an_image(reflectance: float, seen: bool) -> None:
+    generator = load_model("base").generator
+    config = generator.config
+    radar = torch.full((1, len(config.pols), 256, 256), -12.0)
+    optical = torch.full((1, len(config.bands), 256, 256), reflectance)
+    made = generator(radar, optical, radar, optical if seen else torch.full_like(optical, torch.nan))
+    assert torch.isfinite(made.reflectance).all()

@@ -127,12 +127,17 @@ class SceneRidge(nn.Module):
         return self.mean + torch.cholesky_solve(residual, torch.linalg.cholesky(precision)), precision
 
     def solution(self, features: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-        """Return the coefficients of each window as a whole, ``(batch, feature, band)``. Arguments as the call's."""
+        """Return the coefficients of each window as a whole, ``(batch, feature, band)``. Arguments as the call's.
+
+        Summed tile by tile: in one sum of all pixels single precision loses so much that of a flat, bright window no
+        positive definite matrix is left.
+        """
         with torch.autocast(features.device.type, enabled=False):
-            pixels, weights, values = (a.float().flatten(2) for a in (features, weight, target))
+            down, across = features.shape[-2] // TILE, features.shape[-1] // TILE
+            pixels, weights, values = (_tiles(a.float(), down, across) for a in (features, weight, target))
             weighted = pixels * weights
-            gram, moment = weighted @ pixels.transpose(1, 2), weighted @ values.transpose(1, 2)
-            return self._solved(gram, moment, self.mean, self.prior)[0]
+            gram, moment = weighted @ pixels.transpose(-1, -2), weighted @ values.transpose(-1, -2)
+            return self._solved(gram.sum(1), moment.sum(1), self.mean, self.prior)[0]
 
     @property
     def prior(self) -> Tensor:
