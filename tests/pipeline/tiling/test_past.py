@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import torch
 import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
 import crgen
+from crgen.model.weights import load_model, save_weights
 from crgen.pipeline.box import Box
 from crgen.pipeline.product.result import Result
 from crgen.pipeline.source.local.write import write_stack
@@ -73,26 +75,37 @@ def test_the_block_lies_on_the_lattice_and_holds_the_middle() -> None:
 
 
 @pytest.fixture(scope="module")
-def learned(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+def dry_weights(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Untrained weights that call nothing water: otherwise half of the ground is, which nothing mixes away."""
+    model = load_model(str(tiny_weights))
+    with torch.no_grad():
+        model.generator.get_parameter("head_water.bias")[0] = -10
+        model.generator.get_parameter("leave_t1.bias")[1] = -10
+    path = tmp_path_factory.mktemp("weights") / "dry.safetensors"
+    save_weights(path, model.generator, model.card)
+    return path
+
+
+@pytest.fixture(scope="module")
+def learned(dry_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
     folder = tmp_path_factory.mktemp("learned")
-    return folder, fill(place(), folder, tiny_weights)
+    return folder, fill(place(), folder, dry_weights)
 
 
 def test_what_was_seen_is_mixed_in_where_an_untrained_generator_fails(
-    learned: tuple[Path, Result], tiny_weights: Path
+    learned: tuple[Path, Result], dry_weights: Path
 ) -> None:
     folder, result = learned
-    alone = fill(place(), folder, tiny_weights, past="none")
+    alone = fill(place(), folder, dry_weights, past="none")
     assert result.error is not None
     assert alone.error is not None
     assert alone.past is None
-    # It takes half of the ground for water and is in doubt of the rest: of water nothing is mixed away.
-    assert result.error["generated"]["RMSE"] < alone.error["generated"]["RMSE"]
+    assert result.error["generated"]["RMSE"] < 0.8 * alone.error["generated"]["RMSE"]
 
 
-def test_hidden_blocks_are_predicted_as_the_map_is_made_with_the_past(tmp_path: Path, tiny_weights: Path) -> None:
+def test_hidden_blocks_are_predicted_as_the_map_is_made_with_the_past(tmp_path: Path, dry_weights: Path) -> None:
     seen = {"s2_t2": place().truth_t2.values, "clear_t2": np.ones(PLACE.shape, np.float32)}
-    checks = [fill(place(**seen), tmp_path, tiny_weights, **options).check for options in ({}, {"past": "none"})]
+    checks = [fill(place(**seen), tmp_path, dry_weights, **options).check for options in ({}, {"past": "none"})]
     mixed, alone = (check["generated"]["RMSE"] for check in checks)
     assert mixed < alone
 
@@ -112,9 +125,9 @@ def test_the_proof_is_printed_and_stands_in_the_item(learned: tuple[Path, Result
     assert ("copying was better" in result.past.line) is result.past.worse
 
 
-def test_the_error_map_is_as_wide_as_the_places_past_was_off(learned: tuple[Path, Result], tiny_weights: Path) -> None:
+def test_the_error_map_is_as_wide_as_the_places_past_was_off(learned: tuple[Path, Result], dry_weights: Path) -> None:
     folder, result = learned
-    alone = fill(place(), folder, tiny_weights, past="none", overwrite=True)
+    alone = fill(place(), folder, dry_weights, past="none", overwrite=True)
 
     def stated(product: Result) -> tuple[float, float]:
         """Return how wide the intervals are on average, and the share of pixels that they hold."""
@@ -124,58 +137,58 @@ def test_the_error_map_is_as_wide_as_the_places_past_was_off(learned: tuple[Path
         return float(width.mean()), float((off <= width).mean())
 
     (width, held), (wide, _) = stated(result), stated(alone)
-    assert width < wide
+    assert width < 0.6 * wide
     assert held >= 0.9
 
 
-def test_chunks_decide_no_byte(learned: tuple[Path, Result], tiny_weights: Path) -> None:
+def test_chunks_decide_no_byte(learned: tuple[Path, Result], dry_weights: Path) -> None:
     folder, result = learned
-    other = fill(place(), folder, tiny_weights, chunk=64, workers=3)
+    other = fill(place(), folder, dry_weights, chunk=64, workers=3)
     assert other.paths.reflectance.read_bytes() == result.paths.reflectance.read_bytes()
 
 
 def test_the_past_that_is_asked_for_is_part_of_what_is_repeated(
-    learned: tuple[Path, Result], tiny_weights: Path
+    learned: tuple[Path, Result], dry_weights: Path
 ) -> None:
     folder, _ = learned
-    fill(place(), folder, tiny_weights, past="60d")
+    fill(place(), folder, dry_weights, past="60d")
     once = folder / "past60d.tif"
-    again = crgen.fill(manifest=once.with_suffix(".json"), weights=str(tiny_weights), out=folder / "again.tif")
+    again = crgen.fill(manifest=once.with_suffix(".json"), weights=str(dry_weights), out=folder / "again.tif")
     assert again.paths.reflectance.read_bytes() == once.read_bytes()
     assert again.past is not None
     assert "over 4 earlier pairs" in again.past.line
 
 
-def test_a_past_that_teaches_nothing_is_said_and_leaves_the_generator_alone(tmp_path: Path, tiny_weights: Path) -> None:
+def test_a_past_that_teaches_nothing_is_said_and_leaves_the_generator_alone(tmp_path: Path, dry_weights: Path) -> None:
     shape = (len(DAYS), *PLACE.shape)
     radar = np.full((len(DAYS), 1, *PLACE.shape), np.nan, np.float32)
-    plain = fill(place(()), _new(tmp_path / "plain"), tiny_weights)
+    plain = fill(place(()), _new(tmp_path / "plain"), dry_weights)
     for name, stack, said in (
         ("cloudy", place(clear_past=np.zeros(shape, np.float32)), "none of it is clear over the middle of the area"),
         ("orbit", place(s1_past=radar), "no radar of the orbits of t1 and t2 goes with it"),
         ("unscored", place(clear_past=None), r"no clear-sky score \(clear_past\)"),
         ("deaf", place(s1_past=None), r"no radar \(s1_past\)"),
     ):
-        result = fill(stack, _new(tmp_path / name), tiny_weights)
+        result = fill(stack, _new(tmp_path / name), dry_weights)
         assert any(re.search(said, note) for note in result.notes), (name, result.notes)
         assert (result.reflectance.values == plain.reflectance.values).all(), name
 
 
-def test_a_look_of_another_processing_baseline_is_left_out_and_said(tmp_path: Path, tiny_weights: Path) -> None:
+def test_a_look_of_another_processing_baseline_is_left_out_and_said(tmp_path: Path, dry_weights: Path) -> None:
     stack = place()
     optical = stack.s2_past.values.copy()
     optical[-1] += np.float32(0.1)
-    result = fill(place(s2_past=optical), _new(tmp_path / "offset"), tiny_weights)
+    result = fill(place(s2_past=optical), _new(tmp_path / "offset"), dry_weights)
     assert sum("another processing baseline" in note and str(max(DAYS)) in note for note in result.notes) == 1
     assert result.past is not None
     assert "over 5 earlier pairs" in result.past.line
 
 
-def test_looks_after_t2_are_left_out_and_said_unless_they_are_asked_for(tmp_path: Path, tiny_weights: Path) -> None:
+def test_looks_after_t2_are_left_out_and_said_unless_they_are_asked_for(tmp_path: Path, dry_weights: Path) -> None:
     days = (*DAYS, T2 + timedelta(5))
-    result = fill(place(days), tmp_path, tiny_weights)
+    result = fill(place(days), tmp_path, dry_weights)
     assert any(f"after t2 ({T2}), from {days[-1]}" in note for note in result.notes)
-    asked = fill(place(days), tmp_path, tiny_weights, past="2y", after=10)
+    asked = fill(place(days), tmp_path, dry_weights, past="2y", after=10)
     assert asked.past is not None
     assert "over 7 earlier pairs" in asked.past.line
     assert not any("after t2" in note for note in asked.notes)
@@ -186,10 +199,10 @@ def _new(folder: Path) -> Path:
     return folder
 
 
-def test_processes_learn_the_same(learned: tuple[Path, Result], tiny_weights: Path) -> None:
+def test_processes_learn_the_same(learned: tuple[Path, Result], dry_weights: Path) -> None:
     folder, result = learned
     with forked_workers():
-        other = fill(place(), folder, tiny_weights, scheduler="processes", workers=1, chunk=128)
+        other = fill(place(), folder, dry_weights, scheduler="processes", workers=1, chunk=128)
     assert other.paths.reflectance.read_bytes() == result.paths.reflectance.read_bytes()
     assert other.past is not None
     assert result.past is not None
@@ -226,11 +239,11 @@ def folder_of(stack: xr.Dataset, folder: Path, bands: dict[date, tuple[str, ...]
     return folder
 
 
-def test_a_look_of_other_bands_is_left_out_and_said(tmp_path: Path, tiny_weights: Path) -> None:
+def test_a_look_of_other_bands_is_left_out_and_said(tmp_path: Path, dry_weights: Path) -> None:
     last, clear_t1 = max(DAYS), np.ones(PLACE.shape, np.float32)
     clear_t1[:, : PLACE.shape[1] // 2] = 0  # there the last look would be copied
     source = folder_of(place(clear_t1=clear_t1), tmp_path / "one", {last: ("B3", "B8")})
-    result = crgen.fill(source=str(source), weights=str(tiny_weights), out=tmp_path / "one.tif")
+    result = crgen.fill(source=str(source), weights=str(dry_weights), out=tmp_path / "one.tif")
     assert [note for note in result.notes if "lacks" in note] == [
         f"the look of {last} lacks B11: it is left out of the past"
     ]
@@ -240,12 +253,12 @@ def test_a_look_of_other_bands_is_left_out_and_said(tmp_path: Path, tiny_weights
     stack = place(clear_t1=clear_t1)
     stack.s2_past.values[-1] += 0.02
     other = folder_of(stack, tmp_path / "other", {last: ("B3", "B8")})
-    again = crgen.fill(source=str(other), weights=str(tiny_weights), out=tmp_path / "other.tif")
+    again = crgen.fill(source=str(other), weights=str(dry_weights), out=tmp_path / "other.tif")
     assert (again.reflectance.values == result.reflectance.values).all()
 
 
-def test_a_past_of_other_bands_serves_for_those_it_has(tmp_path: Path, tiny_weights: Path) -> None:
-    plain = fill(place(()), _new(tmp_path / "plain"), tiny_weights)
+def test_a_past_of_other_bands_serves_for_those_it_has(tmp_path: Path, dry_weights: Path) -> None:
+    plain = fill(place(()), _new(tmp_path / "plain"), dry_weights)
     for name, bands, said in (
         ("some", ("B3", "B8"), "the place's past lacks B11: made without it"),
         (
@@ -255,39 +268,39 @@ def test_a_past_of_other_bands_serves_for_those_it_has(tmp_path: Path, tiny_weig
         ),
     ):
         source = folder_of(place(), tmp_path / name, dict.fromkeys(DAYS, bands))
-        result = crgen.fill(source=str(source), weights=str(tiny_weights), out=tmp_path / f"{name}.tif")
+        result = crgen.fill(source=str(source), weights=str(dry_weights), out=tmp_path / f"{name}.tif")
         assert any(said in note for note in result.notes), (name, result.notes)
         lacking = [band for band in BANDS if band not in bands]
         made, alone = (one.reflectance.sel(band=lacking).values for one in (result, plain))
         assert (made == alone).all(), name
 
 
-def test_a_past_out_of_order_teaches_the_same(learned: tuple[Path, Result], tmp_path: Path, tiny_weights: Path) -> None:
+def test_a_past_out_of_order_teaches_the_same(learned: tuple[Path, Result], tmp_path: Path, dry_weights: Path) -> None:
     _, result = learned
     source = tmp_path / "turned.zarr"
     place().isel(time=[3, 0, 5, 1, 4, 2]).to_zarr(source, zarr_format=2)
-    turned = crgen.fill(source=str(source), weights=str(tiny_weights), out=tmp_path / "turned.tif")
+    turned = crgen.fill(source=str(source), weights=str(dry_weights), out=tmp_path / "turned.tif")
     assert (turned.reflectance.values == result.reflectance.values).all()
 
 
 def test_a_look_that_misses_the_middle_of_the_area_takes_nothing_from_the_others(
-    learned: tuple[Path, Result], tmp_path: Path, tiny_weights: Path
+    learned: tuple[Path, Result], tmp_path: Path, dry_weights: Path
 ) -> None:
     optical = place().s2_past.values.copy()
     optical[0] = np.nan
-    result = fill(place(s2_past=optical), tmp_path, tiny_weights)
+    result = fill(place(s2_past=optical), tmp_path, dry_weights)
     assert result.past is not None
     assert "over 5 earlier pairs" in result.past.line
 
 
 @pytest.mark.parametrize(("what", "level"), [("quarry", 0.45), ("reservoir", 0.03)])
 def test_what_changed_for_good_since_is_not_shown_as_it_was_and_said(
-    learned: tuple[Path, Result], tmp_path: Path, tiny_weights: Path, what: str, level: float
+    learned: tuple[Path, Result], tmp_path: Path, dry_weights: Path, what: str, level: float
 ) -> None:
     """t1 shows a quarry, or a reservoir, where all earlier looks show fields."""
     changed = place().s2_t1.values.copy()
     changed[:, 40:80, 60:120] = level
-    result = fill(place(s2_t1=changed), tmp_path, tiny_weights)
+    result = fill(place(s2_t1=changed), tmp_path, dry_weights)
     assert result.past is not None
     share = 40 * 60 / (PLACE.shape[0] * PLACE.shape[1])
     assert share <= json.loads(result.paths.item.read_text())["properties"]["crgen:past"]["outdated"] < 2 * share
