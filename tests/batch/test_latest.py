@@ -27,11 +27,11 @@ def acquired_until(service, monkeypatch):
             for name, images in everything.items()
         }
         monkeypatch.setattr(catalogue, "collections", lambda: held)
-        catalogue.images.cache_clear()
+        catalogue.images.forget()
         return {"TODAY": day}
 
     yield until
-    catalogue.images.cache_clear()
+    catalogue.images.forget()
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ Around Zhengzhou and across 114°E in July 2021, a few earlier and later years, 
 import functools
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from tests.earthengine import sentinel1, sentinel2, surface_water
 from tests.earthengine.images import Image
@@ -36,15 +36,19 @@ CLOUD_SCORE = sentinel2.CLOUD_SCORE
 Made = TypeVar("Made")
 
 
-def once(make: Callable[[], Made]) -> Callable[[], Made]:
+class once(Generic[Made]):  # noqa: N801, a decorator
     """Make something when it is first asked for; threads that come meanwhile wait for it, not each make its own."""
-    lock, cached = threading.RLock(), functools.cache(make)
 
-    def get() -> Made:
-        with lock:
-            return cached()
+    def __init__(self, make: Callable[[], Made]) -> None:
+        self._lock, self._cached = threading.RLock(), functools.cache(make)
 
-    return get
+    def __call__(self) -> Made:
+        with self._lock:
+            return self._cached()
+
+    def forget(self) -> None:
+        """Make it anew when it is next asked for."""
+        self._cached.cache_clear()
 
 
 @once
