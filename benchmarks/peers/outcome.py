@@ -64,7 +64,7 @@ def _in_units(planes: Planes, images: dict[str, Any]) -> Planes:
             floor = np.array([10 ** (FLOOR[pol] / 10) for pol in pols])[:, None, None]
             made[name] = (10 * np.log10(np.maximum(values.astype(float), floor))).astype("f4")
         else:
-            made[name] = values if name.startswith("clear") else values * SCALE
+            made[name] = values if name.startswith("clear") else values * SCALE["u2"]
     return made
 
 
