@@ -35,7 +35,7 @@ def one(rate: float, side: int, workers: int, stacks: str) -> None:
     Predictor.predict = timed("device", sleeping)
     Run.prepare = timed("readers", Run.prepare)
     Workshop.finish = timed("encoders", Workshop.finish)
-    Workshop.fill = timed("all", Workshop.fill)
+    Workshop.make_parts = timed("all", Workshop.make_parts)
     t1, t2 = (datetime.date.fromisoformat(day) for day in DAYS)
     with tempfile.TemporaryDirectory() as name:
         source = stack_on_disk(side, Path(stacks))

@@ -119,7 +119,7 @@ def one(side: int, dtype: str, check: bool) -> None:
     Predictor.predict = timed("stand-in", Predictor.predict)
     Run.prepare = timed("read", Run.prepare)
     Workshop.finish = timed("encode", Workshop.finish)
-    Workshop.fill = timed("chunks", Workshop.fill)
+    Workshop.make_parts = timed("chunks", Workshop.make_parts)
     fill.splice = timed("assemble", fill.splice)
     with tempfile.TemporaryDirectory() as name, watched() as samples:
         folder, start = Path(name), time.perf_counter()

@@ -24,7 +24,7 @@ def one(source: str, side: int) -> None:
     from crgen.pipeline.tiling.predict import Predictor
 
     timed = Timed()
-    Workshop.fill = timed("chunks", Workshop.fill)
+    Workshop.make_parts = timed("chunks", Workshop.make_parts)
     Predictor.predict = timed("generator", Predictor.predict)
     t1, t2 = (datetime.date.fromisoformat(day) for day in DAYS)
     with tempfile.TemporaryDirectory() as name:

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from crgen.errors import OutputError, WeightsError
 from crgen.model.build import build_generator
 from crgen.model.card import ModelCard
+from crgen.model.device import measure_drift
 from crgen.model.weights import cache_folder, digest, find_weights, known_weights, load_model, read_card, save_weights
 from tests.model.scenes import inputs
 
@@ -242,3 +243,7 @@ def test_ground_without_any_texture_has_an_image(reflectance: float, seen: bool)
     optical = torch.full((1, len(config.bands), 256, 256), reflectance)
     made = generator(radar, optical, radar, optical if seen else torch.full_like(optical, torch.nan))
     assert torch.isfinite(made.reflectance).all()
+
+
+def test_the_shipped_weights_bear_bfloat16() -> None:
+    assert measure_drift(load_model("base").generator, "bfloat16", 256).small

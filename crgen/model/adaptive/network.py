@@ -43,7 +43,8 @@ NEAR = (7, 31)
 LEARNED = 8
 """Features of the network that what was seen is regressed on at last."""
 NOTHING = 0.01
-"""A pixel of t1 shows nothing where it shows the ground by less: of a veil of 60 % more is left."""
+"""A pixel of t1 shows nothing where it shows the ground by much less: of a veil of 60 % more is left. Around it a pixel
+is left out in part, so that rounding, as in bfloat16, decides nothing."""
 B = len(CORE)
 
 
@@ -223,9 +224,9 @@ class AdaptiveGenerator(Generator):
         optical = torch.cat([o1, here, torch.where(scored > 0, score - 0.5, 0.0), scored], 1)
         maps, shown, water, made = self._fused_t1(r1, optical)
         shown = shown * here
-        if (hidden := here * (shown < NOTHING)).any():
+        if (hidden := here * (1.5 - shown / NOTHING).clamp(0, 1)).any():
             maps, again, water, made = self._fused_t1(r1, optical * (1 - hidden))
-            shown = torch.where(hidden > 0, shown, again * here)
+            shown = torch.lerp(again * here, shown, hidden)
         clean = torch.lerp(made, o1, shown)
         return Ground(maps, shown, clean, water, self.features(r1, r2, clean, shown))
 
