@@ -216,7 +216,7 @@ class AdaptiveGenerator(Generator):
         """Fuse radar and optical of t1, and return what is known of it.
 
         A pixel that shows next to nothing of the ground is left out, and the rest fused anew: beside a thick cloud,
-        features of what it is not would be decoded.
+        features of what it is not would be decoded. In training every pixel stays and teaches what it shows.
         """
         o1, here = self.centred(s2_t1)
         score = torch.full_like(here, torch.nan) if clear_t1 is None else clear_t1
@@ -224,7 +224,8 @@ class AdaptiveGenerator(Generator):
         optical = torch.cat([o1, here, torch.where(scored > 0, score - 0.5, 0.0), scored], 1)
         maps, shown, water, made = self._fused_t1(r1, optical)
         shown = shown * here
-        if (hidden := here * (1.5 - shown / NOTHING).clamp(0, 1)).any():
+        hidden = here * (1.5 - shown / NOTHING).clamp(0, 1)
+        if not self.training and hidden.any():
             maps, again, water, made = self._fused_t1(r1, optical * (1 - hidden))
             shown = torch.lerp(again * here, shown, hidden)
         clean = torch.lerp(made, o1, shown)
