@@ -38,7 +38,7 @@ from benchmarks.floods.__main__ import (
 )
 from benchmarks.made import Channels
 from benchmarks.ordinary.__main__ import COPY, mean, score
-from benchmarks.water import pooled, truth_of
+from benchmarks.water import pooled, scored_patches
 from crgen.model.adaptive.ridge import SceneRidge
 from crgen.model.build import build_generator
 from crgen.model.config import preset
@@ -145,12 +145,7 @@ def scored(generator: Generator, data: Path, every: int) -> dict[str, float]:
     scores: Scores = defaultdict(list)
     water: WaterCounts = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     rows: dict[str, Row] = {"row": partial(run, generator, Channels(held.pols, held.bands))}
-    for index in range(0, len(held), every):
-        sample = held[index]
-        if sample.clear.mean() < 0.5 or sample.clear_t1 is None:
-            continue
-        flooded = None if sample.flooded is None else sample.flooded[0]
-        truth = truth_of(sample.s2_t1, sample.clear_t1[0], sample.target, sample.clear[0], held.bands, flooded)
+    for index, sample, truth in scored_patches(held, every):
         score_patch(sample, index, held.bands, rows, truth, scores, water, defaultdict(float), unseen=False)
     counts = [pooled(chain(*water[NOTHING][f"row, {what}"].values())) for what in ("p ≥ .5", "its image")]
     lines = [line for place in GROUND for line in score(place, "row", generator, data) if line["held out"]]

@@ -5,7 +5,7 @@ Labels have three values (:mod:`crgen.model.water`): 1 water, 0 dry, NaN unknown
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
 from crgen.model.water import mndwi, water_label
+from crgen.training.data.dataset import Sample
+from crgen.training.data.ombria import Ombria
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -95,6 +97,18 @@ def truth_of(
     firm = [mndwi(torch.from_numpy(s2)[None], bands)[0, 0].numpy() < FIRM for s2 in (s2_t1, s2_t2)]
     masked = np.zeros_like(clear_t2) if flooded is None else flooded & clear_t2
     return Truth(t1, t2, (t1 == 0) & (t2 == 0) & firm[0] & firm[1], masked)
+
+
+def scored_patches(data: Ombria, every: int) -> Iterator[tuple[int, Sample, Truth]]:
+    """Yield every Nth flood patch that is clear at t2 by half at least: number, patch, what is true of water there."""
+    for index in range(0, len(data), every):
+        sample = data[index]
+        if sample.clear.mean() >= 0.5:
+            assert sample.clear_t1 is not None
+            flooded = None if sample.flooded is None else sample.flooded[0]
+            clear_t1, clear_t2 = sample.clear_t1[0], sample.clear[0]
+            yield index, sample, truth_of(sample.s2_t1, clear_t1, sample.target, clear_t2, data.bands, flooded)
+            print(f"{index + 1}/{len(data)}", end="\r", flush=True)
 
 
 def count(called: Mask, truth: Truth) -> Counts:

@@ -35,7 +35,7 @@ from benchmarks.floods import levels, regressions
 from benchmarks.floods.regressions import Array, View
 from benchmarks.floods.water_unet import WaterRow
 from benchmarks.made import Channels, Made, generate
-from benchmarks.water import Counts, Truth, count, of_image, otsu, truth_of, water_table
+from benchmarks.water import Counts, Truth, count, of_image, otsu, scored_patches, water_table
 from crgen.model.generator import Generator
 from crgen.model.weights import load_model
 from crgen.training.augment import CLOUD_COLOUR, cloud_opacity, fractal_field, paint_clouds
@@ -212,15 +212,8 @@ def main() -> None:
     scores: Scores = defaultdict(list)
     water: WaterCounts = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     seconds: dict[str, float] = defaultdict(float)
-    for index in range(0, len(data), given.every):
-        sample = data[index]
-        if sample.clear.mean() < 0.5:
-            continue
-        assert sample.clear_t1 is not None
-        flooded = None if sample.flooded is None else sample.flooded[0]
-        truth = truth_of(sample.s2_t1, sample.clear_t1[0], sample.target, sample.clear[0], data.bands, flooded)
+    for index, sample, truth in scored_patches(data, given.every):
         score_patch(sample, index, data.bands, rows, truth, scores, water, seconds, unseen=given.unseen)
-        print(f"{index + 1}/{len(data)}", end="\r", flush=True)
     given.out.mkdir(parents=True, exist_ok=True)
     kept = given.out / "floods.csv"
     if kept.exists():

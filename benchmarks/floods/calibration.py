@@ -35,7 +35,7 @@ from benchmarks.common import markdown
 from benchmarks.floods.__main__ import NOTHING, WHOLE, View, views
 from benchmarks.floods.water_unet import WaterRow
 from benchmarks.made import Channels, generate
-from benchmarks.water import Truth, otsu, truth_of
+from benchmarks.water import Truth, otsu, scored_patches
 from crgen.model.card import ErrorWidths, WaterErrors
 from crgen.model.weights import load_model, save_weights
 from crgen.pipeline.flood.area import SMALLEST, deviation_of, interval_of
@@ -98,11 +98,7 @@ def gather(data: Path, out: Path, weights: str, every: int) -> tuple[list[Patch]
     patches: list[Patch] = []
     held = Ombria(data / "ombria", "test")
     channels = Channels(held.pols, held.bands)
-    for index in range(0, len(held), every):
-        sample = held[index]
-        if sample.clear.mean() < 0.5 or sample.clear_t1 is None:
-            continue
-        truth = truth_of(sample.s2_t1, sample.clear_t1[0], sample.target, sample.clear[0], held.bands)
+    for index, sample, truth in scored_patches(held, every):
         for condition, view, counts in views(sample, index, held.bands):
             if condition not in CONDITIONS:
                 continue
@@ -124,7 +120,6 @@ def gather(data: Path, out: Path, weights: str, every: int) -> tuple[list[Patch]
                     None if unet is None else _unet(unet, view),
                 )
             )
-        print(f"{index + 1}/{len(held)}", end="\r", flush=True)
     return patches, held.bands
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from benchmarks.made import Array, Channels, Made, generate
 from benchmarks.ordinary.pairs import nearest_pairs
-from benchmarks.water import Counts, count, of_image, pooled, truth_of
+from benchmarks.water import Counts, count, of_image, pooled, scored_patches
 from crgen.model.generator import Generator
 from crgen.training.data.ombria import Ombria
 from crgen.training.data.series import BANDS, GROUND, POLS, low_sun, series, water_labels
@@ -73,12 +73,7 @@ def shares(generator: Generator, data: Path, every: int) -> dict[str, float]:
 def floods(generator: Generator, data: Ombria, every: int) -> Iterator[tuple[Counts, Counts]]:
     """Yield what each flood patch counts without and with the flag of calibrated radar."""
     channels = Channels(data.pols, data.bands)
-    for index in range(0, len(data), every):
-        sample = data[index]
-        if sample.clear.mean() < 0.5:
-            continue
-        assert sample.clear_t1 is not None
-        truth = truth_of(sample.s2_t1, sample.clear_t1[0], sample.target, sample.clear[0], data.bands)
+    for index, sample, truth in scored_patches(data, every):
         nothing = np.full_like(sample.target, np.nan)
         first, then = as_calibrated(sample.s1_t1, sample.s1_t2, np.random.default_rng(index))
         plain = generate(generator, (sample.s1_t1, sample.s2_t1, sample.s1_t2, nothing), channels, calibrated=False)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from benchmarks.ordinary.past import map_of
-from benchmarks.water import Counts, count, of_image, truth_of, water_table
+from benchmarks.water import Counts, count, of_image, scored_patches, water_table
 from crgen.model.generator import Generator, Prediction
 from crgen.model.looks import Look
 from crgen.model.weights import load_model
@@ -70,13 +70,7 @@ def main() -> None:
     data, generator = Ombria(given.data / "ombria", "test"), load_model(given.weights).generator
     water: Rows = defaultdict(lambda: defaultdict(list))
     decibels: dict[str, list[float]] = defaultdict(list)
-    for index in range(0, len(data), given.every):
-        sample = data[index]
-        if sample.clear.mean() < 0.5:
-            continue
-        assert sample.clear_t1 is not None
-        flooded = None if sample.flooded is None else sample.flooded[0]
-        truth = truth_of(sample.s2_t1, sample.clear_t1[0], sample.target, sample.clear[0], data.bands, flooded)
+    for index, sample, truth in scored_patches(data, given.every):
         looks, then = looks_of(sample, data, generator, index)
         for name, held in (("without a past", looks[:1]), ("with a dry past", looks)):
             made: Prediction = map_of(generator, held, looks[0], then, calibrated=False)[0]
@@ -86,7 +80,6 @@ def main() -> None:
             water[f"{name}, p ≥ .5"][sample.event].append(count(made.water[0, 1].numpy() >= 0.5, truth))
             target, mask = (torch.from_numpy(np.nan_to_num(array))[None] for array in (sample.target, sample.clear))
             decibels[name].append(float(psnr(torch.from_numpy(image)[None], target, mask)))
-        print(f"{index + 1}/{len(data)}", end="\r", flush=True)
     scores = "; ".join(f"{name} {np.mean(some):.2f} dB" for name, some in decibels.items())
     text = f"{water_table(water)}\n\nAll clear pixels of {len(decibels[name])} patches: {scores}."
     print(text)

@@ -58,7 +58,8 @@ def used_since(settings: Settings, first: datetime.date) -> Used:
             f"{what}: Cloud Monitoring cannot be asked ({type(error).__name__})", transient=passing
         ) from None
     if answer.status_code != 200:
-        reason = told["error"]["message"] if "error" in told else "no reason was given"
+        refusal = told.get("error") if isinstance(told, dict) else None
+        reason = refusal.get("message") if isinstance(refusal, dict) else "no reason was given"
         raise SourceError(
             f"{what}: Cloud Monitoring refuses (HTTP {answer.status_code}, {reason}); enable monitoring.googleapis.com "
             f"in the project and grant this account the role Monitoring Viewer (credentials: {account.origin})",
