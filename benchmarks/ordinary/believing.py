@@ -19,7 +19,7 @@ from benchmarks.ordinary.__main__ import last_three, rmse
 from benchmarks.ordinary.learn import Judged, Target, held, judge, priors_of, set_to
 from benchmarks.ordinary.pairs import nearest_pairs
 from benchmarks.ordinary.past import Maker, look, maker, taken
-from crgen.model import past
+from crgen.model import mixing, past
 from crgen.model.generator import Prediction
 from crgen.model.looks import Look
 from crgen.model.past_learned import LEARNED
@@ -48,12 +48,12 @@ def remembered(make: Maker) -> Maker:
     return once
 
 
-def mixture_of(one: Judged) -> past.Mixture:
+def mixture_of(one: Judged) -> mixing.Mixture:
     """Return what a target's lessons say is to be believed."""
     target = one.target
     lessons = past.lessons_for(target.looks, target.first.day, target.then.day)
     weighed = [(lesson.weight, errors) for lesson, errors in zip(lessons, one.lessons, strict=True)]
-    return past.believe(weighed, one.own.first.shape[1])
+    return mixing.believe(weighed, one.own.first.shape[1])
 
 
 def main() -> None:
@@ -92,7 +92,7 @@ def main() -> None:
         for one, line in zip(found, scores[place], strict=True):
             own = one.own
             line.append(
-                float(np.sqrt(np.nansum(own.second[:, :, past.ALONE, past.ALONE], 0).mean() / own.pixels.sum()))
+                float(np.sqrt(np.nansum(own.second[:, :, mixing.ALONE, mixing.ALONE], 0).mean() / own.pixels.sum()))
             )
             for prior in (LEARNED.prior, priors[GROUND[place]]):
                 set_to(prior=prior)

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from benchmarks.ordinary.pairs import days_between, nearest_pairs
 from benchmarks.ordinary.past import AT_LEAST, Maker, believed, day_of, look, maker, mixed, taken
-from crgen.model import past, past_learned
+from crgen.model import mixing, past, past_learned
 from crgen.model.generator import Generator, Prediction
 from crgen.model.looks import COPY, Look, candidates_of, shown_by
 from crgen.model.weights import load_model
@@ -65,10 +65,10 @@ class Judged(NamedTuple):
     """The moments of a target and of its lessons."""
 
     target: Target
-    own: past.Errors
-    copied: past.Errors
+    own: mixing.Errors
+    copied: mixing.Errors
     """Of the target's plain copy, water and all."""
-    lessons: list[past.Errors]
+    lessons: list[mixing.Errors]
 
 
 def targets(generator: Generator, root: Path, every: int) -> Iterator[Target]:
@@ -117,7 +117,7 @@ def evidence(generator: Generator, a: Look, b: Look) -> Tensor:
         return generator.evidence(a.s1, a.s2, b.s1, s2, calibrated=torch.ones(1)).sum(0)
 
 
-def prior(judged: list[Judged]) -> past.Numbers:
+def prior(judged: list[Judged]) -> mixing.Numbers:
     """Return the mean products of errors, each series that has them and each of its targets alike.
 
     A candidate that none has is as bad as copying, and errs alike: it is not believed beside the copy.
@@ -126,19 +126,19 @@ def prior(judged: list[Judged]) -> past.Numbers:
     for one in judged:
         copied = np.nansum(one.own.second[:, :, COPY, COPY], 0).mean() / one.own.pixels.sum()
         mean = one.own.second / np.maximum(one.own.pixels, 1)[:, None, None, None] / copied
-        mean[one.own.pixels < past.ENOUGH] = np.nan
+        mean[one.own.pixels < mixing.ENOUGH] = np.nan
         places[one.target.place].append(mean)
     mean = _mean(np.stack([_mean(np.stack(found), (0, 2)) for found in places.values()]), 0)
     return np.where(np.isfinite(mean), mean, mean[:, COPY, COPY][:, None, None])
 
 
-def _mean(values: past.Numbers, axis: int | tuple[int, int]) -> past.Numbers:
+def _mean(values: mixing.Numbers, axis: int | tuple[int, int]) -> mixing.Numbers:
     there = np.isfinite(values)
     count = there.sum(axis)
     return np.asarray(np.where(count > 0, np.where(there, values, 0).sum(axis) / np.maximum(count, 1), np.nan))
 
 
-def loss(judged: list[Judged], priors: dict[str, past.Numbers]) -> float:
+def loss(judged: list[Judged], priors: dict[str, mixing.Numbers]) -> float:
     """Return what is to be little, each target judged by what the other grounds teach.
 
     That is the error ÷ the copy's as mean over series; and as far as more than a tenth of the targets are worse than
@@ -150,7 +150,7 @@ def loss(judged: list[Judged], priors: dict[str, past.Numbers]) -> float:
         set_to(prior=priors[GROUND[target.place]])
         lessons = past.lessons_for(target.looks, target.first.day, target.then.day)
         weighed = [(lesson.weight, errors) for lesson, errors in zip(lessons, one.lessons, strict=True)]
-        mixture = past.believe(weighed, one.own.first.shape[1])
+        mixture = mixing.believe(weighed, one.own.first.shape[1])
         copy = one.copied.second[:, :, COPY, COPY].sum(0).mean() / one.copied.pixels.sum()
         scores[target.place].append((np.sqrt(mixture.score(one.own)[0].mean()), np.sqrt(copy)))
     ratio = np.mean([np.divide(*np.mean(pairs, 0)) for pairs in scores.values()])
@@ -158,7 +158,7 @@ def loss(judged: list[Judged], priors: dict[str, past.Numbers]) -> float:
     return float(ratio + max(worst - WORSE, 0))
 
 
-def priors_of(judged: list[Judged]) -> dict[str, past.Numbers]:
+def priors_of(judged: list[Judged]) -> dict[str, mixing.Numbers]:
     """Return for each ground the prior of all others."""
     grounds = {GROUND[one.target.place] for one in judged}
     return {
@@ -192,8 +192,8 @@ def learn_seen(judged: list[Judged], generator: Generator) -> None:
         set_to(prior=priors[GROUND[target.place]])
         lessons = past.lessons_for(target.looks, target.first.day, target.then.day)
         weighed = [(lesson.weight, errors) for lesson, errors in zip(lessons, one.lessons, strict=True)]
-        weights = past.believe(weighed, int(bands.sum())).weights
-        weights[..., past.ALONE] += weights[..., past.TAUGHT]
+        weights = mixing.believe(weighed, int(bands.sum())).weights
+        weights[..., mixing.ALONE] += weights[..., mixing.TAUGHT]
         seen = candidates_of(shown_by(target.looks, target.first.day, target.then.day), target.then.day)
         rng = torch.Generator().manual_seed(at)
         for share in SHARES:
@@ -206,11 +206,11 @@ def learn_seen(judged: list[Judged], generator: Generator) -> None:
                 visible = torch.where(shown, target.then.s2, torch.nan)
                 made = generator(target.first.s1, target.first.s2, target.then.s1, visible, calibrated=torch.ones(1))
             made = made._replace(reflectance=made.reflectance.float().clamp(0, 1)[:, bands])
-            changed = past.radar_changed(target.first.s1, target.then.s1)
+            changed = mixing.radar_changed(target.first.s1, target.then.s1)
             copied = float(np.sqrt(one.own.second[:, :, COPY, COPY].sum() / one.own.pixels.sum()))
             for value in SEEN:
                 set_to(seen=value)
-                image = past.mix(
+                image = mixing.mix(
                     made, seen[:, :, bands], changed, shown.flatten(1).sum(1), torch.from_numpy(weights).float()
                 )
                 error = (image - target.then.s2[:, bands])[0][:, scored].square().mean().sqrt()
@@ -261,7 +261,7 @@ def written(learned: object) -> str:
     return re.sub(r"LEARNED = Learned\(.*\)\n", f"LEARNED = Learned(\n{values}\n)\n", HOME.read_text(), flags=re.DOTALL)
 
 
-def _array(values: past.Numbers) -> str:
+def _array(values: mixing.Numbers) -> str:
     classes = (",\n            ".join(str(row) for row in rows) for rows in np.round(values, 4).tolist())
     return (
         "np.array([\n        [\n            "

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.made import Array
-from crgen.model import past
+from crgen.model import mixing, past
 from crgen.model.generator import SIZE_MULTIPLE, Generator, Prediction
 from crgen.model.looks import Look, candidates_of, shown_by
 from crgen.pipeline.source.past import USUAL, choose_looks
@@ -125,5 +125,5 @@ def _mixed(
     shown = candidates_of(shown_by(looks, first.day, then.day), then.day)
     weights = torch.from_numpy(belief.mixture.weights).float()
     known = torch.zeros(1) if seen is None else torch.isfinite(seen[:, generator.core]).all(1).flatten(1).sum(1)
-    changed = past.radar_changed(first.s1, then.s1)
-    return past.mix(made, shown, changed, known + belief.near, weights)
+    changed = mixing.radar_changed(first.s1, then.s1)
+    return mixing.mix(made, shown, changed, known + belief.near, weights)

@@ -1,4 +1,4 @@
-"""What earlier looks at a place show of a later day: the candidates of :mod:`crgen.model.past` that were seen."""
+"""What earlier looks at a place show of a later day: the candidates of :mod:`crgen.model.mixing` that were seen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers of :mod:`crgen.model.past`, and of its looks, learned by ``python -m benchmarks.ordinary.learn``.
+"""Numbers of :mod:`crgen.model.past`, of mixing and of looks, learned by ``python -m benchmarks.ordinary.learn``.
 
 Written by that command; not to be changed by hand.
 """

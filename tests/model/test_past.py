@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from crgen.model import past
+from crgen.model import mixing, past
 from crgen.model.build import build_generator
 from crgen.model.config import preset
 from crgen.model.generator import Prediction
 from crgen.model.looks import COPY, LOOKS, MEAN, SEASON, Look, as_they_are_now, looked_at
-from crgen.model.past import ALONE, CANDIDATES, TAUGHT, Errors
+from crgen.model.mixing import ALONE, CANDIDATES, TAUGHT, Errors
 from crgen.model.past_learned import LEARNED
 
 C, BANDS, SIDE = len(CANDIDATES), 3, 32
@@ -29,14 +29,14 @@ def errors_of(deviations: list[float], seed: int = 0, missing: int | None = None
     if missing is not None:
         made[:, missing] = torch.nan
     changed = torch.from_numpy(rng.random((1, 1, SIDE, SIDE)) < 0.4)
-    return past.moments(made, truth, changed, torch.ones(1, 1, SIDE, SIDE, dtype=torch.bool))
+    return mixing.moments(made, truth, changed, torch.ones(1, 1, SIDE, SIDE, dtype=torch.bool))
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.lists(st.floats(0.005, 0.2), min_size=C, max_size=C), min_size=1, max_size=4), st.integers(0, 99))
 def test_weights_are_not_negative_and_sum_to_one_and_one_generator_at_most_takes_part(deviations, seed) -> None:
     lessons = [(1.0, errors_of(d, seed + i)) for i, d in enumerate(deviations)]
-    weights = past.believe(lessons, BANDS).weights
+    weights = mixing.believe(lessons, BANDS).weights
     assert (weights >= 0).all()
     np.testing.assert_allclose(weights.sum(-1), 1)
     assert not (weights[..., ALONE].any() and weights[..., TAUGHT].any())
@@ -48,7 +48,7 @@ def test_no_other_such_weights_have_less_error(seed: int, size: int) -> None:
     rng = np.random.default_rng(seed)
     factor = rng.normal(size=(size, size + 2))
     moments = factor @ factor.T
-    best = past._best(moments)
+    best = mixing._best(moments)
     found = minimize(
         lambda w: w @ moments @ w,
         np.full(size, 1 / size),
@@ -65,25 +65,25 @@ def test_the_candidate_that_was_right_on_many_lessons_is_believed() -> None:
         deviations = [0.1] * C
         deviations[right] = 0.004
         lessons = [(10.0, errors_of(deviations, seed)) for seed in range(80)]
-        assert past.believe(lessons, BANDS).weights[..., right].min() > 0.8, CANDIDATES[right]
+        assert mixing.believe(lessons, BANDS).weights[..., right].min() > 0.8, CANDIDATES[right]
 
 
 def test_without_a_lesson_the_generator_stands_alone() -> None:
     for lessons in ([], [(0.0, errors_of([0.1] * C))]):
-        weights = past.believe(lessons, BANDS).weights
+        weights = mixing.believe(lessons, BANDS).weights
         assert (weights[..., ALONE] == 1).all()
-        assert not past.believe(lessons, BANDS).copies
+        assert not mixing.believe(lessons, BANDS).copies
 
 
 def test_a_candidate_that_no_lesson_has_counts_as_on_the_training_series() -> None:
     lessons = [(1.0, errors_of([0.1] * C, seed, missing=SEASON)) for seed in range(3)]
-    mixture = past.believe(lessons, BANDS)
+    mixture = mixing.believe(lessons, BANDS)
     assert np.isfinite(mixture.weights).all()
     squared, bias = mixture.score(lessons[0][1])
     assert np.isfinite(squared).all()
     assert np.isfinite(bias).all()
     untaught = [(1.0, errors_of([0.1] * C, seed, missing=TAUGHT)) for seed in range(3)]
-    assert past.believe(untaught, BANDS).generator == ALONE
+    assert mixing.believe(untaught, BANDS).generator == ALONE
 
 
 def test_moments_give_the_error_and_the_bias_of_a_mixture() -> None:
@@ -94,7 +94,7 @@ def test_moments_give_the_error_and_the_bias_of_a_mixture() -> None:
     weights = np.zeros((2, BANDS, C))
     weights[0, :, COPY], weights[0, :, ALONE], weights[1, :, MEAN] = 0.3, 0.7, 1.0
     clear = torch.from_numpy(rng.random((2, 1, SIDE, SIDE)) < 0.7)
-    squared, bias = past.Mixture(weights).score(past.moments(made, truth, changed, clear))
+    squared, bias = mixing.Mixture(weights).score(mixing.moments(made, truth, changed, clear))
     mixed = torch.where(changed, made[:, MEAN], 0.3 * made[:, COPY] + 0.7 * made[:, ALONE])
     error = (mixed - truth).numpy()
     where = clear[:, 0].numpy()
@@ -108,7 +108,7 @@ def mixed(water: float, looks: torch.Tensor, weights: np.ndarray, seen: float = 
     probability = torch.zeros(1, 2, SIDE, SIDE)
     probability[:, 1] = water
     made = Prediction(image, water=probability)
-    return past.mix(made, looks, LAND["changed"], torch.tensor([seen]), torch.from_numpy(weights))
+    return mixing.mix(made, looks, LAND["changed"], torch.tensor([seen]), torch.from_numpy(weights))
 
 
 def half_copied() -> np.ndarray:
@@ -183,9 +183,9 @@ def test_a_change_of_the_whole_radar_is_none_and_a_field_that_changed_is_one() -
     rng = np.random.default_rng(0)
     before = torch.from_numpy(rng.normal(-12, 1, (1, 2, 64, 64))).float()
     after = before + 3
-    assert not past.radar_changed(before, after).any()
+    assert not mixing.radar_changed(before, after).any()
     after[..., 20:40, 20:40] -= 6
-    changed = past.radar_changed(before, after)[0, 0]
+    changed = mixing.radar_changed(before, after)[0, 0]
     assert changed[26:34, 26:34].all()
     assert not changed[:10].any()
 
@@ -246,10 +246,10 @@ def test_a_mixture_scores_its_pixels_as_its_moments() -> None:
     changed = rng.random(200) < 0.3
     weights = rng.dirichlet(np.ones(C), (2, BANDS))
     weights[..., TAUGHT] = 0
-    mixture = past.Mixture(weights / weights.sum(-1, keepdims=True))
-    ratios = mixture.ratios(past.Sample(errors, changed, np.full((2, BANDS, 200), 0.5, np.float32)))
+    mixture = mixing.Mixture(weights / weights.sum(-1, keepdims=True))
+    ratios = mixture.ratios(mixing.Sample(errors, changed, np.full((2, BANDS, 200), 0.5, np.float32)))
     candidates, where = torch.from_numpy(errors)[None, ..., None], torch.from_numpy(changed)[None, None, :, None]
-    found = past.moments(candidates, torch.zeros(1, BANDS, 200, 1), where, torch.ones_like(where))
+    found = mixing.moments(candidates, torch.zeros(1, BANDS, 200, 1), where, torch.ones_like(where))
     np.testing.assert_allclose(np.square(0.5 * ratios).mean(1), mixture.score(found)[0], rtol=1e-4)
 
 
@@ -257,8 +257,8 @@ def test_what_is_believed_beside_the_copy_is_to_be_proven(monkeypatch: pytest.Mo
     lessons = [(1.0, errors_of([0.1, 0.1, 0.1, 0.08, 0.1], seed)) for seed in range(30)]
     copied = []
     for caution in (0.0, 0.3):
-        monkeypatch.setattr(past.past_learned, "LEARNED", LEARNED._replace(caution=caution))
-        few, many = (past.believe(lessons[:count], BANDS).weights[..., COPY].mean() for count in (1, 30))
+        monkeypatch.setattr(mixing.past_learned, "LEARNED", LEARNED._replace(caution=caution))
+        few, many = (mixing.believe(lessons[:count], BANDS).weights[..., COPY].mean() for count in (1, 30))
         copied.append((few, many))
     (few, many), (few_cautious, many_cautious) = copied
     assert few_cautious > few + 0.1

@@ -12,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from crgen.model import past
+from crgen.model import mixing, past
 from crgen.model.generator import Prediction
 from crgen.model.looks import Look, looked_at, outdated, shown_by
-from crgen.model.past import Believed, Mixture, Proof
+from crgen.model.mixing import Mixture
+from crgen.model.past import Believed, Proof
 from crgen.pipeline.box import Box
 from crgen.pipeline.source.past import Day, block_of
 from crgen.pipeline.tiling.hidden import Hidden, binned
@@ -81,7 +82,7 @@ class Learned:
             **{name: [round(float(v), 5) for v in values] for name, values in scores.items()},
             "outdated": round(self.outdated, 3),
             "believed": {
-                f"radar {kind}": {name: round(float(w), 3) for name, w in zip(past.CANDIDATES, weights, strict=True)}
+                f"radar {kind}": {name: round(float(w), 3) for name, w in zip(mixing.CANDIDATES, weights, strict=True)}
                 for kind, weights in zip(("unchanged", "changed"), mean, strict=True)
             },
         }

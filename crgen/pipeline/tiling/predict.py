@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from crgen.model.config import GeneratorConfig
 from crgen.model.device import computing_in
 from crgen.model.generator import Prediction
-from crgen.model.past import Believed, mix, radar_changed
+from crgen.model.mixing import mix, radar_changed
+from crgen.model.past import Believed
 from crgen.model.usual import unlike_windows
 from crgen.model.weights import LoadedModel
 from crgen.pipeline.box import Box
@@ -64,7 +65,7 @@ class WindowInputs(NamedTuple):
     wanted: NDArray[np.bool_]
     """Pixels that need a generated value, ``(y, x)``: windows without any are skipped."""
     looks: Array | None = None
-    """What was seen before t2, to be mixed in, ``(candidate, band, y, x)``; see :mod:`crgen.model.past`."""
+    """What was seen before t2, to be mixed in, ``(candidate, band, y, x)``; see :mod:`crgen.model.mixing`."""
 
 
 Places = list[tuple[slice, slice]]
