@@ -68,7 +68,7 @@ def test_only_where_neither_image_nor_radar_tells_of_t1_what_nearly_always_was_w
     assert np.array_equal(alone[0][~unsure], told_more[0][~unsure], equal_nan=True)
     assert np.array_equal(told_more[0][unsure], occurrence[unsure])
     before, after = expected_pixels(alone), expected_pixels(told_more)
-    assert after[NEW] <= before[NEW] + 1e-9, "no place becomes flooded by it"
+    assert after[NEW] <= before[NEW] + 0.1 * before[OPEN] + 1e-9, "what was open is hardly ever a flood by it"
     assert after[OLD] >= before[OLD] - 1e-9
 
 
