@@ -83,7 +83,7 @@ def ask(aoi: str, out: Path) -> Any:
     import datetime
 
     from crgen.pipeline.pull import PullRequest
-    from crgen.pipeline.source.earthengine import EarthEngine
+    from crgen.pipeline.request import EarthEngine
 
     t1, t2 = map(datetime.date.fromisoformat, DATES)
     return PullRequest(out, aoi=aoi, t1=t1, t2=t2, crs="EPSG:32649", earth_engine=EarthEngine(min_coverage=0.5))

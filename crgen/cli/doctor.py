@@ -26,7 +26,7 @@ def doctor(**earth_engine: Any) -> None:
     from crgen.gee.doctor import examine
     from crgen.gee.fetch.cache import TileCache, default_folder
     from crgen.model.device import pick_device
-    from crgen.pipeline.source.earthengine import connection_settings
+    from crgen.pipeline.source.earthengine.settings import connection_settings
 
     usable = True
     for check in examine(connection_settings(EarthEngine(**earth_engine))):

@@ -47,7 +47,8 @@ def scenes(
     from crgen.gee.footprints import draw_footprints
     from crgen.pipeline.run.plan import channels_of
     from crgen.pipeline.source.area import with_layer
-    from crgen.pipeline.source.earthengine import connection_settings, rules_of, scenes_for, wanted_of
+    from crgen.pipeline.source.earthengine.scenes import scenes_for, wanted_of
+    from crgen.pipeline.source.earthengine.settings import connection_settings, rules_of
 
     for path, ending in ((picture, ".png"), (manifest, ".json")):
         if path is not None:

@@ -212,7 +212,7 @@ def _come_since(
     unless: datetime.date | None,
 ) -> tuple[datetime.date, dict[str, Any]]:
     """Return the clearest day of Earth Engine's that tells something of a map, and what it tells."""
-    from crgen.pipeline.source.earthengine import open_later  # loads Google's libraries
+    from crgen.pipeline.source.earthengine.acquire import open_later  # loads Google's libraries
 
     with _opened(paths.reflectance) as map_:
         bands = tuple(map_.descriptions)

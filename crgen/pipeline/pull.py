@@ -23,7 +23,10 @@ from crgen.gee.manifest import Manifest
 from crgen.pipeline.request import ALL, YEAR, EarthEngine, check_after, parse_past, read
 from crgen.pipeline.run.plan import channels_of
 from crgen.pipeline.source.area import read_area, with_layer
-from crgen.pipeline.source.earthengine import Acquired, Channels, acquire, described, rules_of
+from crgen.pipeline.source.channels import Channels
+from crgen.pipeline.source.earthengine.acquire import Acquired, acquire
+from crgen.pipeline.source.earthengine.manifest import described
+from crgen.pipeline.source.earthengine.settings import rules_of
 from crgen.pipeline.source.local.exported import open_exported
 from crgen.pipeline.source.local.read import open_stack
 from crgen.pipeline.source.local.write import write_stack

@@ -16,9 +16,10 @@ from crgen.gee.fetch.tile import Tiling
 from crgen.gee.manifest import Manifest
 from crgen.pipeline.box import Box
 from crgen.pipeline.fill import run
-from crgen.pipeline.request import FillRequest
+from crgen.pipeline.request import EarthEngine, FillRequest
 from crgen.pipeline.run.plan import lay_out
-from crgen.pipeline.source.earthengine import Acquired, Channels, EarthEngine, acquire
+from crgen.pipeline.source.channels import Channels
+from crgen.pipeline.source.earthengine.acquire import Acquired, acquire
 from crgen.pipeline.source.stack import manifest_of, stack_geobox
 from crgen.pipeline.tiling.reader import StackReader
 from tests.earthengine import ground
@@ -165,7 +166,7 @@ def test_a_damaged_tile_on_disk_is_fetched_again(service: EarthEngineServer, tmp
 
 def test_tiles_of_any_size_hold_the_same_pixels(service: EarthEngineServer, tmp_path: Path, monkeypatch) -> None:
     whole = open_area().stack.compute()
-    monkeypatch.setattr("crgen.pipeline.source.earthengine.open_pull.__kwdefaults__", {"largest": 64})
+    monkeypatch.setattr("crgen.gee.fetch.arrays.open_pull.__kwdefaults__", {"largest": 64})
     cut = open_area()
     assert cut.pull.tiling.side == 64
     for name, array in cut.stack.compute().data_vars.items():
@@ -177,7 +178,7 @@ def test_whichever_tile_is_read_its_neighbours_are_fetched_meanwhile(
     service: EarthEngineServer, monkeypatch: pytest.MonkeyPatch, block: tuple[int, int]
 ) -> None:
     """Writers read in any order: dask begins with the last tile of a line."""
-    monkeypatch.setattr("crgen.pipeline.source.earthengine.open_pull.__kwdefaults__", {"largest": 64})
+    monkeypatch.setattr("crgen.gee.fetch.arrays.open_pull.__kwdefaults__", {"largest": 64})
     monkeypatch.setenv("CRGEN_EE_CONCURRENCY", "8")
     service.change(latency=2.0)
     open_area().stack["s2_t1"].data.blocks[:, block[0], block[1]].compute()
@@ -187,7 +188,7 @@ def test_whichever_tile_is_read_its_neighbours_are_fetched_meanwhile(
 def test_an_area_a_little_further_asks_for_the_tiles_at_its_new_edges_alone(
     service: EarthEngineServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("crgen.pipeline.source.earthengine.open_pull.__kwdefaults__", {"largest": 64})
+    monkeypatch.setattr("crgen.gee.fetch.arrays.open_pull.__kwdefaults__", {"largest": 64})
     first = open_area()
     pixels = first.stack.compute()
     asked = len(service.tiles)

@@ -16,7 +16,10 @@ import xarray as xr
 from crgen.errors import CrgenWarning, SourceError, StackError
 from crgen.gee.connection.session import connect, disconnect
 from crgen.gee.fetch.tile import read_tile
-from crgen.pipeline.source.earthengine import Acquired, Channels, EarthEngine, acquire, connection_settings
+from crgen.pipeline.request import EarthEngine
+from crgen.pipeline.source.channels import Channels
+from crgen.pipeline.source.earthengine.acquire import Acquired, acquire
+from crgen.pipeline.source.earthengine.settings import connection_settings
 from tests.earthengine import faults
 from tests.earthengine.faults import Fault
 from tests.earthengine.server import EarthEngineServer
@@ -30,7 +33,7 @@ SIDE = 128
 @pytest.fixture(autouse=True)
 def _small_tiles(service: EarthEngineServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Several tiles per variable, four requests at a time, and a line that is given up after seconds."""
-    monkeypatch.setattr("crgen.pipeline.source.earthengine.open_pull.__kwdefaults__", {"largest": SIDE})
+    monkeypatch.setattr("crgen.gee.fetch.arrays.open_pull.__kwdefaults__", {"largest": SIDE})
     monkeypatch.setenv("CRGEN_EE_CONCURRENCY", "4")
     monkeypatch.setenv("CRGEN_EE_READ_TIMEOUT", "30")
 

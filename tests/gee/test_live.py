@@ -29,7 +29,10 @@ from crgen.gee.fetch.compute import seconds_told, work_of
 from crgen.gee.fetch.images import radar_image
 from crgen.gee.fetch.tile import Tile, grid_of
 from crgen.gee.manifest import Scene
-from crgen.pipeline.source.earthengine import Acquired, Channels, EarthEngine, acquire, scenes_for, wanted_of
+from crgen.pipeline.request import EarthEngine
+from crgen.pipeline.source.channels import Channels
+from crgen.pipeline.source.earthengine.acquire import Acquired, acquire
+from crgen.pipeline.source.earthengine.scenes import scenes_for, wanted_of
 from crgen.pipeline.source.registration import radar_shift
 
 pytestmark = pytest.mark.live

@@ -21,7 +21,7 @@ from crgen.pipeline.fill import run
 from crgen.pipeline.request import EarthEngine, FillRequest
 from crgen.pipeline.run.fingerprint import fingerprint_of, identity_of
 from crgen.pipeline.run.plan import lay_out
-from crgen.pipeline.source.earthengine import connection_settings
+from crgen.pipeline.source.earthengine.settings import connection_settings
 from crgen.pipeline.source.past import USUAL
 from crgen.pipeline.source.stack import past_days, without_past
 from tests.earthengine import faults

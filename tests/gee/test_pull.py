@@ -21,7 +21,7 @@ from crgen.gee.fetch.tile import Tile, grid_of, read_tile
 from crgen.pipeline.picture import quicklook
 from crgen.pipeline.pull import PullRequest
 from crgen.pipeline.run.plan import channels_of
-from crgen.pipeline.source.earthengine import Channels
+from crgen.pipeline.source.channels import Channels
 from crgen.pipeline.source.stack import manifest_of
 from tests.cli.conftest import COMMAND, crgen, files_in, here  # noqa: F401
 from tests.earthengine import faults

@@ -29,7 +29,7 @@ from crgen.pipeline.fill import run
 from crgen.pipeline.product.outputs import Paths
 from crgen.pipeline.request import FillRequest
 from crgen.pipeline.run.scratch import InUse, OtherRun, sweep
-from crgen.pipeline.source.earthengine import interrupt
+from crgen.pipeline.source.earthengine.settings import interrupt
 from crgen.pipeline.verify import verify
 
 HANDOVER = 60.0

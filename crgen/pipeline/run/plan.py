@@ -23,7 +23,7 @@ from crgen.pipeline.box import Box, lattice_box
 from crgen.pipeline.product.outputs import RUN, Paths
 from crgen.pipeline.request import FillRequest
 from crgen.pipeline.source.area import Area, is_file_of_area
-from crgen.pipeline.source.earthengine import Channels
+from crgen.pipeline.source.channels import Channels
 from crgen.pipeline.source.imagery import Scene
 from crgen.pipeline.source.open import bands_made, open_scene
 from crgen.pipeline.tiling.predict import Predictor, WindowInputs, batch_on, plane_count

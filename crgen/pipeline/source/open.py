@@ -20,8 +20,10 @@ from crgen.model.card import ModelCard
 from crgen.model.config import GeneratorConfig
 from crgen.pipeline.request import ALL, FillRequest
 from crgen.pipeline.source.area import Area, read_area, read_outline, with_layer
+from crgen.pipeline.source.channels import Channels
 from crgen.pipeline.source.demo import open_demo
-from crgen.pipeline.source.earthengine import Channels, Unfinished, acquire, area_pulled, bands_held
+from crgen.pipeline.source.earthengine.acquire import acquire
+from crgen.pipeline.source.earthengine.manifest import Unfinished, area_pulled, bands_held
 from crgen.pipeline.source.ground import crs_name, ground_pixel
 from crgen.pipeline.source.imagery import Scene, check_dates
 from crgen.pipeline.source.local.read import open_stack
@@ -39,7 +41,7 @@ def open_scene(request: FillRequest, card: ModelCard, unfinished: Unfinished | N
         request: what is asked. A local stack may say by itself which days it is of, and that its radar is of no true
             level.
         card: says which polarisations, bands and pixel size to open.
-        unfinished: see :func:`~crgen.pipeline.source.earthengine.acquire`.
+        unfinished: see :func:`~crgen.pipeline.source.earthengine.acquire.acquire`.
 
     Raises:
         CrgenError: of the kind that fits what is wrong.

@@ -9,7 +9,7 @@ from crgen.gee.choose import catalogue
 from crgen.gee.choose.catalogue import Asset, search
 from crgen.gee.connection.session import connect
 from crgen.pipeline.request import EarthEngine
-from crgen.pipeline.source.earthengine import connection_settings
+from crgen.pipeline.source.earthengine.settings import connection_settings
 from tests.earthengine import faults
 from tests.earthengine.server import EarthEngineServer
 

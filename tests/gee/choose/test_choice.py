@@ -28,7 +28,7 @@ from crgen.gee.choose.find import lonlat_bounds
 from crgen.gee.choose.shortfall import require_coverage, shortfall
 from crgen.gee.manifest import Grid, Manifest
 from crgen.pipeline.request import EarthEngine
-from crgen.pipeline.source.earthengine import rules_of
+from crgen.pipeline.source.earthengine.settings import rules_of
 
 # One degree by one degree on the equator, in a metric CRS in which a degree is a degree anywhere.
 CRS = "EPSG:32631"

@@ -15,9 +15,11 @@ from crgen.gee.choose.clear_share import CLEAR_FROM, PIXELS, scale_for, with_cle
 from crgen.gee.choose.find import lonlat_bounds
 from crgen.gee.connection.session import connect
 from crgen.gee.manifest import Grid, Manifest
-from crgen.pipeline.request import FillRequest
+from crgen.pipeline.request import EarthEngine, FillRequest
 from crgen.pipeline.source.area import read_area
-from crgen.pipeline.source.earthengine import Acquired, Channels, EarthEngine, acquire, connection_settings
+from crgen.pipeline.source.channels import Channels
+from crgen.pipeline.source.earthengine.acquire import Acquired, acquire
+from crgen.pipeline.source.earthengine.settings import connection_settings
 from tests.cli.conftest import crgen, here  # noqa: F401
 from tests.earthengine import catalogue, faults, sentinel2, truth
 from tests.earthengine.faults import Fault

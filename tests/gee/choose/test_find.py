@@ -13,13 +13,10 @@ from crgen.gee.choose.past import with_past
 from crgen.gee.connection.session import STANDARD, Settings
 from crgen.gee.fetch.arrays import open_pull
 from crgen.gee.fetch.cache import default_folder
-from crgen.pipeline.source.earthengine import (
-    Channels,
-    EarthEngine,
-    connection_settings,
-    scenes_for,
-    wanted_of,
-)
+from crgen.pipeline.request import EarthEngine
+from crgen.pipeline.source.channels import Channels
+from crgen.pipeline.source.earthengine.scenes import scenes_for, wanted_of
+from crgen.pipeline.source.earthengine.settings import connection_settings
 from tests.earthengine.server import EarthEngineServer
 from tests.gee.choose.test_choice import AREA, BANDS, RULES, T1, T2, WANTED, optical, radar, taken
 

@@ -12,7 +12,11 @@ import pytest
 from crgen.gee.fetch.arrays import Pull, open_pull
 from crgen.gee.fetch.images import lies_on
 from crgen.gee.manifest import Manifest
-from crgen.pipeline.source.earthengine import Channels, EarthEngine, acquire, connection_settings, scenes_for, wanted_of
+from crgen.pipeline.request import EarthEngine
+from crgen.pipeline.source.channels import Channels
+from crgen.pipeline.source.earthengine.acquire import acquire
+from crgen.pipeline.source.earthengine.scenes import scenes_for, wanted_of
+from crgen.pipeline.source.earthengine.settings import connection_settings
 from tests.earthengine.client import pixels
 from tests.earthengine.server import EarthEngineServer
 
@@ -29,7 +33,7 @@ def scenes_in(expression: str) -> set[str]:
 @pytest.fixture
 def strip(service: EarthEngineServer, ee_client: EarthEngineServer, monkeypatch: pytest.MonkeyPatch) -> Pull:
     """A line of small tiles under two orbits, one of which has a gap at t1 alone, and in tiles of two zones."""
-    monkeypatch.setattr("crgen.pipeline.source.earthengine.open_pull.__kwdefaults__", {"largest": 256})
+    monkeypatch.setattr("crgen.gee.fetch.arrays.open_pull.__kwdefaults__", {"largest": 256})
     return acquire(EarthEngine(), CHANNELS, aoi=STRIP, crs="EPSG:32649", **DAYS).pull
 
 

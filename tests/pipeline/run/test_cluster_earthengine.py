@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from crgen.pipeline.fill import run
-from crgen.pipeline.request import FillRequest, parse_date
+from crgen.pipeline.request import EarthEngine, FillRequest, parse_date
 from crgen.pipeline.run.cluster import setup_for
-from crgen.pipeline.source.earthengine import EarthEngine, connection_settings
+from crgen.pipeline.source.earthengine.settings import connection_settings
 from tests.pipeline.run.test_resume import product_in
 from tests.processes import forked_workers
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from crgen.errors import OutputError
+from crgen.gee.fetch.arrays import open_pull
 from crgen.gee.fetch.fetcher import SPARE
 from crgen.pipeline.fill import run
-from crgen.pipeline.request import FillRequest, parse_date
+from crgen.pipeline.request import EarthEngine, FillRequest, parse_date
 from crgen.pipeline.run.plan import lay_out
-from crgen.pipeline.source.earthengine import EarthEngine, open_pull
 from crgen.pipeline.source.stack import manifest_of
 from tests.earthengine import catalogue
 from tests.earthengine.server import EarthEngineServer
@@ -72,7 +72,7 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes_and_asks_for_no_tile
     service: EarthEngineServer, tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_once, threads = 2, 2 + math.ceil(2 * SPARE)
-    monkeypatch.setattr("crgen.pipeline.source.earthengine.open_pull.__kwdefaults__", {"largest": 64})
+    monkeypatch.setattr("crgen.gee.fetch.arrays.open_pull.__kwdefaults__", {"largest": 64})
     monkeypatch.setenv("CRGEN_EE_CONCURRENCY", str(at_once))
     with monkeypatch.context() as apart:
         apart.setenv("CRGEN_CACHE", str(tmp_path / "apart"))
