@@ -20,8 +20,10 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
-from crgen.gee.choose.catalogue import Asset, Catalogue, as_geojson, search
+from crgen.gee.choose.catalogue import Catalogue, search
 from crgen.gee.choose.clear_share import CLEAR_FROM
+from crgen.gee.choose.description import Asset
+from crgen.gee.choose.outlines import as_geojson
 from crgen.gee.connection.session import Settings, connect, disconnect
 from crgen.gee.connection.usage import used_since
 from crgen.gee.doctor import examine

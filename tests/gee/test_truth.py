@@ -11,7 +11,7 @@ import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from crgen.gee.choose.catalogue import as_geojson
+from crgen.gee.choose.outlines import as_geojson
 from crgen.gee.fetch.images import Layer, radar_image
 from crgen.gee.fetch.tile import Tile, read_tile
 from crgen.gee.manifest import Scene

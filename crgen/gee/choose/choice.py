@@ -30,7 +30,9 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from crgen.files import ASSETS
-from crgen.gee.choose.catalogue import Asset, Catalogue, as_geojson
+from crgen.gee.choose.catalogue import Catalogue
+from crgen.gee.choose.description import Asset
+from crgen.gee.choose.outlines import as_geojson
 from crgen.gee.choose.passes import Pass, passes_over
 from crgen.gee.manifest import CLOUD_SCORE, Grid, Manifest, Scene
 

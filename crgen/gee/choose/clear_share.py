@@ -14,7 +14,9 @@ from typing import Any
 import shapely
 
 from crgen.errors import SourceError
-from crgen.gee.choose.catalogue import Asset, Catalogue, lonlat
+from crgen.gee.choose.catalogue import Catalogue
+from crgen.gee.choose.description import Asset
+from crgen.gee.choose.outlines import lonlat
 from crgen.gee.connection.faults import Fault, Remedy, understand
 from crgen.gee.connection.session import Session
 from crgen.gee.manifest import CLOUD_SCORE, SCORE_BAND, Grid

@@ -8,9 +8,10 @@ from datetime import date, timedelta
 
 import shapely
 
-from crgen.gee.choose.catalogue import lonlat, search
+from crgen.gee.choose.catalogue import search
 from crgen.gee.choose.choice import Choice, Rules, Wanted, choose, could_serve, stretches
 from crgen.gee.choose.clear_share import with_clear_shares
+from crgen.gee.choose.outlines import lonlat
 from crgen.gee.choose.passes import Pass, passes_over
 from crgen.gee.choose.shortfall import NEARBY_DAYS, require_coverage, shortfall
 from crgen.gee.connection.session import Settings, connect

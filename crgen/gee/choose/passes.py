@@ -10,7 +10,8 @@ from typing import Literal
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from crgen.gee.choose.catalogue import Asset, projected
+from crgen.gee.choose.description import Asset
+from crgen.gee.choose.outlines import projected
 
 OVERPASS = timedelta(minutes=30)
 """Time between scenes from which they are of different passes; an orbit takes 100 minutes."""

@@ -9,7 +9,7 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry import box, shape
 from shapely.geometry.base import BaseGeometry
 
-from crgen.gee.choose.catalogue import projected
+from crgen.gee.choose.outlines import projected
 from crgen.gee.fetch.images import Layer, layer_of
 from crgen.gee.fetch.tile import Tile
 from crgen.gee.manifest import Manifest, Scene

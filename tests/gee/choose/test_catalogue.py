@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from crgen.gee.choose import catalogue
-from crgen.gee.choose.catalogue import Asset, search
+from crgen.gee.choose.catalogue import search
+from crgen.gee.choose.description import Asset, Kind
 from crgen.gee.connection.session import connect
 from crgen.pipeline.request import EarthEngine
 from crgen.pipeline.source.earthengine.settings import connection_settings
@@ -40,8 +40,8 @@ def test_a_brief_description_says_all_that_the_whole_one_does(
     brief = found(collection)
     at.append(received())
     with monkeypatch.context() as whole:
-        whole.setattr(catalogue, "_brief", lambda kind, image: image)
-        whole.setattr(catalogue, "_unbriefed", lambda kind, feature: feature)
+        whole.setattr(Kind, "brief", lambda kind, image: image)
+        whole.setattr(Kind, "unbriefed", lambda kind, feature: feature)
         assert found(collection) == brief
     at.append(received())
     assert len(brief) > 10
@@ -59,8 +59,8 @@ def test_where_the_brief_one_does_not_serve_the_whole_one_is_asked_for(
         service.add(faults.error(400, "Element.copyProperties: no such thing", endpoint="value:compute", nth=1))
     else:
         changed = {"empty": json.loads('{"properties": {"index": "x", "bands": []}}'), "of another kind": None}[how]
-        read = catalogue._unbriefed
-        monkeypatch.setattr(catalogue, "_unbriefed", lambda kind, feature: read(kind, changed))
+        read = Kind.unbriefed
+        monkeypatch.setattr(Kind, "unbriefed", lambda kind, feature: read(kind, changed))
     asked = len(service.requests)
     assert found(collection) == right
     assert len(service.requests) == asked + (2 if collection == S1 else 3)  # and the scores

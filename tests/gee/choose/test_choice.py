@@ -13,18 +13,11 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry import box
 
 from crgen.errors import StackError
-from crgen.gee.choose.catalogue import (
-    Asset,
-    Catalogue,
-    merged,
-    read_footprint,
-    read_optical,
-    read_radar,
-    understood,
-    without_duplicates,
-)
+from crgen.gee.choose.catalogue import Catalogue, merged, without_duplicates
 from crgen.gee.choose.choice import Choice, Rules, Wanted, choose
+from crgen.gee.choose.description import Asset, read_optical, read_radar, understood
 from crgen.gee.choose.find import lonlat_bounds
+from crgen.gee.choose.outlines import read_footprint
 from crgen.gee.choose.shortfall import require_coverage, shortfall
 from crgen.gee.manifest import Grid, Manifest
 from crgen.pipeline.request import EarthEngine

@@ -10,8 +10,9 @@ import shapely
 from affine import Affine
 
 from crgen.errors import SourceError
-from crgen.gee.choose.catalogue import Asset, search
+from crgen.gee.choose.catalogue import search
 from crgen.gee.choose.clear_share import CLEAR_FROM, PIXELS, scale_for, with_clear_shares
+from crgen.gee.choose.description import Asset
 from crgen.gee.choose.find import lonlat_bounds
 from crgen.gee.connection.session import connect
 from crgen.gee.manifest import Grid, Manifest

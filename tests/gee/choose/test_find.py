@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from crgen.errors import StackError
-from crgen.gee.choose.catalogue import Asset, Catalogue
+from crgen.gee.choose.catalogue import Catalogue
 from crgen.gee.choose.choice import Choice
+from crgen.gee.choose.description import Asset
 from crgen.gee.choose.find import find_scenes, newest_pass
 from crgen.gee.choose.past import with_past
 from crgen.gee.connection.session import STANDARD, Settings
