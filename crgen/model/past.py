@@ -19,18 +19,7 @@ from torch import Tensor
 from crgen.model import past_learned
 from crgen.model.generator import Prediction
 from crgen.model.looks import COPY, Look, as_they_are_now, candidates_of, season_apart, shown_by
-from crgen.model.mixing import (
-    ENOUGH,
-    TAUGHT,
-    Errors,
-    Mixture,
-    Numbers,
-    Sample,
-    believe,
-    dry,
-    moments,
-    radar_changed,
-)
+from crgen.model.mixing import ENOUGH, TAUGHT, Errors, Mixture, Numbers, Sample, believe, dry, moments, radar_changed
 
 EVERY = 4
 """Of how many pixels down and across one is enough to tell how wide errors spread."""

@@ -8,7 +8,7 @@ import functools
 import inspect
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, ParamSpec
 
@@ -16,29 +16,31 @@ from crgen.files import publish, remove, require_space
 from crgen.model.config import PrecisionName
 from crgen.model.device import Precision, pick_precision
 from crgen.pipeline.cog.profile import band_statistics
-from crgen.pipeline.cog.splice import Spliced, splice
-from crgen.pipeline.flood.area import Areas, areas_of
+from crgen.pipeline.cog.splice import splice
+from crgen.pipeline.flood.area import areas_of
 from crgen.pipeline.flood.polygons import write_polygons
-from crgen.pipeline.picture.thumbnail import InputThumbnails
-from crgen.pipeline.product.outputs import Paths, describe, panels_of, picture, write_styles, write_thumbnail
+from crgen.pipeline.picture.quicklook import product_panels
+from crgen.pipeline.product.assembled import Assembled
+from crgen.pipeline.product.description import describe
+from crgen.pipeline.product.outputs import Paths
 from crgen.pipeline.product.page import write_product_page
-from crgen.pipeline.product.result import Result, errors, notes_on
+from crgen.pipeline.product.pictures import picture, write_thumbnail
+from crgen.pipeline.product.result import Result, notes_on
 from crgen.pipeline.product.selfcheck import self_check
-from crgen.pipeline.product.styles import looks_of
+from crgen.pipeline.product.styles import looks_of, write_styles
+from crgen.pipeline.product.truth import compare
 from crgen.pipeline.repeat import request_of
 from crgen.pipeline.request import FillRequest
 from crgen.pipeline.run.cluster import connected, device_of, fill_on, setup_for
 from crgen.pipeline.run.fingerprint import fingerprint_of, short
-from crgen.pipeline.run.make_parts import Workshop, gather, open_workshop
+from crgen.pipeline.run.make_parts import Workshop, open_workshop
 from crgen.pipeline.run.parts import PartStore
 from crgen.pipeline.run.plan import Plan, plan, settings_of
 from crgen.pipeline.run.scratch import scratch_of
 from crgen.pipeline.source.imagery import radar_line
 from crgen.pipeline.source.registration import Shift, radar_shift
 from crgen.pipeline.source.stack import manifest_of
-from crgen.pipeline.tiling.counts import Tally
 from crgen.pipeline.tiling.lending import cells
-from crgen.pipeline.tiling.past import Learned
 
 P = ParamSpec("P")
 
@@ -201,36 +203,15 @@ def run(request: FillRequest, on_windows: Callable[[int, int], None] = lambda do
     if done:
         notes = (f"{len(done)} of {work.grid.count} chunks were finished by a run that was stopped", *notes)
     spent = time.perf_counter() - start
-    return Result(paths, made.tally, notes, spent, len(done), made.radar, made.areas, made.check, made.learned)
+    more = made.radar, made.areas, made.check, made.learned, made.truth.error
+    return Result(paths, made.tally, notes, spent, len(done), *more)
 
 
-@dataclass(frozen=True)
-class _Assembled:
-    """The finished rasters, not yet published, and what is known of them."""
-
-    rasters: dict[str, Spliced]
-    outlines: Path | None
-    """The GeoPackage of water, where the weights tell of it."""
-    inputs: InputThumbnails
-    tally: Tally
-    areas: Areas | None
-    check: dict[str, Any]
-    shift: Shift | None
-    radar: str
-    learned: Learned | None
-    notes: tuple[str, ...]
-
-    @property
-    def files(self) -> dict[str, Path]:
-        """Where the rasters are, by the key of their asset."""
-        return {name: spliced.path for name, spliced in self.rasters.items()}
-
-
-def _assemble(work: Plan, workshop: Workshop) -> _Assembled:
+def _assemble(work: Plan, workshop: Workshop) -> Assembled:
     """Put the parts together: rasters, outlines of water, and what was counted."""
     scene, paths, card = work.scene, work.paths, work.model.card
     learned = workshop.run.learned() if workshop.run.past is not None else None
-    tally, inputs, blocks, hidden = gather(workshop)
+    tally, inputs, blocks, hidden = workshop.gather()
     shift = radar_shift(scene.stack)
     rasters = {name: splice(paths.rasters[name], workshop.rasters[name], blocks[name]) for name in blocks}
     areas, outlines = None, None
@@ -247,11 +228,12 @@ def _assemble(work: Plan, workshop: Workshop) -> _Assembled:
     )
     radar = radar_line(scene.days, scene.t1, scene.t2, scene.platforms, shift)
     check = self_check(hidden, tally, scene.made)
-    return _Assembled(rasters, outlines, inputs, tally, areas, check, shift, radar, learned, notes)
+    truth = compare(scene, {name: spliced.path for name, spliced in rasters.items()})
+    return Assembled(rasters, outlines, inputs, tally, areas, check, shift, radar, learned, truth, notes)
 
 
 def _describe(
-    work: Plan, workshop: Workshop, made: _Assembled, settings: dict[str, Any], created: datetime.datetime
+    work: Plan, workshop: Workshop, made: Assembled, settings: dict[str, Any], created: datetime.datetime
 ) -> list[tuple[Path, Path]]:
     """Write styles, pictures, page and Item; return every file of the product with its target, the Item last."""
     scene, paths, card = work.scene, work.paths, work.model.card
@@ -260,40 +242,20 @@ def _describe(
         finished.append((made.outlines, paths.flood))
     looks = looks_of(workshop.rasters, {name: band_statistics(path) for name, path in made.files.items()})
     finished += write_styles(paths, looks, workshop.rasters)
-    panels, error = panels_of(scene, made.files, made.inputs), errors(made.tally)
-    finished.append((picture(scene, paths, panels, made.tally, error, card, made.learned), paths.quicklook))
-    page = write_product_page(
-        scene,
-        paths,
-        made.files,
-        made.outlines,
-        panels,
-        tally=made.tally,
-        areas=made.areas,
-        check=made.check,
-        card=card,
-        radar=made.radar,
-        notes=made.notes,
-        learned=made.learned,
+    panels = product_panels(
+        made.inputs,
+        result=made.files["reflectance"],
+        quality=made.files["quality"],
+        t1=scene.t1,
+        t2=scene.t2,
+        days=scene.days,
+        truth=made.truth.image,
     )
-    finished.append((page, paths.page))
+    finished.append((picture(scene, paths, panels, made, card), paths.quicklook))
+    finished.append((write_product_page(scene, paths, panels, made, card), paths.page))
     finished.append((write_thumbnail(paths, panels, card), paths.thumbnail))
-    item = describe(
-        scene,
-        paths,
-        [target for _, target in finished],
-        workshop.rasters,
-        {name: spliced.digests for name, spliced in made.rasters.items()},
-        model=work.model,
-        settings=settings,
-        tally=made.tally,
-        error=error,
-        areas=made.areas,
-        check=made.check,
-        looks=looks,
-        created=created,
-        learned=made.learned,
-    )
+    targets = [target for _, target in finished]
+    item = describe(scene, paths, targets, workshop.rasters, made, work.model, settings, looks, created)
     return [*finished, (item, paths.item)]
 
 

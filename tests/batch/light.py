@@ -16,7 +16,7 @@ from crgen.files import partial_name, publish
 PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==")
 
 
-def picture(scene, paths, panels, tally, error, card, learned) -> Path:
+def picture(scene, paths, *_) -> Path:
     if paths.folder.name == os.environ.get("POISONED"):
         os.kill(os.getpid(), signal.SIGKILL)
     hidden = partial_name(paths.quicklook)
@@ -34,7 +34,7 @@ def noted(finished) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def page(scene, paths, *_, **__) -> Path:
+def page(scene, paths, *_) -> Path:
     hidden = partial_name(paths.page)
     hidden.write_text("<!doctype html>")
     return hidden

@@ -18,7 +18,7 @@ from crgen.cli.console import table
 from crgen.gee.fetch.export import ExportState
 from crgen.gee.fetch.images import layers
 from crgen.gee.fetch.tile import Tile, grid_of, read_tile
-from crgen.pipeline.picture import quicklook
+from crgen.pipeline.product import pictures
 from crgen.pipeline.pull import PullRequest
 from crgen.pipeline.run.plan import channels_of
 from crgen.pipeline.source.channels import Channels
@@ -88,13 +88,13 @@ def test_both_radar_days_are_said_printed_drawn_and_in_the_title(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     drawn: list[str] = []
-    draw = quicklook.draw_quicklook
+    draw = pictures.draw_quicklook
 
     def spy(path: Path, **what) -> Path:
         drawn.extend(panel.title for panel in what["panels"])
         return draw(path, **what)
 
-    monkeypatch.setattr(quicklook, "draw_quicklook", spy)
+    monkeypatch.setattr(pictures, "draw_quicklook", spy)
     asked = ("--aoi", "114.050,34.700,114.053,34.703", "--t1", "2021-07-10", "--t2", "2021-07-24")
     asked = (*asked, "--weights", tiny_weights)
     said = "S1A of 2021-07-15 for t1 (2021-07-10), S1A of 2021-07-27 for t2 (2021-07-24)"

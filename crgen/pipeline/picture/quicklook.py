@@ -103,17 +103,25 @@ def draw_quicklook(
 
 
 def product_panels(
-    inputs: InputThumbnails, *, result: Path, quality: Path, t1: date, t2: date, days: Mapping[str, Sequence[date]]
+    inputs: InputThumbnails,
+    *,
+    result: Path,
+    quality: Path,
+    t1: date,
+    t2: date,
+    days: Mapping[str, Sequence[date]],
+    truth: NDArray[np.float32] | None = None,
 ) -> tuple[list[Panel], list[NDArray[np.float32]]]:
     """Return the panels of a product, and its image by composite to set the stretch by.
 
     Args:
-        inputs: the Stack in small; ``truth_t2`` is shown where it exists.
+        inputs: the Stack in small.
         result: the reflectance COG.
         quality: the quality COG.
         t1: day of the reference images.
         t2: day the product shows.
         days: days of acquisition by variable, in order, where they are known; named where they are others.
+        truth: what t2 looked like, in the bands of the first composite, ``(y, x, band)``, if that is known.
     """
     with rasterio.open(result) as cog:
         shown = composites(cog.descriptions)
@@ -122,20 +130,18 @@ def product_panels(
     def optical(title: str, caption: str, composite: int, image: NDArray[np.float32]) -> Panel:
         return Panel(title, image, "optical", f"{caption} · {_named(shown[composite])}", composite)
 
-    def inputs_of(name: str, title: str, caption: str, count: int) -> list[Panel]:
-        return [optical(title, caption, i, inputs.optical(name, shown[i])) for i in range(count)]
-
     def radar(name: str, date: str, asked: date) -> Panel:
         title = f"{date} radar, {_days(days.get(name, ()), asked)}"
         return Panel(title, inputs.radar(name), "radar", f"Sentinel-1 {inputs.pol}")
 
-    panels = inputs_of("s2_t1", f"t1 optical, {_days(days.get('s2_t1', ()), t1)}", "Sentinel-2", len(shown))
+    first = f"t1 optical, {_days(days.get('s2_t1', ()), t1)}"
+    panels = [optical(first, "Sentinel-2", i, inputs.optical("s2_t1", bands)) for i, bands in enumerate(shown)]
     panels += [radar("s1_t1", "t1", t1), radar("s1_t2", "t2", t2)]
     panels += [optical(f"t2 result, {_day(t2)}", "origin: see quality", *of) for of in enumerate(images)]
     classes = cog_thumbnail(quality)[0]
     panels.append(Panel(f"t2 quality, {_day(t2)}", classes, "quality", "where each pixel comes from"))
-    if "truth_t2" in inputs:
-        panels += inputs_of("truth_t2", f"t2 truth, {_day(t2)}", "cloud-free", 1)
+    if truth is not None:
+        panels.append(optical(f"t2 truth, {_day(t2)}", "cloud-free", 0, truth))
     return panels, images
 
 

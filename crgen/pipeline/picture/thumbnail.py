@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,14 @@ from crgen.pipeline.cog.profile import composites
 
 LONGEST = 1000
 
-SHOWN_INPUTS = ("s2_t1", "s1_t1", "s1_t2", "truth_t2")
+SHOWN_INPUTS = ("s2_t1", "s1_t1", "s1_t2")
 
 Reduced = Mapping[str, tuple[NDArray[np.float32], NDArray[np.uint32]]]
 """Sums and numbers of valid pixels over a thumbnail's blocks, by variable of the Stack."""
 
 
 class Thumbnail:
-    """Mean over square blocks of pixels, fed chunk by chunk; missing pixels (NaN) do not count.
+    """Mean over square blocks of pixels, put together chunk by chunk; missing pixels (NaN) do not count.
 
     Args:
         shape: ``(channel, y, x)`` of the raster.
@@ -38,16 +37,17 @@ class Thumbnail:
         self._decibel = decibel
         self._sums = np.zeros(small)
         self._counts = np.zeros(small, "int64")
-        self._lock = threading.Lock()
-
-    def add(self, row: int, col: int, chunk: NDArray[np.floating[Any]]) -> None:
-        """Add a chunk ``(channel, y, x)`` whose upper left pixel is ``(row, col)``; safe from any thread."""
-        self.put(row, col, *self.reduce(row, col, chunk))
 
     def reduce(
         self, row: int, col: int, chunk: NDArray[np.floating[Any]]
     ) -> tuple[NDArray[np.float32], NDArray[np.uint32]]:
-        """Return a chunk's sums over the thumbnail's blocks and the numbers of valid pixels, to :meth:`put` later."""
+        """Return the sums over the thumbnail's blocks of a chunk ``(channel, y, x)``, and how many pixels are valid.
+
+        Args:
+            row: of the chunk's upper left pixel.
+            col: alike.
+            chunk: its pixels.
+        """
         if self._decibel:
             chunk = 10 ** (chunk / 10)
         valid = np.isfinite(chunk)
@@ -61,12 +61,11 @@ class Thumbnail:
         return sums.astype("float32"), blocked(valid.astype("uint32")).astype("uint32")
 
     def put(self, row: int, col: int, sums: NDArray[np.float32], counts: NDArray[np.uint32]) -> None:
-        """Add what :meth:`reduce` returned for the chunk at ``(row, col)``; safe from any thread."""
+        """Add what :meth:`reduce` returned for the chunk at ``(row, col)``."""
         y, x = row // self.step, col // self.step
         window = np.s_[:, y : y + sums.shape[1], x : x + sums.shape[2]]
-        with self._lock:
-            self._sums[window] += sums
-            self._counts[window] += counts
+        self._sums[window] += sums
+        self._counts[window] += counts
 
     def mean(self) -> NDArray[np.float32]:
         """Return the thumbnail ``(channel, y, x)``, NaN where no pixel was valid."""
@@ -109,7 +108,7 @@ def _block_starts(start: int, length: int, step: int) -> NDArray[np.int64]:
 
 
 class InputThumbnails:
-    """Small pictures of a Stack's variables, fed by the runner so that the inputs are read once.
+    """Small pictures of a Stack's variables, made of its chunks as they are read, so that no input is read twice.
 
     Whoever reads a chunk reduces it; the small sums are put together when all chunks are done.
 
@@ -129,14 +128,9 @@ class InputThumbnails:
             name: Thumbnail((len(channels), *shape), decibel=name.startswith("s1"))
             for name, channels in self._channels.items()
         }
-        self._fed: set[str] = set()
-
-    def add(self, row: int, col: int, data: Mapping[str, NDArray[np.float32]]) -> None:
-        """Add the pixels ``(channel, y, x)`` of a chunk by variable; others are ignored. Safe from any thread."""
-        self.put(row, col, self.reduce(row, col, data))
 
     def reduce(self, row: int, col: int, data: Mapping[str, NDArray[np.float32]]) -> Reduced:
-        """Return a chunk in small, by variable, to :meth:`put` later."""
+        """Return the pixels ``(channel, y, x)`` of a chunk in small, by variable, to :meth:`put` later."""
         return {
             name: self._thumbnails[name].reduce(row, col, data[name][self._channels[name]])
             for name in SHOWN_INPUTS
@@ -144,13 +138,9 @@ class InputThumbnails:
         }
 
     def put(self, row: int, col: int, reduced: Reduced) -> None:
-        """Add what :meth:`reduce` returned for the chunk at ``(row, col)``; safe from any thread."""
+        """Add what :meth:`reduce` returned for the chunk at ``(row, col)``."""
         for name, (sums, counts) in reduced.items():
             self._thumbnails[name].put(row, col, sums, counts)
-            self._fed.add(name)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._fed
 
     def radar(self, name: str) -> NDArray[np.float32]:
         """Return backscatter of the polarisation that is kept, ``(y, x)``."""

@@ -16,6 +16,7 @@ from crgen.pipeline.flood.area import Areas
 from crgen.pipeline.picture.quicklook import Panel, colours_of, stretch_of
 from crgen.pipeline.picture.thumbnail import cog_thumbnail
 from crgen.pipeline.picture.viewer import Layer, Pixels, write_page
+from crgen.pipeline.product.assembled import Assembled
 from crgen.pipeline.product.outputs import Paths
 from crgen.pipeline.product.selfcheck import check_line, worse_than_copying
 from crgen.pipeline.product.stac import WATER_DOI, WATER_PAPER
@@ -36,33 +37,18 @@ SENSORS = {"s1": "radar", "s2": "optical"}
 def write_product_page(
     scene: Scene,
     paths: Paths,
-    rasters: Mapping[str, Path],
-    outlines: Path | None,
     panels: tuple[list[Panel], list[NDArray[np.float32]]],
-    *,
-    tally: Tally,
-    areas: Areas | None,
-    check: Mapping[str, Any],
+    made: Assembled,
     card: ModelCard,
-    radar: str,
-    notes: Sequence[str],
-    learned: Learned | None = None,
 ) -> Path:
     """Write the page of finished files under its hidden name and return that.
 
     Args:
         scene: the imagery.
         paths: the product.
-        rasters: its finished COGs by the key of their asset, wherever they are.
-        outlines: its GeoPackage, if there is one.
         panels: of :func:`~crgen.pipeline.picture.quicklook.product_panels`.
-        tally: what was counted.
-        areas: of water.
-        check: the self-check.
+        made: its rasters, wherever they are, and what is known of them.
         card: of the weights.
-        radar: what a person is told of the radar; may be empty.
-        notes: what a person is told of the inputs.
-        learned: what the place's past teaches.
     """
     demo = manifest_of(scene.stack).get("source") == "demo"
     years = " and ".join(dict.fromkeys((str(scene.t1.year), str(scene.t2.year))))
@@ -73,11 +59,11 @@ def write_product_page(
         paths.page,
         title=f"{paths.reflectance.stem}: Sentinel-2 reflectance of {scene.t2}, cloud-free",
         geobox=scene.area.geobox,
-        layers=[*_images(*panels), *_overlays(rasters, tally)],
-        outlines=outlines,
-        first=_first(areas, check, learned),
-        notes=notes,
-        facts=_facts(scene, tally, radar) | {"Made by": made_by},
+        layers=[*_images(*panels), *_overlays(made.files, made.tally)],
+        outlines=made.outlines,
+        first=_first(made.areas, made.check, made.learned),
+        notes=made.notes,
+        facts=_facts(scene, made.tally, made.radar) | {"Made by": made_by},
         scenes=list(_scenes(scene)),
         repeat=f"crgen fill --manifest {shlex.quote(paths.item.name)} --out again.tif",
         cite=f"Map of {scene.t2} made by {made_by}, after {cited}.",

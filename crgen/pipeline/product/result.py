@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import rioxarray
 import xarray as xr
 
@@ -37,17 +36,19 @@ class Result:
     """What hidden blocks of t2 said, see :func:`~crgen.pipeline.product.selfcheck.self_check`."""
     past: Learned | None = None
     """What the place's own past taught, if it was asked."""
+    error: dict[str, dict[str, float]] | None = None
+    """RMSE, MAE and PSNR of generated pixels and of copying t1 there, if the truth is known."""
 
     @property
     def reflectance(self) -> xr.DataArray:
         """Reflectance at t2, ``(band, y, x)``, NaN where there is none."""
-        data = _open(self.paths.reflectance, masked=True)
+        data = open_raster(self.paths.reflectance, masked=True)
         return data.assign_coords(band=list(data.attrs["long_name"])) if data.sizes["band"] > 1 else data
 
     @property
     def quality(self) -> xr.DataArray:
         """The :class:`~crgen.pipeline.tiling.quality.Quality` class of each pixel, ``(y, x)`` uint8."""
-        return _open(self.paths.quality, masked=False).squeeze("band", drop=True)
+        return open_raster(self.paths.quality, masked=False).squeeze("band", drop=True)
 
     @property
     def water(self) -> xr.DataArray | None:
@@ -55,7 +56,7 @@ class Result:
         it is not known; None where the weights predict none."""
         if not self.paths.water.exists():
             return None
-        data = _open(self.paths.water, masked=True)
+        data = open_raster(self.paths.water, masked=True)
         return data.assign_coords(band=list(data.attrs["long_name"]))
 
     @property
@@ -64,35 +65,15 @@ class Result:
         None where the weights predict no variance."""
         if not self.paths.half_width.exists():
             return None
-        data = _open(self.paths.half_width, masked=True)
+        data = open_raster(self.paths.half_width, masked=True)
         return data.assign_coords(band=list(data.attrs["long_name"])) if data.sizes["band"] > 1 else data
 
-    @property
-    def error(self) -> dict[str, dict[str, float]] | None:
-        """RMSE, MAE and PSNR of generated pixels and of copying t1, if the truth is known."""
-        return errors(self.tally)
 
-
-def _open(path: Path, *, masked: bool) -> xr.DataArray:
+def open_raster(path: Path, *, masked: bool) -> xr.DataArray:
+    """Open a raster lazily, ``(band, y, x)``; if ``masked``, with its scale, and NaN where there is no data."""
     data = rioxarray.open_rasterio(path, chunks=1024, mask_and_scale=masked)
     assert isinstance(data, xr.DataArray)
     return data
-
-
-def errors(tally: Tally) -> dict[str, dict[str, float]] | None:
-    """Return the scores of the generated pixels and of copying t1 there; None if no truth was known."""
-    if not tally.compared:
-        return None
-    count = tally.compared * tally.bands
-    rmse = np.sqrt(tally.squared / count)
-    return {
-        name: {
-            "RMSE": float(rmse[i]),
-            "MAE": float(tally.absolute[i] / count),
-            "PSNR": float(-20 * np.log10(max(rmse[i], 1e-6))),
-        }
-        for i, name in enumerate(("generated", "copy of t1"))
-    }
 
 
 def notes_on(tally: Tally, card: ModelCard, local: bool) -> tuple[str, ...]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree as ET
 
 from pystac.extensions.render import Render
 
+from crgen.files import write_partial
 from crgen.pipeline.cog.profile import FALSE_COLOUR, TRUE_COLOUR, RasterProfile, composites
+from crgen.pipeline.product.outputs import Paths
 from crgen.pipeline.tiling.quality import COLOURS, LABELS, Quality
 
 WATER_RAMP = ((0, "#f7fbff", 0), (10, "#c6dbef", 90), (50, "#4292c6", 200), (100, "#08306b", 255))
@@ -116,6 +119,14 @@ def qml(look: Look, profile: RasterProfile) -> bytes:
         _stretch(ET.SubElement(pipe, "rasterrenderer", kind), "contrastEnhancement", spans[0])
     ET.SubElement(root, "blendMode").text = "0"
     return f"<!DOCTYPE qgis>\n{ET.tostring(root, 'unicode')}\n".encode()
+
+
+def write_styles(paths: Paths, looks: Sequence[Look], profiles: Mapping[str, RasterProfile]) -> list[tuple[Path, Path]]:
+    """Write the styles for QGIS under their hidden names, and return each with its target."""
+    return [
+        (write_partial(paths.styles[look.style], qml(look, profiles[look.asset])), paths.styles[look.style])
+        for look in looks
+    ]
 
 
 def _ramp(look: Look, high: float) -> Iterator[tuple[float, str, int]]:

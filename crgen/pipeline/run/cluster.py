@@ -30,6 +30,7 @@ from crgen.pipeline.run.fingerprint import Fingerprint, device_kind, difference,
 from crgen.pipeline.run.make_parts import Workshop, open_workshop
 from crgen.pipeline.run.parts import PartStore
 from crgen.pipeline.run.plan import Plan, lay_out
+from crgen.pipeline.tiling.ahead import compute_check, prepare_check, prepare_look, tell
 from crgen.pipeline.tiling.chunk import Computed, before
 from crgen.pipeline.tiling.lending import Origin, cells
 from crgen.pipeline.tiling.windows import At, Chunk
@@ -227,15 +228,16 @@ def _learn(setup: WorkerSetup) -> int:
 def _look(setup: WorkerSetup, at: At) -> int:
     """Write a chunk's evidence of t2; return the number of its cells."""
     workshop = _open(setup)
-    chunk = workshop.run.grid[at]
-    workshop.keep_evidence(chunk, workshop.run.tell(workshop.run.prepare_look(chunk)))
-    return len(cells(chunk, workshop.run.grid.lattice.window))
+    run = workshop.run
+    chunk = run.grid[at]
+    workshop.keep_evidence(chunk, tell(run, prepare_look(run, chunk)))
+    return len(cells(chunk, run.grid.lattice.window))
 
 
 def _check(setup: WorkerSetup, group: tuple[int, list[Origin]]) -> int:
     """Write the errors on a group of hidden cells; return how many these are."""
     workshop, (number, cells) = _open(setup), group
-    workshop.keep_check(number, workshop.run.compute_check(*workshop.run.prepare_check(cells)))
+    workshop.keep_check(number, compute_check(workshop.run, *prepare_check(workshop.run, cells)))
     return len(cells)
 
 

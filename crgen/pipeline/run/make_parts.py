@@ -1,19 +1,13 @@
-"""What one process needs to take chunks from the imagery to parts on the disk.
-
-First what is learned from the place's past is written as ``past.learned``. Each chunk writes ``ROW_COL.evidence``, its
-evidence of t2. Once all have, it writes ``ROW_COL.spills``, what its windows add to its neighbours, and then
-``ROW_COL.part``, its tiles and counts. Where the last stands, the others do. A neighbour that is taken up later, by
-another process or after a kill, reads the spills, so that no window is computed twice.
-"""
+"""What one process needs to take chunks from the imagery to parts on the disk, see :mod:`crgen.pipeline.run.kept`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,33 +17,35 @@ from crgen.files import require_space
 from crgen.pipeline.cog.profile import RasterProfile
 from crgen.pipeline.cog.splice import WRITE_ERRORS, write_failure
 from crgen.pipeline.cog.tiles import encode
-from crgen.pipeline.picture.thumbnail import InputThumbnails, Reduced
-from crgen.pipeline.product.outputs import profiles
+from crgen.pipeline.picture.thumbnail import InputThumbnails
+from crgen.pipeline.product.description import profiles
 from crgen.pipeline.request import FillRequest
-from crgen.pipeline.run.parts import (
-    Part,
-    PartStore,
-    StoredBlock,
-    block_members,
-    block_summary,
-    pack_arrays,
-    stored_block,
-    unpack_arrays,
+from crgen.pipeline.run.kept import (
+    EVIDENCE,
+    INPUTS,
+    PART,
+    PAST,
+    SPILLS,
+    Gathered,
+    check_name,
+    gather,
+    learned_from,
+    lent_by,
+    name_of,
+    seen_cells,
+    spread_in,
 )
+from crgen.pipeline.run.parts import PartStore, block_members, block_summary, pack_arrays, unpack_arrays
 from crgen.pipeline.run.plan import Plan, predictor_of
 from crgen.pipeline.source.stack import past_days
-from crgen.pipeline.tiling.chunk import NEIGHBOURS, Computed, Run, Sums, Told
-from crgen.pipeline.tiling.counts import Tally
+from crgen.pipeline.tiling.ahead import Told, check, look
+from crgen.pipeline.tiling.chunk import NEIGHBOURS, Computed, Run, Sums
 from crgen.pipeline.tiling.hidden import Hidden, choose, widths
-from crgen.pipeline.tiling.lending import Lent, Origin
-from crgen.pipeline.tiling.past import Learned, PastOf
+from crgen.pipeline.tiling.lending import Origin
+from crgen.pipeline.tiling.past import PastOf
 from crgen.pipeline.tiling.predict import MAX_DN, REFLECTANCE_SCALE
 from crgen.pipeline.tiling.reader import StackReader
-from crgen.pipeline.tiling.windows import At, Chunk, ChunkGrid
-
-CHECK = ".check"
-PAST = "past.learned"
-"""File name of what is learned from the place's past."""
+from crgen.pipeline.tiling.windows import At, Chunk
 
 
 @dataclass(frozen=True)
@@ -59,7 +55,7 @@ class Workshop:
     Args:
         run: reads, computes and composes.
         out: the product's first file, for messages.
-        rasters: profiles by name, see :func:`~crgen.pipeline.product.outputs.profiles`.
+        rasters: profiles by name, see :func:`~crgen.pipeline.product.description.profiles`.
         thumbnails: the inputs in small, put together by :func:`gather`.
         store: where parts go.
     """
@@ -75,8 +71,8 @@ class Workshop:
         return frozenset(chunk.at for chunk in self.run.grid if self.is_finished(chunk.at))
 
     def is_finished(self, at: At) -> bool:
-        """Return whether a chunk's part is there and whole."""
-        return self.store.check(part_name(at)) and self.store.check(spills_name(at))
+        """Return whether a chunk's part is there and whole, and what was written before it."""
+        return all(self.store.check(name_of(at, kind)) for kind in (PART, SPILLS, INPUTS))
 
     def make_parts(self, ahead: Sequence[Chunk], done: frozenset[At], workers: int) -> None:
         """Learn from the past, look at the chunks ``ahead``, then make the parts of all chunks but those ``done``.
@@ -91,9 +87,9 @@ class Workshop:
         """
         if self.unlearned():
             self.learn()
-        self.run.look(ahead, self.keep_evidence, workers)
+        look(self.run, ahead, self.keep_evidence, workers)
         if len(done) < self.run.grid.count:
-            self.run.check(self.choose(), self.keep_check, workers)
+            check(self.run, self.choose(), self.keep_check, workers)
 
         def finish(chunk: Chunk, computed: Computed, incoming: list[Sums | None]) -> None:
             self.keep_spills(chunk, computed)
@@ -121,7 +117,7 @@ class Workshop:
         """Return the chunks whose evidence of t2 is not there yet."""
         if not self.run.lends:
             return []
-        return [chunk for chunk in self.run.grid if not self.store.check(evidence_name(chunk.at))]
+        return [chunk for chunk in self.run.grid if not self.store.check(name_of(chunk.at, EVIDENCE))]
 
     def keep_evidence(self, chunk: Chunk, told: Told) -> None:
         """Write a chunk's evidence of t2.
@@ -133,8 +129,19 @@ class Workshop:
             content = pack_arrays([np.array([*told.evidence.values()])])
             middles = [[*cell, share] for cell, share in told.middles.items()]
             self.store.write(
-                evidence_name(chunk.at), {"cells": [*told.evidence], "middles": middles}, {"evidence": content}
+                name_of(chunk.at, EVIDENCE), {"cells": [*told.evidence], "middles": middles}, {"evidence": content}
             )
+
+    def gather(self) -> Gathered:
+        """Put all parts together; pixels stay on the disk.
+
+        Raises:
+            OutputError: if a part cannot be read.
+        """
+        try:
+            return gather(self.store, self.run.grid, self.thumbnails, list(self.rasters), len(self.run.made))
+        except OSError as error:
+            raise OutputError(f"cannot write {self.out}: {error}") from error
 
     def choose(self) -> list[tuple[int, list[Origin]]]:
         """Return the groups of cells to hide whose errors are not there yet, each with its number."""
@@ -152,6 +159,16 @@ class Workshop:
         with self._writing():
             self.store.write(check_name(group), found.to_json(), {})
 
+    def keep_inputs(self, chunk: Chunk, inputs: Mapping[str, NDArray[np.float32]]) -> None:
+        """Write a chunk's inputs in small; safe from any thread.
+
+        Raises:
+            OutputError: if the disk is full or fails.
+        """
+        reduced = self.thumbnails.reduce(*self.run.grid.corner(chunk), inputs)
+        with self._writing():
+            self.store.write(name_of(chunk.at, INPUTS), {}, {name: pack_arrays(pair) for name, pair in reduced.items()})
+
     def keep_spills(self, chunk: Chunk, computed: Computed) -> None:
         """Write what a chunk spills into its neighbours.
 
@@ -160,7 +177,7 @@ class Workshop:
         """
         with self._writing():
             content = pack_arrays(computed.spills)
-            self.store.write(spills_name(chunk.at), {}, {"spills": content})
+            self.store.write(name_of(chunk.at, SPILLS), {}, {"spills": content})
 
     def spilled(self, at: At, which: int) -> Sums | None:
         """Return what a finished chunk spilled into one of its neighbours.
@@ -169,7 +186,7 @@ class Workshop:
             OutputError: if that cannot be read.
         """
         with self._writing():
-            return unpack_arrays(self.store.open(spills_name(at)).read("spills"), len(NEIGHBOURS))[which]
+            return unpack_arrays(self.store.open(name_of(at, SPILLS)).read("spills"), len(NEIGHBOURS))[which]
 
     def finish(self, chunk: Chunk, computed: Computed, incoming: list[Sums | None]) -> None:
         """Compose a chunk, encode it and write its part.
@@ -192,15 +209,15 @@ class Workshop:
             pixels["water"] = result.water[::-1]
         if result.error is not None:
             pixels["error"] = stored_error(result.error, self.rasters["error"])
-        members = {f"shown/{name}": pack_arrays(pair) for name, pair in computed.shown.items()}
-        summary: dict[str, Any] = {"row": row, "col": col, "tally": tally.to_json(), "shown": list(computed.shown)}
+        members: dict[str, bytes] = {}
+        summary: dict[str, Any] = {"tally": tally.to_json()}
         with self._writing():
             for name, profile in self.rasters.items():
                 block = encode(profile, row, col, pixels[name])
                 members |= block_members(name, block)
                 summary[name] = block_summary(block)
             require_space(self.store.folder, sum(map(len, members.values())), self.out)
-            self.store.write(part_name(chunk.at), summary, members)
+            self.store.write(name_of(chunk.at, PART), summary, members)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -241,124 +258,14 @@ def open_workshop(
         needed_bands=[bands.index(band) for band in card.config.core],
         generate_all=request.generate_all,
         clear_threshold=request.clear_threshold,
-        on_inputs=lambda chunk, inputs: thumbnails.reduce(*work.grid.corner(chunk), inputs),
+        on_inputs=lambda chunk, inputs: workshop.keep_inputs(chunk, inputs),
         lent=cache(lambda: lent_by(work.grid, store, predictor.evidence_size)),
         widths=cache(lambda: widths(spread_in(store, scene.made), scene.made, card.error)),
         past=past,
         learned=cache(lambda: learned_from(store)),
     )
-    return Workshop(run, work.paths.reflectance, profiles(scene, card, request.dtype), thumbnails, store)
-
-
-class Gathered(NamedTuple):
-    """What the parts of a finished run say, put together in the grid's order."""
-
-    tally: Tally
-    inputs: InputThumbnails
-    blocks: dict[str, list[StoredBlock]]
-    """By raster."""
-    hidden: Hidden
-
-
-def gather(workshop: Workshop) -> Gathered:
-    """Put all parts together; pixels stay on the disk.
-
-    Raises:
-        OutputError: if a part cannot be read.
-    """
-    bands = len(workshop.run.made)
-    try:
-        hidden = hidden_in(workshop.store, bands)
-        gathered = Gathered(Tally(bands=bands), workshop.thumbnails, {n: [] for n in workshop.rasters}, hidden)
-        for chunk in workshop.run.grid:
-            part = workshop.store.open(part_name(chunk.at))
-            summary = part.summary
-            gathered.tally.add(Tally.from_json(summary["tally"]))
-            gathered.inputs.put(summary["row"], summary["col"], _shown(part, summary["shown"]))
-            for name, blocks in gathered.blocks.items():
-                blocks.append(stored_block(part, name, summary[name]))
-    except OSError as error:
-        raise OutputError(f"cannot write {workshop.out}: {error}") from error
-    return gathered
-
-
-def lent_by(grid: ChunkGrid, store: PartStore, size: int) -> Lent:
-    """Return the evidence of all chunks, pooled.
-
-    Raises:
-        OSError: if that of one of them cannot be read.
-    """
-
-    def told() -> Iterator[tuple[Origin, NDArray[np.float64]]]:
-        for chunk in grid:
-            part = store.open(evidence_name(chunk.at))
-            (numbers,) = unpack_arrays(part.read("evidence"), 1)
-            yield from zip(map(tuple, part.summary["cells"]), [] if numbers is None else numbers, strict=True)
-
-    return Lent(grid.output, grid.lattice, told(), size)
-
-
-def seen_cells(grid: ChunkGrid, store: PartStore) -> dict[Origin, float]:
-    """Return the share of the middle of every cell that was seen at t2.
-
-    Raises:
-        OSError: if the evidence of a chunk cannot be read.
-    """
-    held = (store.open(evidence_name(chunk.at)).summary["middles"] for chunk in grid)
-    return {(row, col): share for middles in held for row, col, share in middles}
-
-
-def hidden_in(store: PartStore, bands: int) -> Hidden:
-    """Return the errors on all hidden cells.
-
-    Raises:
-        OSError: if a part of it cannot be read.
-    """
-    found = Hidden(bands)
-    for path in sorted(store.folder.glob(f"*{CHECK}"), key=lambda path: int(path.stem)):
-        found.add(Hidden.from_json(store.open(path.name).summary))
-    return found
-
-
-def spread_in(store: PartStore, bands: tuple[str, ...]) -> list[Hidden]:
-    """Return the errors where the truth was hidden: on the place's past, if there is one, and on cells of the scene.
-
-    Raises:
-        OSError: if a part of it cannot be read.
-    """
-    past = [learned_from(store).hidden(bands)] if store.check(PAST) else []
-    return [*past, hidden_in(store, len(bands))]
-
-
-def check_name(group: int) -> str:
-    """Return the file name of the errors on a group of hidden cells."""
-    return f"{group}{CHECK}"
-
-
-def learned_from(store: PartStore) -> Learned:
-    """Return what was learned from the place's past.
-
-    Raises:
-        OSError: if it cannot be read.
-    """
-    part = store.open(PAST)
-    (evidence,) = unpack_arrays(part.read("evidence"), 1)
-    return Learned.from_json(part.summary, evidence)
-
-
-def evidence_name(at: At) -> str:
-    """Return the file name of a chunk's evidence of t2."""
-    return f"{at[0]}_{at[1]}.evidence"
-
-
-def part_name(at: At) -> str:
-    """Return the file name of a chunk's part."""
-    return f"{at[0]}_{at[1]}.part"
-
-
-def spills_name(at: At) -> str:
-    """Return the file name of what a chunk spills into its neighbours."""
-    return f"{at[0]}_{at[1]}.spills"
+    workshop = Workshop(run, work.paths.reflectance, profiles(scene, card, request.dtype), thumbnails, store)
+    return workshop
 
 
 def stored(reflectance: NDArray[np.float64], profile: RasterProfile) -> NDArray[Any]:
@@ -373,8 +280,3 @@ def stored_error(error: NDArray[np.float32], profile: RasterProfile) -> NDArray[
     """Return half the width of intervals as the product stores it."""
     dn = np.round(error * REFLECTANCE_SCALE).clip(0, profile.nodata - 1)
     return np.where(np.isnan(dn), profile.nodata, dn).astype(np.uint16)
-
-
-def _shown(part: Part, names: Iterable[str]) -> Reduced:
-    pairs = {name: unpack_arrays(part.read(f"shown/{name}"), 2) for name in names}
-    return {name: (sums, counts) for name, (sums, counts) in pairs.items() if sums is not None and counts is not None}

@@ -50,6 +50,11 @@ class Part:
             raise OSError(f"the finished part {path} was damaged since ({error}); remove it and run again") from error
 
     @property
+    def members(self) -> list[str]:
+        """Names of its members beside the summary."""
+        return [name for name in self.sizes if name != SUMMARY]
+
+    @property
     def summary(self) -> dict[str, Any]:
         """What was said of the chunk."""
         held: dict[str, Any] = json.loads(self.read(SUMMARY))

@@ -26,7 +26,8 @@ from crgen.pipeline.source.area import Area, is_file_of_area
 from crgen.pipeline.source.channels import Channels
 from crgen.pipeline.source.imagery import Scene
 from crgen.pipeline.source.open import bands_made, open_scene
-from crgen.pipeline.tiling.predict import Predictor, WindowInputs, batch_on, plane_count
+from crgen.pipeline.tiling.batches import batch_on
+from crgen.pipeline.tiling.predict import Predictor, WindowInputs, plane_count
 from crgen.pipeline.tiling.windows import ChunkGrid, Lattice
 
 

@@ -9,12 +9,11 @@ in any order.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
@@ -27,8 +26,8 @@ from crgen.pipeline.source.area import clip_mask
 from crgen.pipeline.source.stack import FEATHER, OCCURRENCE
 from crgen.pipeline.tiling.composite import Composite, complete, compose, observed_share, seen_clear
 from crgen.pipeline.tiling.counts import Tally
-from crgen.pipeline.tiling.hidden import NORMAL, Hidden, Seen, compare, hidden_part, middle
-from crgen.pipeline.tiling.lending import Lent, Origin, cells
+from crgen.pipeline.tiling.hidden import NORMAL
+from crgen.pipeline.tiling.lending import Lent
 from crgen.pipeline.tiling.past import Learned, PastOf
 from crgen.pipeline.tiling.predict import REFLECTANCE_SCALE, Predictor, Staged, WindowInputs
 from crgen.pipeline.tiling.quality import GENERATED_CLASSES, Quality
@@ -75,9 +74,6 @@ class Own(NamedTuple):
     """How often there was water before, read only where that is asked."""
     computed: NDArray[np.bool_]
     """Where the generator is asked."""
-    truth: Array | None
-    copy: Array | None
-    """S2 at t1, to compare with the truth, if that is known."""
     tally: Tally
 
 
@@ -86,25 +82,6 @@ class Prepared(NamedTuple):
 
     staged: Staged
     own: Own
-    shown: Any
-    """What :attr:`Run.on_inputs` made of its own pixels."""
-
-
-class Looked(NamedTuple):
-    """The cells of a chunk, read and staged."""
-
-    staged: Staged
-    middles: dict[Origin, float]
-    """Share of the middle of each that was seen at t2."""
-
-
-class Told(NamedTuple):
-    """The evidence of a chunk's cells."""
-
-    evidence: dict[Origin, NDArray[np.float64]]
-    """Of those in which some of t2 was seen."""
-    middles: dict[Origin, float]
-    """See :class:`Looked`."""
 
 
 class Computed(NamedTuple):
@@ -115,7 +92,6 @@ class Computed(NamedTuple):
     """The weighted sums of its own windows over its own pixels."""
     spills: Spills
     """The same beyond its right edge, its lower edge and the corner between them, for its neighbours."""
-    shown: Any
 
 
 @dataclass(frozen=True)
@@ -133,7 +109,7 @@ class Run:
         needed_bands: places among the bands read of those without which t1 tells nothing.
         generate_all: leave observations of t2 out of the result (the generator still sees them).
         clear_threshold: clear-sky score from which a pixel counts as clear.
-        on_inputs: called with each chunk read and its own pixels of every variable of the Stack.
+        on_inputs: called from any thread with each chunk read and its own pixels of both dates, to draw them.
         lent: returns the evidence pooled around windows, once every chunk has been through :meth:`look`.
         widths: returns half the width of intervals by band, in stated deviations, once hidden blocks were looked at.
         past: the place's past, if the Stack has one.
@@ -150,7 +126,7 @@ class Run:
     needed_bands: list[int]
     generate_all: bool
     clear_threshold: float
-    on_inputs: Callable[[Chunk, dict[str, Array]], Any] = lambda chunk, inputs: None
+    on_inputs: Callable[[Chunk, dict[str, Array]], None] = lambda chunk, inputs: None
     lent: Callable[[], Lent | None] = lambda: None
     widths: Callable[[], NDArray[np.float64]] = lambda: np.array([NORMAL])
     past: PastOf | None = None
@@ -161,116 +137,7 @@ class Run:
         """Whether evidence of t2 is pooled over windows, see :mod:`crgen.pipeline.tiling.lending`."""
         return self.predictor.evidence_size > 0 and "s2_t2" in self.reader and "clear_t2" in self.reader
 
-    def look(self, chunks: Iterable[Chunk], finish: Callable[[Chunk, Told], None], workers: int) -> None:
-        """Compute the evidence of t2 of chunks' cells, before any window is predicted.
-
-        Args:
-            chunks: where.
-            finish: called from another thread with a chunk and the evidence of its cells.
-            workers: threads beside this one, which computes.
-
-        Raises:
-            CrgenError: the first that a stage raised; the rest is left.
-        """
-        self.reader.stopped.clear()
-        overlapped(
-            chunks,
-            self.prepare_look,
-            lambda chunk, looked: self.tell(looked),
-            finish,
-            self.reader.stopped.set,
-            readers=max(1, workers - 1),
-            finishers=1,
-        )
-
-    def tell(self, looked: Looked) -> Told:
-        """Compute the evidence of t2 of cells."""
-        return Told(self.predictor.evidence(looked.staged), looked.middles)
-
-    def prepare_look(self, chunk: Chunk) -> Looked:
-        """Stage those of a chunk's cells in which t2 was seen; only what shows that is read where it was in none."""
-        footprint = self.grid.footprint(chunk)
-        margin = footprint.grow(FEATHER)
-        at = footprint.slices(margin)
-        data = self.reader.read(margin, ("s2_t2", "clear_t2"))
-        share = observed_share(seen_clear(data["s2_t2"], data["clear_t2"], self.clear_threshold))
-        if (share == 1).any():
-            names = ("s1_t1", "s2_t1", "s1_t2", "clear_t1")
-            data |= self.reader.read(margin, [name for name in names if name in self.reader])
-        else:
-            data |= dict.fromkeys(("s1_t1", "s2_t1", "s1_t2"), data["s2_t2"])
-        inputs = self._inputs(footprint, at, data, share, share == 1)
-        own, side = cells(chunk, self.grid.lattice.window), self.grid.lattice.window
-        seen = (share == 1) & self._inside(margin)
-        middles = {}
-        for row, col in own:
-            rows, cols = Box(row, row + side, col, col + side).slices(margin)
-            middles[row, col] = float(seen[rows, cols][middle(side)].mean())
-        return Looked(self.predictor.stage(inputs, own), middles)
-
-    def check(
-        self, groups: Iterable[tuple[int, list[Origin]]], finish: Callable[[int, Hidden], None], workers: int
-    ) -> None:
-        """Predict cells whose t2 was seen but is hidden, and find the errors; after :meth:`look`.
-
-        Args:
-            groups: of cells, each with its number.
-            finish: called from another thread with the number of a group and its errors.
-            workers: threads beside this one, which computes.
-
-        Raises:
-            CrgenError: the first that a stage raised; the rest is left.
-        """
-        self.reader.stopped.clear()
-        overlapped(
-            groups,
-            lambda group: self.prepare_check(group[1]),
-            lambda group, prepared: self.compute_check(*prepared),
-            lambda group, found: finish(group[0], found),
-            self.reader.stopped.set,
-            readers=max(1, workers - 1),
-            finishers=1,
-        )
-
-    def prepare_check(self, group: list[Origin]) -> tuple[Staged, list[Seen]]:
-        """Stage cells with their t2 hidden, side by side, and keep what was seen in the middle of each."""
-        side = self.grid.lattice.window
-        believed: Believed | None = None
-        windows, seen = [], []
-        for cell in group:
-            box = Box(cell[0], cell[0] + side, cell[1], cell[1] + side)
-            margin = box.grow(FEATHER)
-            at = box.slices(margin)
-            data = self.reader.read(margin)
-            share = observed_share(seen_clear(data["s2_t2"], data["clear_t2"], self.clear_threshold))
-            known = (share == 1) & self._inside(margin)
-            told = told_by_image(data["s2_t2"], known, self.reader.bands)
-            share[at][hidden_part(cell, side)] = 0
-            inputs = self._inputs(box, at, data, share, np.ones_like(known))
-            inputs, believed = self._with_looks(inputs, "clear_t1" in data)
-            windows.append(inputs)
-            inner = middle(side, FEATHER)
-            t2, t1 = (data[name][self.made][..., *inner] for name in ("s2_t2", "s2_t1"))
-            seen.append(Seen(t2, t1, known[inner], told[inner]))
-        joined: list[Any] = [
-            None if planes[0] is None else np.concatenate(planes, -1) for planes in [*zip(*windows, strict=True)][1:]
-        ]
-        row = WindowInputs(Box(0, side, 0, side * len(group)), *joined)
-        staged = self.predictor.stage(row, [(0, i * side) for i in range(len(group))], past=believed)
-        lent = self.lent()
-        return staged._replace(lent=None if lent is None else torch.from_numpy(lent.at(group))), seen
-
-    def compute_check(self, staged: Staged, seen: list[Seen]) -> Hidden:
-        """Predict hidden cells, and compare them with what was seen."""
-        found = Hidden(len(self.made))
-        inner = middle(self.grid.lattice.window)
-        for known, planes in zip(seen, self.predictor.windows(staged), strict=True):
-            water = None if planes.water is None else planes.water[1][inner]
-            deviation = None if planes.deviation is None else planes.deviation[..., *inner]
-            found.add(compare(known, planes.reflectance[..., *inner], deviation, water))
-        return found
-
-    def _inputs(
+    def inputs(
         self, footprint: Box, at: tuple[slice, slice], data: dict[str, Array], share: Array, wanted: NDArray[np.bool_]
     ) -> WindowInputs:
         """Return what the generator sees; of t2 what counts as observed whole, as a cloud's edge is hazy."""
@@ -289,7 +156,7 @@ class Run:
             wanted=wanted[at],
         )
 
-    def _with_looks(self, inputs: WindowInputs, scored: bool) -> tuple[WindowInputs, Believed | None]:
+    def with_looks(self, inputs: WindowInputs, scored: bool) -> tuple[WindowInputs, Believed | None]:
         """Return what the generator sees with the earlier looks that are mixed in, and what is believed of them.
 
         Args:
@@ -353,7 +220,7 @@ class Run:
         data = self.reader.read(margin)
         s1_t1, s2_t1, s1_t2 = data["s1_t1"], data["s2_t1"], data["s1_t2"]
         radar_t2, optical_t1 = complete(s1_t2[: self.needed_pols]), complete(s2_t1[self.needed_bands])
-        inside = self._inside(margin)
+        inside = self.inside(margin)
         clear_t1 = data["clear_t1"] >= self.clear_threshold if "clear_t1" in data else np.ones(inside.shape, bool)
         if "s2_t2" in data and "clear_t2" in data:
             observed = data["s2_t2"]
@@ -365,11 +232,11 @@ class Run:
 
         water = self._water(margin, data, share) if self.predictor.predicts_water else None
         wanted = radar_t2 & inside & (share < 1 if water is None else leaves_open(*water))
-        inputs = self._inputs(footprint, footprint.slices(margin), data, observed_part, wanted)
-        inputs, believed = self._with_looks(inputs, "clear_t1" in data)
+        inputs = self.inputs(footprint, footprint.slices(margin), data, observed_part, wanted)
+        inputs, believed = self.with_looks(inputs, "clear_t1" in data)
         staged = self.predictor.stage(inputs, chunk.windows, self.lent() if self.lends else None, believed)
         own = chunk.box.slices(margin)
-        tally = Tally(windows=len(staged.places), inside=int(inside[own].sum()), bands=len(self.made))
+        tally = Tally(windows=len(staged.places), inside=int(inside[own].sum()))
         tally.seen = int((inside & (observed_part > 0))[own].sum())
         radar = s1_t1[: self.needed_pols], s1_t2[: self.needed_pols]
         looked_at = {"s1_t1": radar[0], "s2_t1": s2_t1[self.needed_bands], "s1_t2": radar[1]}
@@ -397,11 +264,10 @@ class Run:
             water=None if water is None else water[:, *own],
             occurrence=None if water is None else self._occurrence(chunk.box, water[:, *own]),
             computed=wanted[own],
-            truth=data["truth_t2"][self.made][..., *own] if "truth_t2" in data else None,
-            copy=s2_t1[self.made][..., *own] if "truth_t2" in data else None,
             tally=tally,
         )
-        return Prepared(staged, known, self.on_inputs(chunk, {n: array[..., *own] for n, array in data.items()}))
+        self.on_inputs(chunk, {name: array[..., *own] for name, array in data.items()})
+        return Prepared(staged, known)
 
     def compute(self, chunk: Chunk, prepared: Prepared) -> Computed:
         """Compute a chunk's windows."""
@@ -409,7 +275,7 @@ class Run:
         sums = self.predictor.predict(prepared.staged)
         right, below, corner = (self._spill(chunk, footprint, sums, *step) for step in NEIGHBOURS)
         own = sums[..., *chunk.box.slices(footprint)].copy()
-        return Computed(prepared.own, own, (right, below, corner), prepared.shown)
+        return Computed(prepared.own, own, (right, below, corner))
 
     def compose(self, computed: Computed, spills: Sequence[Sums | None]) -> tuple[Composite, Tally]:
         """Add what neighbours spilled into a chunk, and join it with what was observed.
@@ -445,16 +311,6 @@ class Run:
             own.tally.water = expected_pixels(water)
         tally = own.tally
         tally.pixels = Counter(dict(enumerate(np.bincount(result.quality.ravel(), minlength=len(Quality)).tolist())))
-        if own.truth is not None and own.copy is not None:
-            compared = np.isin(result.quality, GENERATED_CLASSES) & complete(own.copy) & complete(own.truth)
-            truth = own.truth[:, compared]
-            errors = [
-                result.reflectance[:, compared] - truth,
-                own.copy[:, compared].astype(np.float64) - truth,
-            ]
-            tally.compared = int(compared.sum())
-            tally.absolute = np.array([np.abs(e).sum() for e in errors])
-            tally.squared = np.array([np.square(e).sum() for e in errors])
         return result, tally
 
     def _water(self, box: Box, data: dict[str, Array], share: Array) -> NDArray[np.uint8]:
@@ -482,7 +338,7 @@ class Run:
             return None
         return self.reader.read(box, (OCCURRENCE,))[OCCURRENCE]
 
-    def _inside(self, box: Box) -> NDArray[np.bool_]:
+    def inside(self, box: Box) -> NDArray[np.bool_]:
         """Return which pixels of ``box`` belong to the area."""
         if self.polygon is None:
             return np.ones(box.shape, bool)

@@ -7,9 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from crgen.pipeline.tiling.quality import Quality
 
 
@@ -31,14 +28,6 @@ class Tally:
     """Pixels of these that were seen at t2, used or not."""
     windows: int = 0
     """Windows computed."""
-    bands: int = 0
-    """Bands of the result."""
-    compared: int = 0
-    """Generated pixels with a known truth and an optical image of t1."""
-    absolute: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
-    """Sum of absolute errors over those pixels and the bands: of the result, and of copying t1."""
-    squared: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
-    """Sum of squared errors, alike."""
 
     @property
     def made(self) -> int:
@@ -53,40 +42,20 @@ class Tally:
 
     def add(self, other: Tally) -> None:
         """Count another chunk in."""
-        self.pixels.update(other.pixels)
-        self.missing.update(other.missing)
-        self.unlike.update(other.unlike)
-        self.water.update(other.water)
-        self.inside += other.inside
-        self.seen += other.seen
-        self.windows += other.windows
-        self.compared += other.compared
-        self.absolute = self.absolute + other.absolute
-        self.squared = self.squared + other.squared
+        for name, count in vars(other).items():
+            held = getattr(self, name)
+            if isinstance(held, Counter):
+                held.update(count)
+            else:
+                setattr(self, name, held + count)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
-        return {
-            "pixels": {str(int(quality)): count for quality, count in self.pixels.items()},
-            "missing": dict(self.missing),
-            "unlike": dict(self.unlike),
-            "water": dict(self.water),
-            **{name: getattr(self, name) for name in ("inside", "seen", "windows", "bands", "compared")},
-            "absolute": self.absolute.tolist(),
-            "squared": self.squared.tolist(),
-        }
+        return dict(vars(self))
 
     @classmethod
     def from_json(cls, held: Mapping[str, Any]) -> Tally:
-        """Return what :meth:`to_json` was called on."""
-        return cls(
-            **dict(held)
-            | {
-                "pixels": Counter({int(quality): count for quality, count in held["pixels"].items()}),
-                "missing": Counter(held["missing"]),
-                "unlike": Counter(held["unlike"]),
-                "water": Counter(held["water"]),
-                "absolute": np.array(held["absolute"]),
-                "squared": np.array(held["squared"]),
-            }
-        )
+        """Return what :meth:`to_json` was called on; JSON has made its numbers of classes texts."""
+        counters = {name: Counter(held[name]) for name in ("missing", "unlike", "water")}
+        pixels = Counter({int(quality): count for quality, count in held["pixels"].items()})
+        return cls(**{**held, **counters, "pixels": pixels})

@@ -1,17 +1,13 @@
 """Run a generator over the windows of a chunk, and add the windows up.
 
-A window's result depends on its place and its pixels alone: windows are computed in batches of one fixed size, the
-last batch padded with copies, because a convolution's rounding may change with the batch size.
+A window's result depends on its place and its pixels alone, see :mod:`crgen.pipeline.tiling.batches`.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 
 from crgen.model.config import GeneratorConfig
-from crgen.model.device import computing_in
 from crgen.model.generator import Prediction
 from crgen.model.mixing import mix, radar_changed
 from crgen.model.past import Believed
 from crgen.model.usual import unlike_windows
 from crgen.model.weights import LoadedModel
 from crgen.pipeline.box import Box
+from crgen.pipeline.tiling.batches import batch_on, in_batches
 from crgen.pipeline.tiling.lending import Lent, Origin
 from crgen.pipeline.tiling.windows import Lattice
 
@@ -35,15 +31,6 @@ REFLECTANCE_SCALE = 10_000
 MAX_DN = 65_535
 MAX_GENERATED = 2**15 - 1
 """The highest digital number that is generated, a reflectance of 3.3: sums over windows of 256 px fit 32 bits."""
-
-
-def batch_on(device: str, side: int) -> int:
-    """Return how many windows of ``side`` a device computes at once; part of what decides the last bit of a result.
-
-    On a CPU one of 256 px: each core computes its own, and more would not stay in its cache. Small ones are not worth
-    the calls of one.
-    """
-    return max(1, min(4, 256**2 // side**2)) if device == "cpu" else 16
 
 
 def plane_count(config: GeneratorConfig, made: int) -> int:
@@ -262,7 +249,7 @@ class Predictor:
             return function(*inputs, **self._calibrated(), **named)
 
         with self._turn:
-            made = [part[: len(some)].cpu() for some, part in self._in_turn(len(windows[0]), compute)]
+            made = [part[: len(some)].cpu() for some, part in self._in_batches(len(windows[0]), compute)]
         return torch.cat(made)
 
     def _calibrated(self) -> dict[str, torch.Tensor]:
@@ -283,47 +270,13 @@ class Predictor:
                 extra["lent"] = lent[some]
             return function(*windows[:4], **extra)
 
-        for some, made in self._in_turn(len(places), compute):
+        for some, made in self._in_batches(len(places), compute):
             yield places[some.start : some.stop], made
 
-    def _in_turn(
+    def _in_batches(
         self, count: int, compute: Callable[[list[int]], torch.Tensor]
     ) -> Iterator[tuple[range, torch.Tensor]]:
-        """Yield batches of windows, by their places in a list of ``count``, with what is computed of them.
-
-        Each is as large as the others, the last one padded with copies. On a CPU, each core computes its own batch.
-        PyTorch's threads share the sums of one batch, so its last bit depends on their number; a batch computed by one
-        thread does not depend on how many others there are.
-        """
-
-        def compute_padded(some: range) -> torch.Tensor:
-            with torch.inference_mode(), computing_in(self.precision, self.device):
-                return compute([*some] + [some[-1]] * (self.batch - len(some)))
-
-        def compute_alone(some: range) -> torch.Tensor:
-            torch.set_num_threads(1)
-            return compute_padded(some)
-
-        batches = [range(i, min(i + self.batch, count)) for i in range(0, count, self.batch)]
-        if self.device != "cpu":
-            for some in batches:
-                yield some, compute_padded(some)
-            return
-        cores = torch.get_num_threads()
-        try:
-            with ThreadPoolExecutor(cores) as lanes:
-                ahead: deque[tuple[range, Future[torch.Tensor]]] = deque()
-                waiting = iter(batches)
-                while True:
-                    ahead.extend(
-                        (some, lanes.submit(compute_alone, some)) for some in islice(waiting, cores + 1 - len(ahead))
-                    )
-                    if not ahead:
-                        return
-                    some, future = ahead.popleft()
-                    yield some, future.result()
-        finally:
-            torch.set_num_threads(cores)
+        return in_batches(count, self.batch, self.device, self.precision, compute)
 
     def _digital_numbers(
         self,

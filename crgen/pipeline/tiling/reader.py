@@ -43,7 +43,7 @@ class StackReader:
 
         Args:
             box: may reach beyond the Stack.
-            names: which variables; None for all but those of the place's past.
+            names: which variables; None for what a map is made of, without the place's past.
             times: which dates of the past's variables, ``(time, channel, y, x)``; None for all.
 
         Raises:
@@ -53,7 +53,7 @@ class StackReader:
             raise ValueError(f"{box} lies outside the stack {self.box}")
         rows = _reflected(box.r0 - self.box.r0, box.r1 - self.box.r0, self.box.shape[0])
         cols = _reflected(box.c0 - self.box.c0, box.c1 - self.box.c0, self.box.shape[1])
-        now = without_past(self._stack).drop_vars(OCCURRENCE, errors="ignore")
+        now = without_past(self._stack).drop_vars([OCCURRENCE, "truth_t2"], errors="ignore")
         stack = now if names is None else self._stack[list(names)]
         if times is not None:
             stack = stack.isel(time=list(times))

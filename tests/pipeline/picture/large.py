@@ -20,12 +20,17 @@ from shapely.geometry import box
 
 from crgen.files import publish
 from crgen.model.weights import find_weights, read_card
+from crgen.pipeline.cog.splice import Spliced
 from crgen.pipeline.flood.area import areas_of
 from crgen.pipeline.flood.polygons import LAYERS, write_polygons
+from crgen.pipeline.picture.quicklook import product_panels
 from crgen.pipeline.picture.thumbnail import InputThumbnails
-from crgen.pipeline.product.outputs import Paths, panels_of, picture, write_thumbnail
+from crgen.pipeline.product.assembled import Assembled
+from crgen.pipeline.product.outputs import Paths
 from crgen.pipeline.product.page import write_product_page
+from crgen.pipeline.product.pictures import picture, write_thumbnail
 from crgen.pipeline.product.selfcheck import self_check
+from crgen.pipeline.product.truth import Truth
 from crgen.pipeline.source.area import Area
 from crgen.pipeline.source.imagery import Scene
 from crgen.pipeline.source.stack import build_stack
@@ -60,30 +65,21 @@ def main(folder: Path) -> None:
     noise = np.random.default_rng(0)
     for at in range(0, grid.shape[0] - 1023, 1024):
         chunk = {name: noise.random((3, 1024, 1024), np.float32) for name in ("s1_t1", "s1_t2", "s2_t1")}
-        inputs.add(at, at, chunk)
+        inputs.put(at, at, inputs.reduce(at, at, chunk))
     start, before = time.monotonic(), peak()
     rasters = {name: path for name, path in paths.rasters.items() if path.exists()}
-    tally = Tally(
-        Counter({int(Quality.GENERATED): pixels}), water=Counter({NEW: pixels / 9, OLD: pixels / 20}), bands=3
-    )
+    tally = Tally(Counter({int(Quality.GENERATED): pixels}), water=Counter({NEW: pixels / 9, OLD: pixels / 20}))
     tally.inside = pixels
     areas = areas_of(paths.water, tally.water, card.water)
     outlines = write_polygons(paths.flood, paths.water, str(T2), str(T2))
-    panels = panels_of(scene, rasters, inputs)
-    page = write_product_page(
-        scene,
-        paths,
-        rasters,
-        outlines,
-        panels,
-        tally=tally,
-        areas=areas,
-        check=self_check(Hidden(3), tally, MADE),
-        card=card,
-        radar="",
-        notes=(),
+    panels = product_panels(
+        inputs, result=rasters["reflectance"], quality=rasters["quality"], t1=T1, t2=T2, days=scene.days
     )
-    shown = picture(scene, paths, panels, tally, None, card), write_thumbnail(paths, panels, card)
+    spliced = {name: Spliced(path, b"") for name, path in rasters.items()}
+    check = self_check(Hidden(3), tally, MADE)
+    made = Assembled(spliced, outlines, inputs, tally, areas, check, None, "", None, Truth(), ())
+    page = write_product_page(scene, paths, panels, made, card)
+    shown = picture(scene, paths, panels, made, card), write_thumbnail(paths, panels, card)
     publish([(outlines, paths.flood), (page, paths.page), (shown[0], paths.quicklook), (shown[1], paths.thumbnail)])
     took = {
         "outlines": sum(pyogrio.read_info(paths.flood, layer=layer)["features"] for layer in LAYERS),

@@ -11,7 +11,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from crgen.files import publish
-from crgen.pipeline.cog.profile import RasterProfile
+from crgen.pipeline.cog.profile import RasterProfile, display_bands
 from crgen.pipeline.picture.quicklook import Panel, arrange, draw_quicklook, metres_across, product_panels, stretch_of
 from crgen.pipeline.picture.thumbnail import InputThumbnails
 from crgen.pipeline.tiling.quality import COLOURS, Quality
@@ -121,7 +121,7 @@ def test_panels_of_a_product_say_day_sensor_and_bands(tmp_path, bands, named):
     radar = rng.uniform(-20, -5, (2, *shape)).astype("float32")
     optical = rng.random((count, *shape), dtype="float32")
     inputs = InputThumbnails(shape, bands, bands, "VV")
-    inputs.add(0, 0, {"s1_t1": radar, "s1_t2": radar, "s2_t1": optical, "truth_t2": optical})
+    inputs.put(0, 0, inputs.reduce(0, 0, {"s1_t1": radar, "s1_t2": radar, "s2_t1": optical}))
     dn = (optical * 9999 + 1).astype("uint16")
     write_cog(tmp_path / "a.tif", RasterProfile(grid(shape), bands, "uint16", 0, scale=1e-4), dn)
     quality = np.full((1, *shape), Quality.GENERATED, "uint8")
@@ -134,6 +134,7 @@ def test_panels_of_a_product_say_day_sensor_and_bands(tmp_path, bands, named):
         t1=date(2021, 7, 1),
         t2=date(2021, 7, 22),
         days={"s2_t1": [date(2021, 7, 1)], "s1_t1": [date(2021, 6, 28), date(2021, 6, 29), date(2021, 7, 3)]},
+        truth=inputs.optical("s2_t1", display_bands(bands)),
     )
     assert [p.title for p in panels] == [
         "t1 optical, 1 Jul 2021",
@@ -156,12 +157,12 @@ def test_false_colour_stands_beside_true_colour_each_under_a_stretch_of_its_own(
     optical[3:] *= 5
     radar = rng.uniform(-20, -5, (2, *shape)).astype("float32")
     inputs = InputThumbnails(shape, opened, made, "VV")
-    inputs.add(0, 0, {"s1_t1": radar, "s1_t2": radar, "s2_t1": optical, "truth_t2": optical})
+    inputs.put(0, 0, inputs.reduce(0, 0, {"s1_t1": radar, "s1_t2": radar, "s2_t1": optical}))
     dn = np.stack([optical[opened.index(band)] for band in made]) * 1e4
     write_cog(tmp_path / "a.tif", RasterProfile(grid(shape), made, "uint16", 0, scale=1e-4), dn.astype("uint16"))
     quality = np.full((1, *shape), Quality.GENERATED, "uint8")
     write_cog(tmp_path / "q.tif", RasterProfile(grid(shape), ("quality",), "uint8", 0, colours=COLOURS), quality)
-    days = {"t1": date(2021, 7, 1), "t2": date(2021, 7, 22), "days": {}}
+    days = {"t1": date(2021, 7, 1), "t2": date(2021, 7, 22), "days": {}, "truth": np.moveaxis(optical[2::-1], 0, -1)}
     panels, like = product_panels(inputs, result=tmp_path / "a.tif", quality=tmp_path / "q.tif", **days)
     shown = [(panel.title.split(",")[0], panel.caption, panel.composite) for panel in panels]
     true, false = "B4 B3 B2 true colour", "B11 B8 B3 false colour"

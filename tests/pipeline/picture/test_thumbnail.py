@@ -40,7 +40,8 @@ def test_means_of_valid_pixels_whatever_the_chunks(shape, chunk, longest, seed):
     thumbnail = Thumbnail(shape, longest=longest)
     for row in range(0, shape[1], chunk):
         for col in range(0, shape[2], chunk):
-            thumbnail.add(row, col, image[:, row : row + chunk, col : col + chunk])
+            reduced = thumbnail.reduce(row, col, image[:, row : row + chunk, col : col + chunk])
+            thumbnail.put(row, col, *reduced)
     small = thumbnail.mean()
     assert max(small.shape[1:]) <= longest
     np.testing.assert_allclose(small, plain_means(image, -(-max(shape[1:]) // longest)), rtol=1e-5)
@@ -48,7 +49,7 @@ def test_means_of_valid_pixels_whatever_the_chunks(shape, chunk, longest, seed):
 
 def test_backscatter_is_averaged_as_power():
     thumbnail = Thumbnail((1, 1, 2), decibel=True, longest=1)
-    thumbnail.add(0, 0, np.array([[[0.0, -20.0]]], "float32"))
+    thumbnail.put(0, 0, *thumbnail.reduce(0, 0, np.array([[[0.0, -20.0]]], "float32")))
     assert thumbnail.mean().item() == pytest.approx(10 * np.log10(0.505), abs=1e-4)
 
 

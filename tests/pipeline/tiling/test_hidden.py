@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crgen.model.card import ErrorWidths
+from crgen.pipeline.tiling.ahead import check, look, prepare_check
 from crgen.pipeline.tiling.hidden import (
     EVERY,
     FEWEST,
@@ -144,9 +145,9 @@ def test_where_something_was_seen_the_card_says_another_width_than_where_nothing
 def hidden_of(model, scene):  # noqa: F811
     work = run_of(model, scene)
     told: dict[tuple[int, int], float] = {}
-    work.look(work.grid, lambda chunk, found: told.update(found.middles), 1)
+    look(work, work.grid, lambda chunk, found: told.update(found.middles), 1)
     found: dict[int, Hidden] = {}
-    work.check(enumerate(choose(told, 0)), found.__setitem__, 2)
+    check(work, enumerate(choose(told, 0)), found.__setitem__, 2)
     return found[0]
 
 
@@ -158,7 +159,7 @@ def test_hidden_cells_are_predicted_without_what_was_seen_there(model, scene) ->
     hidden = np.zeros(scene["clear_t2"].shape, bool)
     inside = run_of(model, scene)
     told: dict[tuple[int, int], float] = {}
-    inside.look(inside.grid, lambda chunk, found: told.update(found.middles), 1)
+    look(inside, inside.grid, lambda chunk, found: told.update(found.middles), 1)
     cells = choose(told, 0)[0]
     first = cells[0]
     box = inside.reader.box
@@ -170,7 +171,7 @@ def test_hidden_cells_are_predicted_without_what_was_seen_there(model, scene) ->
     planes = []
     for stack in (scene, other):
         work = run_of(model, stack)
-        staged, _ = work.prepare_check([first])
+        staged, _ = prepare_check(work, [first])
         planes.append(next(work.predictor.windows(staged)))
     assert (planes[0].reflectance == planes[1].reflectance).all()
     assert (planes[0].water == planes[1].water).all()
