@@ -26,7 +26,7 @@ class Truth(NamedTuple):
     error: dict[str, dict[str, float]] | None = None
     """RMSE, MAE and PSNR of generated pixels and of copying t1 there; None where the truth is not known."""
     image: NDArray[np.float32] | None = None
-    """The truth in small, ``(y, x, band)``, with the bands that the map is shown in."""
+    """Some pixels of the truth across the map, ``(y, x, band)``, with the bands that it is shown in."""
 
 
 def compare(scene: Scene, rasters: Mapping[str, Path]) -> Truth:
@@ -47,9 +47,10 @@ def compare(scene: Scene, rasters: Mapping[str, Path]) -> Truth:
     errors = [da.where(compared, made - truth, 0.0) for made in (image, copy)]
     step = -(-max(compared.shape) // LONGEST)
     shown = stack.truth_t2.sel(band=list(display_bands(scene.made))).transpose("y", "x", "band")
-    small = shown.coarsen(y=step, x=step, boundary="pad").mean().data
+    small = shown[::step, ::step].data  # means over blocks that chunks cut would hold all chunks at once
     moments = [(abs(error).sum(), (error**2).sum()) for error in errors]
-    count, moments, small = compute(compared.sum(), moments, small)  # type: ignore[no-untyped-call]
+    found = compute(compared.sum(), moments, small, scheduler="threads")  # type: ignore[no-untyped-call]
+    count, moments, small = found
     if not count:
         return Truth(None, small)
     made, copied = (_scores(absolute, squared, count * len(scene.made)) for absolute, squared in moments)
