@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given as drawn
+from hypothesis import strategies as st
 from torch import Tensor
 
-from crgen.model.adaptive.network import AdaptiveGenerator
+from crgen.model.adaptive.network import STILL, AdaptiveGenerator, as_seen
 from crgen.model.adaptive.spectrum import CENTRE, SPREAD
 from crgen.model.adaptive.surroundings import local_sum
 from crgen.model.build import build_generator
@@ -115,15 +117,34 @@ def test_what_other_windows_lend_moves_the_land_and_never_votes_water_away(adapt
         assert (alone.reflectance - lent.reflectance).abs().max() > 1e-5
 
 
-def test_pixels_that_the_network_is_not_told_of_move_the_land_and_never_the_water(adaptive: Generator) -> None:
+def test_what_was_seen_of_the_window_moves_water_by_one_offset_towards_what_it_shows(adaptive: Generator) -> None:
     given = inputs(CONFIG)
-    not_told = adaptive(*given, told=torch.zeros(1, 1, 1, 1))
-    nothing = adaptive(*unseen(given))
-    assert torch.equal(not_told.water, nothing.water)
-    assert (not_told.reflectance - nothing.reflectance).abs().max() > 1e-3
-    told = adaptive(*given, told=torch.ones(1, 1, 1, 1))
-    assert furthest(told, adaptive(*given)) == 0
-    assert not torch.equal(told.water, nothing.water), "what is seen in the window itself may say where water is"
+    blind = adaptive(*unseen(given)).water[:, 1:].logit()
+    b3, b8, b11 = (CONFIG.bands.index(band) for band in ("B3", "B8", "B11"))
+    wet, dry = (given._replace(s2_t2=given.s2_t2.clone()) for _ in range(2))
+    for index, reflectance in ((b3, 0.08), (b8, 0.03), (b11, 0.01)):
+        wet.s2_t2[:, index] = torch.where(torch.isfinite(given.s2_t2[:, index]), reflectance, torch.nan)
+    for index, reflectance in ((b3, 0.05), (b8, 0.3), (b11, 0.2)):
+        dry.s2_t2[:, index] = torch.where(torch.isfinite(given.s2_t2[:, index]), reflectance, torch.nan)
+    up, down = (adaptive(*scene).water[:, 1:].logit() - blind for scene in (wet, dry))
+    assert (up > 0.5).all()
+    assert (down < -0.5).all()
+    torch.testing.assert_close(down, down[..., :1, :1].expand_as(down), atol=1e-2, rtol=0)
+
+
+@drawn(st.integers(0, 2**31 - 1), st.floats(-20, 20), st.integers(0, 4000))
+def test_the_offset_makes_the_seen_pixels_as_likely_as_they_are_frequent(seed: int, level: float, seen: int) -> None:
+    rng = torch.Generator().manual_seed(seed)
+    logit = torch.randn(1, 1, 64, 64, generator=rng) + level
+    label = torch.full_like(logit, torch.nan)
+    label.view(-1)[:seen] = (torch.rand(seen, generator=rng) < 0.3).float()
+    moved = as_seen(logit, label)
+    offset = (moved - logit).flatten()
+    known = torch.isfinite(label)
+    gap = (label[known] - moved[known].sigmoid()).sum()
+    assert float(offset.std()) < 1e-5
+    assert abs(float(offset[0])) < 15.9 or level < -15
+    torch.testing.assert_close(gap, STILL * offset[0], atol=0.5, rtol=0.01)
 
 
 # --- radar -----------------------------------------------------------------------------------------------------------
