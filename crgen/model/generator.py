@@ -34,8 +34,7 @@ class Prediction(NamedTuple):
     clean_t1: Tensor | None = None
     """``adaptive``: the three bands it makes itself as t1 would show them without cloud, ``(batch, 3, y, x)``."""
     auxiliary: Tensor | None = None
-    """Supervised like the output. ``paper``: the bottleneck image as reflectance. ``adaptive``: what the regressions of
-    what was seen alone make of the three bands, ``(batch, 3, y, x)``."""
+    """``paper``: the bottleneck image as reflectance, supervised like the output."""
 
 
 def present(x: Tensor) -> Tensor:

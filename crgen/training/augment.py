@@ -273,7 +273,7 @@ def vary(
 
 def leave(batch: Batch, pols: tuple[str, ...], bands: tuple[str, ...], rng: torch.Generator) -> tuple[Inputs, Truth]:
     """Leave the inputs as they are and show nothing of t2."""
-    n, unknown = len(batch.target), torch.full_like(batch.clear_t1, torch.nan)
+    unknown = torch.full_like(batch.clear_t1, torch.nan)
     nothing = torch.full_like(batch.target, torch.nan)
     flag = batch.calibrated.float()
     inputs = Inputs(batch.s1_t1, batch.s2_t1, batch.s1_t2, nothing, unknown, flag)

@@ -98,12 +98,11 @@ def gaussian(made: Prediction, truth: Truth) -> Tensor:
     return _mean(0.5 * (variance.log() + error.square() / variance), known)
 
 
-def auxiliary(made: Prediction, truth: Truth, core: list[int]) -> Tensor:
-    """L1 of the auxiliary image, of all bands or of the core bands; nothing where the generator has none."""
+def auxiliary(made: Prediction, truth: Truth) -> Tensor:
+    """L1 of the auxiliary image; nothing where the generator has none."""
     if made.auxiliary is None:
         return made.reflectance.sum() * 0
-    target = truth.target if made.auxiliary.shape == truth.target.shape else truth.target[:, core]
-    return _mean((made.auxiliary - torch.nan_to_num(target)).abs(), truth.counts.expand_as(target))
+    return _mean((made.auxiliary - torch.nan_to_num(truth.target)).abs(), truth.counts.expand_as(truth.target))
 
 
 def reliability(made: Prediction, truth: Truth) -> Tensor:
@@ -170,7 +169,7 @@ def terms_of(names: Iterable[str], core: list[int], new_water: float) -> dict[st
     special: dict[str, Term] = {
         "others": partial(others, core=core),
         "gaussian": gaussian,
-        "auxiliary": partial(auxiliary, core=core),
+        "auxiliary": auxiliary,
         "reliability": reliability,
         "clean": partial(clean, core=core),
         "water": partial(water, new_water=new_water),

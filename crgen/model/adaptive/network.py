@@ -7,18 +7,18 @@ so after 500. It departs where users need more:
 
 - **Water has an output of its own.** The image is ``(1 - p) · land + p · water``, with p the probability of water at
   t2. The radar tells it; pixels of the window that were seen at t2 say how far it is off as a whole, one offset of its
-  logit. What other windows or the past know moves ``land`` alone. Where t1 was under water and the image still shows water, it is water by at least the probability of t1: rivers and
-  lakes are not lost where wind or mud hides them from the radar.
+  logit; what other windows or the past know moves ``land`` alone. Where t1 was under water and the image still shows
+  water, it is water by at least the probability of t1: rivers and lakes are not lost where wind or mud hides them from
+  the radar.
 - **It sees levels.** Stems see radar standardised by window, blind to gain and offset; one small, bounded branch adds
   calibrated backscatter in dB, where the source has it.
 - **It trusts t1 as far as t1 deserves.** DownUp tells per pixel how far S2 at t1 shows the ground, and makes what it
   does not show; pixels that show nothing are left out, and the rest is fused anew.
-- **What is seen of t2 is regressed, never shown to the network**: one that was shown seen pixels copied them, which
-  told nothing of the hidden ones. They are regressed on the inputs and their local means, in closed form, linearly
-  (:mod:`crgen.model.adaptive.ridge`) and on cosines (:mod:`crgen.model.adaptive.waves`). The network chooses, pixel by
-  pixel, between S2 at t1 under the light of t2, the linear estimate, and what it makes itself. What the seen pixels
-  still tell of that choice is regressed on a few features of the network, for land and for the colour of water apart.
-  Last, the more was seen, the more of the two estimates is mixed in, up to a half.
+- **What is seen of t2 is regressed, never shown to the network**: shown seen pixels, it copied them, and its errors
+  there told nothing of the hidden ones. They are regressed in closed form on the inputs and their local means
+  (:mod:`crgen.model.adaptive.ridge`); the network chooses, pixel by pixel, between S2 at t1 under the light of t2, this
+  estimate, and what it makes itself. What the seen pixels of the window still tell of that choice is regressed on a few
+  features of the network, for land and for the colour of water apart; the colour, at last, on the inputs too.
 - **Three bands carry it, the others follow** (:mod:`crgen.model.adaptive.spectrum`).
 """
 
@@ -35,7 +35,6 @@ from crgen.model.adaptive.convolutions import Block, Decoder, Encoder, Join
 from crgen.model.adaptive.ridge import SceneRidge
 from crgen.model.adaptive.spectrum import CENTRE, SPREAD, Spectrum
 from crgen.model.adaptive.surroundings import REACH, local_mean, local_sum
-from crgen.model.adaptive.waves import WaveRidge
 from crgen.model.config import CORE, GeneratorConfig
 from crgen.model.fusion import FusionAttention
 from crgen.model.generator import Generator, Prediction, present, standardise
@@ -43,18 +42,14 @@ from crgen.model.water import water_label
 
 NEAR = (7, 31)
 """Sides in pixels of the surroundings in which seen pixels are counted, to tell how far to doubt."""
-WAVES = 256
-"""Cosines that seen pixels are regressed on."""
 LEARNED = 8
 """Features of the network that what was seen is regressed on at last."""
 NOTHING = 0.01
 """A pixel of t1 shows nothing where it shows the ground by much less: of a veil of 60 % more is left. Around it a pixel
 is left out in part, so that rounding, as in bfloat16, decides nothing."""
-HALF = 300.0
-"""Seen pixels of a window at which half of what is mixed of the estimates at most is mixed."""
 STILL = 30.0
 """Seen pixels that hold the logit of water where it is."""
-MOST, HALVINGS = 16.0, 20
+FURTHEST, HALVINGS = 16.0, 20
 """The largest offset, and how often the interval it lies in is halved."""
 B = len(CORE)
 
@@ -87,21 +82,25 @@ class Ground(NamedTuple):
 def as_seen(logit: Tensor, label: Tensor) -> Tensor:
     """Return a logit of water, moved as a whole until it says of the seen pixels what they show.
 
-    One offset a window, by maximum likelihood about a normal prior that counts as :data:`STILL` pixels.
+    One offset a window, the likeliest about a normal prior that counts as :data:`STILL` pixels. A pixel counts the more
+    the less certain its water is: so that snow in shade, which the label takes for water and the radar never would,
+    turns no dry ground into water.
 
     Args:
         logit: of water at t2, ``(batch, 1, y, x)``.
         label: 1 water, 0 dry, NaN unknown or not seen, of the same shape.
     """
     known = torch.isfinite(label)
-    water = torch.where(known, label, 0.0)
-    low = torch.full_like(logit[:, :, :1, :1], -MOST)
+    if not known.any():
+        return logit
+    water, p = torch.where(known, label, 0.0), logit.detach().sigmoid()
+    counts = 4 * p * (1 - p) * known
+    low = torch.full_like(p[:, :, :1, :1], -FURTHEST)
     high = -low
-    with torch.no_grad():
-        for _ in range(HALVINGS):
-            offset = (low + high) / 2
-            gap = ((water - (logit + offset).sigmoid()) * known).sum((2, 3), keepdim=True) - STILL * offset
-            low, high = torch.where(gap > 0, offset, low), torch.where(gap > 0, high, offset)
+    for _ in range(HALVINGS):
+        offset = (low + high) / 2
+        gap = ((water - (logit.detach() + offset).sigmoid()) * counts).sum((2, 3), keepdim=True) - STILL * offset
+        low, high = torch.where(gap > 0, offset, low), torch.where(gap > 0, high, offset)
     some = known.any(2, keepdim=True).any(3, keepdim=True)
     return logit + torch.where(some, (low + high) / 2, 0.0)
 
@@ -122,7 +121,6 @@ class AdaptiveGenerator(Generator):
         self.scene = SceneRidge(len(shared), B, learn_mean=True, shared=shared.float())
         with torch.no_grad():
             self.scene.start[2 + 2 * p : 2 + 2 * p + B] = torch.eye(B)
-        self.waves = WaveRidge((2 + len(REACH)) * (2 * p + B), WAVES)
         self.stem_t2 = Block(2 * p, full)
         self.down_t2 = Encoder((full, half, quarter))
         self.fusion = FusionAttention(quarter, config.attention_axis)
@@ -138,6 +136,7 @@ class AdaptiveGenerator(Generator):
         self.head_land = nn.Conv2d(full, 3 + 2 * B + LEARNED, 1)
         self.land = SceneRidge(1 + 2 * B + LEARNED, B, precision=10.0, learn_mean=False)
         self.colour = SceneRidge(1 + B, B, scales=(), precision=10.0, learn_mean=False)
+        self.shades = SceneRidge(len(shared), B, scales=(64.0,), precision=300.0, learn_mean=False)
         self.doubt = nn.Sequential(nn.Conv2d(B + 2 + len(NEAR), 16, 1), nn.SiLU(), nn.Conv2d(16, B, 1))
         self.spectrum = Spectrum(config.bands)
         nn.init.zeros_(self.light.weight)
@@ -202,11 +201,7 @@ class AdaptiveGenerator(Generator):
         land = land + self.land(about_land, o2 - land, seen * (1 - p.detach())).image
         wet = seen * torch.where(torch.isfinite(label), label, p.detach())
         colour = (colour + self.colour(torch.cat([one, colour], 1), o2 - colour, wet).image).clamp(-1, 1)
-        wavy = self.wavy(t1.features, o2, seen)
-        estimate = (scene.image + wavy) / 2
-        count = seen.sum((1, 2, 3), keepdim=True)
-        share = count / (count + HALF) / 2
-        land, colour = torch.lerp(land, estimate, share), torch.lerp(colour, wavy, share)
+        colour = (colour + self.shades(t1.features, o2 - colour, seen * p.detach().square()).image).clamp(min=-1)
         known = [doubt, (spread + 1e-4).log(), t1.shown, *(local_sum(seen, side) for side in NEAR)]
         deviation = SPREAD * F.softplus(self.doubt(torch.cat(known, 1)).float())
 
@@ -220,18 +215,7 @@ class AdaptiveGenerator(Generator):
             variance=self.spectrum.variance(deviation.square() + 1e-6),
             water=torch.cat([before, torch.maximum(p, still)], 1),
             clean_t1=t1.clean * SPREAD + CENTRE,
-            auxiliary=estimate * SPREAD + CENTRE,
         )
-
-    def wavy(self, features: Tensor, o2: Tensor, seen: Tensor) -> Tensor:
-        """Return the estimate by cosines of the inputs, their means, and how far pixels deviate from the nearest."""
-        prior = torch.einsum("bfyx,fk->bkyx", features.float(), self.scene.mean)
-        if not self.training and not seen.any():
-            return prior
-        inputs = features[:, 2:].float().split(self.waves.directions.shape[1] // (2 + len(REACH)), 1)[: 1 + len(REACH)]
-        near = (inputs[0] - inputs[1]).square()
-        deviation = (local_mean(near, torch.ones_like(near[:, :1]), REACH[0]) + 1e-4).sqrt()
-        return prior + self.waves(torch.cat([*inputs, deviation], 1), o2 - prior, seen)
 
     def radar(self, s1: Tensor, calibrated: Tensor | None) -> Radar:
         """Return backscatter in the network's units.
