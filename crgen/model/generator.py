@@ -109,7 +109,6 @@ class Generator(nn.Module, ABC):
         clear_t1: Tensor | None = None,
         calibrated: Tensor | None = None,
         lent: Tensor | None = None,
-        told: Tensor | None = None,
     ) -> Prediction:
         """Generate the optical image of t2.
 
@@ -122,8 +121,6 @@ class Generator(nn.Module, ABC):
             calibrated: 1 where the radar is in true dB, 0 where its level means nothing, ``(batch,)``; None for 1.
             lent: what other windows saw of t2, the weighted sum of their :meth:`evidence`,
                 ``(batch, evidence_size)``; None for nothing.
-            told: 0 where the network is not told of a seen pixel, which then counts in the scene's regression alone,
-                as what other windows lend does, ``(batch, 1, 1, 1)``; for training.
 
         Returns:
             The prediction; height and width as the input's.
@@ -135,7 +132,7 @@ class Generator(nn.Module, ABC):
         if height % SIZE_MULTIPLE or width % SIZE_MULTIPLE:
             raise ValueError(f"windows of {height} × {width} pixels: both sides must be multiples of {SIZE_MULTIPLE}")
         seen = torch.full_like(s2_t1, torch.nan) if s2_t2 is None else s2_t2
-        return self.generate(s1_t1, s2_t1, s1_t2, seen, clear_t1=clear_t1, calibrated=calibrated, lent=lent, told=told)
+        return self.generate(s1_t1, s2_t1, s1_t2, seen, clear_t1=clear_t1, calibrated=calibrated, lent=lent)
 
     @abstractmethod
     def generate(
@@ -148,7 +145,6 @@ class Generator(nn.Module, ABC):
         clear_t1: Tensor | None,
         calibrated: Tensor | None,
         lent: Tensor | None,
-        told: Tensor | None,
     ) -> Prediction:
         """Do the work of :meth:`forward`."""
 

@@ -27,6 +27,7 @@ SHIPPED_DIGESTS = {
         "8b4bf1534ed65f79e535749c8c5e774d266d35c0af543a1421d6de4b8fbdff99": 256,
         "d667fa8bbebaa616f77ebbba02179f3b7ecc036aff0955ff864348fc2780ada3": 256,
         "56a7f5e19ed9a9f6f8304f672b960f34a2a59e738a2ca9e7a4b7ffa614476ce3": 256,
+        "437347a9d1bac451969523a07875c099a02e826de11c9030ef68253b2bc38c67": 256,
     }
 }
 """By name, the digests of all weights that a version of crgen shipped, with the side of their windows. New ones are

@@ -43,7 +43,6 @@ class Inputs(NamedTuple):
     s2_t2: Tensor
     clear_t1: Tensor
     calibrated: Tensor
-    told: Tensor
 
 
 class Truth(NamedTuple):
@@ -260,7 +259,6 @@ def vary(
     shown, _ = paint_clouds(target, bands, missed, rng)
     seen = seen & batch.clear
     s2_t2 = torch.where(seen, shown, torch.nan)
-    told = (~happens(n, 0.25, rng)).float()
     truth = Truth(
         target,
         batch.clear & ~seen,
@@ -270,15 +268,15 @@ def vary(
         pair.water_t2,
         batch.flooded,
     )
-    return Inputs(s1_t1, s2_t1, s1_t2, s2_t2, score, calibrated, told), truth
+    return Inputs(s1_t1, s2_t1, s1_t2, s2_t2, score, calibrated), truth
 
 
 def leave(batch: Batch, pols: tuple[str, ...], bands: tuple[str, ...], rng: torch.Generator) -> tuple[Inputs, Truth]:
     """Leave the inputs as they are and show nothing of t2."""
-    n, unknown = len(batch.target), torch.full_like(batch.clear_t1, torch.nan)
+    unknown = torch.full_like(batch.clear_t1, torch.nan)
     nothing = torch.full_like(batch.target, torch.nan)
     flag = batch.calibrated.float()
-    inputs = Inputs(batch.s1_t1, batch.s2_t1, batch.s1_t2, nothing, unknown, flag, torch.ones(n, 1, 1, 1))
+    inputs = Inputs(batch.s1_t1, batch.s2_t1, batch.s1_t2, nothing, unknown, flag)
     clean = torch.where(batch.clear_t1 == 1, batch.s2_t1, torch.nan)
     water_t1, water_t2 = water_labels(batch, bands)
     return inputs, Truth(batch.target, batch.clear, clean, batch.clear_t1, water_t1, water_t2, batch.flooded)

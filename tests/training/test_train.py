@@ -229,7 +229,7 @@ def test_the_generator_is_told_all_that_a_step_knows(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(trainer.generator, "forward", hear)
     trainer.run()
     drawn = trainer.source.vary(trainer.source.draw(0)).inputs._asdict()
-    assert heard.keys() == drawn.keys() == {"s1_t1", "s2_t1", "s1_t2", "s2_t2", "clear_t1", "calibrated", "told"}
+    assert heard.keys() == drawn.keys() == {"s1_t1", "s2_t1", "s1_t2", "s2_t2", "clear_t1", "calibrated"}
     assert all(torch.equal(heard[name].nan_to_num(-99), drawn[name].nan_to_num(-99)) for name in drawn)
 
 

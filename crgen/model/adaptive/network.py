@@ -6,17 +6,19 @@ full resolution to a thirty-second: with a Swin tower and no norms it knew less 
 so after 500. It departs where users need more:
 
 - **Water has an output of its own.** The image is ``(1 - p) · land + p · water``, with p the probability of water at
-  t2, told by the window's own images alone: what the scene's regression, other windows or the past know moves ``land``.
-  Where t1 was under water and the image still shows water, it is water by at least the probability of t1: rivers and
-  lakes are not lost where wind or mud hides them from the radar.
+  t2. The radar tells it; pixels of the window that were seen at t2 say how far it is off as a whole, one offset of its
+  logit; what other windows or the past know moves ``land`` alone. Where t1 was under water and the image still shows
+  water, it is water by at least the probability of t1: rivers and lakes are not lost where wind or mud hides them from
+  the radar.
 - **It sees levels.** Stems see radar standardised by window, blind to gain and offset; one small, bounded branch adds
   calibrated backscatter in dB, where the source has it.
 - **It trusts t1 as far as t1 deserves.** DownUp tells per pixel how far S2 at t1 shows the ground, and makes what it
   does not show; pixels that show nothing are left out, and the rest is fused anew.
-- **The scene's light is regressed.** Pixels of t2 seen clear are regressed on the inputs and their local means, in
-  closed form (:mod:`crgen.model.adaptive.ridge`); the network chooses, pixel by pixel, between S2 at t1 under the
-  light of t2, this estimate, and what it makes itself. What the seen pixels of the window still tell of that choice is
-  regressed on a few features of the network, for land and for the colour of water apart.
+- **What is seen of t2 is regressed, never shown to the network**: shown seen pixels, it copied them, and its errors
+  there told nothing of the hidden ones. They are regressed in closed form on the inputs and their local means
+  (:mod:`crgen.model.adaptive.ridge`); the network chooses, pixel by pixel, between S2 at t1 under the light of t2, this
+  estimate, and what it makes itself. What the seen pixels of the window still tell of that choice is regressed on a few
+  features of the network, for land and for the colour of water apart; the colour, at last, on the inputs too.
 - **Three bands carry it, the others follow** (:mod:`crgen.model.adaptive.spectrum`).
 """
 
@@ -39,12 +41,16 @@ from crgen.model.generator import Generator, Prediction, present, standardise
 from crgen.model.water import water_label
 
 NEAR = (7, 31)
-"""Sides in pixels over which residuals of seen pixels are spread to their surroundings."""
+"""Sides in pixels of the surroundings in which seen pixels are counted, to tell how far to doubt."""
 LEARNED = 8
 """Features of the network that what was seen is regressed on at last."""
 NOTHING = 0.01
 """A pixel of t1 shows nothing where it shows the ground by much less: of a veil of 60 % more is left. Around it a pixel
 is left out in part, so that rounding, as in bfloat16, decides nothing."""
+STILL = 30.0
+"""Seen pixels that hold the logit of water where it is."""
+FURTHEST, HALVINGS = 16.0, 20
+"""The largest offset, and how often the interval it lies in is halved."""
 B = len(CORE)
 
 
@@ -73,6 +79,32 @@ class Ground(NamedTuple):
     """What the scene is regressed on."""
 
 
+def as_seen(logit: Tensor, label: Tensor) -> Tensor:
+    """Return a logit of water, moved as a whole until it says of the seen pixels what they show.
+
+    One offset a window, the likeliest about a normal prior that counts as :data:`STILL` pixels. A pixel counts the more
+    the less certain its water is: so that snow in shade, which the label takes for water and the radar never would,
+    turns no dry ground into water.
+
+    Args:
+        logit: of water at t2, ``(batch, 1, y, x)``.
+        label: 1 water, 0 dry, NaN unknown or not seen, of the same shape.
+    """
+    known = torch.isfinite(label)
+    if not known.any():
+        return logit
+    water, p = torch.where(known, label, 0.0), logit.detach().sigmoid()
+    counts = 4 * p * (1 - p) * known
+    low = torch.full_like(p[:, :, :1, :1], -FURTHEST)
+    high = -low
+    for _ in range(HALVINGS):
+        offset = (low + high) / 2
+        gap = ((water - (logit.detach() + offset).sigmoid()) * counts).sum((2, 3), keepdim=True) - STILL * offset
+        low, high = torch.where(gap > 0, offset, low), torch.where(gap > 0, high, offset)
+    some = known.any(2, keepdim=True).any(3, keepdim=True)
+    return logit + torch.where(some, (low + high) / 2, 0.0)
+
+
 class AdaptiveGenerator(Generator):
     """The default generator. Predicts water and a variance too."""
 
@@ -89,7 +121,7 @@ class AdaptiveGenerator(Generator):
         self.scene = SceneRidge(len(shared), B, learn_mean=True, shared=shared.float())
         with torch.no_grad():
             self.scene.start[2 + 2 * p : 2 + 2 * p + B] = torch.eye(B)
-        self.stem_t2 = Block(2 * p + B + 1, full)
+        self.stem_t2 = Block(2 * p, full)
         self.down_t2 = Encoder((full, half, quarter))
         self.fusion = FusionAttention(quarter, config.attention_axis)
         self.fused = Block(2 * quarter, quarter)
@@ -99,11 +131,12 @@ class AdaptiveGenerator(Generator):
         self.join_half = Join(quarter, 2 * half, half)
         self.join_full = Join(half, 2 * full, full)
         self.head_water = nn.Conv2d(full, 1 + B, 1)
-        self.stem_scene = nn.Conv2d(2 * B + 2 + len(NEAR) * (B + 1), full, 3, padding=1)
+        self.stem_scene = nn.Conv2d(B + 1, full, 3, padding=1)
         self.join_scene = Block(2 * full, full)
         self.head_land = nn.Conv2d(full, 3 + 2 * B + LEARNED, 1)
         self.land = SceneRidge(1 + 2 * B + LEARNED, B, precision=10.0, learn_mean=False)
         self.colour = SceneRidge(1 + B, B, scales=(), precision=10.0, learn_mean=False)
+        self.shades = SceneRidge(len(shared), B, scales=(64.0,), precision=300.0, learn_mean=False)
         self.doubt = nn.Sequential(nn.Conv2d(B + 2 + len(NEAR), 16, 1), nn.SiLU(), nn.Conv2d(16, B, 1))
         self.spectrum = Spectrum(config.bands)
         nn.init.zeros_(self.light.weight)
@@ -139,45 +172,37 @@ class AdaptiveGenerator(Generator):
         clear_t1: Tensor | None = None,
         calibrated: Tensor | None = None,
         lent: Tensor | None = None,
-        told: Tensor | None = None,
     ) -> Prediction:
         """See :meth:`Generator.forward`."""
         r1, r2 = self.radar(s1_t1, calibrated), self.radar(s1_t2, calibrated)
         o2, seen = self.centred(s2_t2)
         t1 = self.ground(r1, r2, s2_t1, clear_t1)
-        told = seen if told is None else seen * told
-        t2 = self.stem_t2(torch.cat([r2.standardised, r2.here, o2 * told, told], 1)) + self.level(r2.level)
+        t2 = self.stem_t2(torch.cat([r2.standardised, r2.here], 1)) + self.level(r2.level)
         full, half, quarter = self.down_t2(t2)
         scales = self.tower(self.fused(self.fusion(t1.maps[2], quarter)))
         gain, offset = self.light(scales[-1].mean((2, 3)))[..., None, None].float().split(B, 1)
         x = self.join_full(self.join_half(self.decoder(scales)[0], t1.maps[1], half), t1.maps[0], full)
         water, colour = self.head_water(x).float().split([1, B], 1)
-        p = water.sigmoid()
+        label = water_label(s2_t2, self.config.bands)
+        p = as_seen(water, label).sigmoid()
         colour = 2 * colour.sigmoid() - 1  # water reflects from 0 to 2 · CENTRE
 
         scene = self.scene(t1.features, o2, seen, lent)
         spread = scene.spread(t1.features).clamp(max=4)
-        left = (o2 - scene.image) * told
-        near = []
-        for side in NEAR:
-            density = local_sum(told, side)
-            near += [local_sum(left, side) / (density + 0.02), density]
-        about = self.stem_scene(torch.cat([scene.image, left, told, spread, *near], 1))
+        about = self.stem_scene(torch.cat([scene.image, spread], 1))
         head = self.head_land(self.join_scene(torch.cat([x, about.relu()], 1))).float()
         choice, made, doubt, learned = head.split([3, B, B, LEARNED], 1)
         kept, estimated, own = choice.softmax(1).split(1, 1)
         again = gain.tanh().exp() * (t1.clean + 1) - 1 + offset.tanh()  # S2 at t1 under the light of t2
         land = kept * again + estimated * scene.image + own * made
         one = torch.ones_like(p)
-        land = (
-            land
-            + self.land(
-                torch.cat([one, scene.image, land, learned.tanh()], 1), o2 - land, told * (1 - p.detach())
-            ).image
-        )  # what the seen pixels of this window tell of what the network made
-        solved = self.colour(torch.cat([one, colour], 1), o2 - colour, told * p.detach()).image
-        colour = (colour + solved).clamp(-1, 1)
-        known = [doubt, (spread + 1e-4).log(), t1.shown, *near[1::2]]
+        # What the seen pixels of this window tell of what the network made, of land and of the colour of water.
+        about_land = torch.cat([one, scene.image, land, learned.tanh()], 1)
+        land = land + self.land(about_land, o2 - land, seen * (1 - p.detach())).image
+        wet = seen * torch.where(torch.isfinite(label), label, p.detach())
+        colour = (colour + self.colour(torch.cat([one, colour], 1), o2 - colour, wet).image).clamp(-1, 1)
+        colour = (colour + self.shades(t1.features, o2 - colour, seen * p.detach().square()).image).clamp(min=-1)
+        known = [doubt, (spread + 1e-4).log(), t1.shown, *(local_sum(seen, side) for side in NEAR)]
         deviation = SPREAD * F.softplus(self.doubt(torch.cat(known, 1)).float())
 
         before = t1.water.sigmoid()

@@ -4,14 +4,17 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given as drawn
+from hypothesis import strategies as st
 from torch import Tensor
 
-from crgen.model.adaptive.network import AdaptiveGenerator
+from crgen.model.adaptive.network import STILL, AdaptiveGenerator, as_seen
 from crgen.model.adaptive.spectrum import CENTRE, SPREAD
 from crgen.model.adaptive.surroundings import local_sum
 from crgen.model.build import build_generator
 from crgen.model.config import CORE, preset
 from crgen.model.generator import Generator, Prediction
+from crgen.model.water import water_label
 from crgen.training.augment import Truth, leave
 from crgen.training.data.dataset import collate
 from crgen.training.losses import gaussian
@@ -37,6 +40,12 @@ def heard_by(module: torch.nn.Module, generator: Generator, *given: Any, **optio
     return made, heard[0]
 
 
+def radar_tells(generator: Generator, given: Inputs, **options: Any) -> tuple[Prediction, Tensor]:
+    """A prediction, and the probability of water at t2 before that of t1 is held to."""
+    made, heard = heard_by(generator.get_submodule("spectrum"), generator, *given, **options)
+    return made, heard[2]
+
+
 def furthest(made: Prediction, other: Prediction) -> float:
     """The largest change of reflectance or probability of water."""
     assert made.water is not None
@@ -57,7 +66,8 @@ def test_the_image_lies_between_land_and_water_by_the_probability_of_water(adapt
     made, (land, colour, p, before, *rest) = heard_by(spectrum, adaptive, *unseen(inputs(CONFIG)))
     assert made.water is not None
     assert made.water.shape == (1, 2, 32, 32)
-    assert torch.equal(made.water[:, 1:], p)
+    still = before * (water_label(made.reflectance, CONFIG.bands) == 1)
+    assert torch.equal(made.water[:, 1:], torch.maximum(p, still))
     assert 0 < p.min() < p.max() < 1
     core = [CONFIG.bands.index(band) for band in CORE]
     expected = ((1 - p) * land + p * colour) * SPREAD + CENTRE
@@ -110,20 +120,49 @@ def test_what_other_windows_lend_moves_the_land_and_never_votes_water_away(adapt
     dry.s2_t2[:] = 0.4
     evidence = adaptive.evidence(*dry)
     for given in (inputs(CONFIG), unseen(inputs(CONFIG))):
-        alone, lent = adaptive(*given), adaptive(*given, lent=evidence * pixels / 1024)
-        assert torch.equal(alone.water, lent.water)
+        alone, p_alone = radar_tells(adaptive, given)
+        lent, p_lent = radar_tells(adaptive, given, lent=evidence * pixels / 1024)
+        assert torch.equal(p_alone, p_lent)
         assert (alone.reflectance - lent.reflectance).abs().max() > 1e-5
 
 
-def test_pixels_that_the_network_is_not_told_of_move_the_land_and_never_the_water(adaptive: Generator) -> None:
+def test_what_was_seen_of_the_window_moves_water_by_one_offset_towards_what_it_shows(adaptive: Generator) -> None:
     given = inputs(CONFIG)
-    not_told = adaptive(*given, told=torch.zeros(1, 1, 1, 1))
-    nothing = adaptive(*unseen(given))
-    assert torch.equal(not_told.water, nothing.water)
-    assert (not_told.reflectance - nothing.reflectance).abs().max() > 1e-3
-    told = adaptive(*given, told=torch.ones(1, 1, 1, 1))
-    assert furthest(told, adaptive(*given)) == 0
-    assert not torch.equal(told.water, nothing.water), "what is seen in the window itself may say where water is"
+    _, blind = radar_tells(adaptive, unseen(given))
+    b3, b8, b11 = (CONFIG.bands.index(band) for band in ("B3", "B8", "B11"))
+    wet, dry = (given._replace(s2_t2=given.s2_t2.clone()) for _ in range(2))
+    for index, reflectance in ((b3, 0.08), (b8, 0.03), (b11, 0.01)):
+        wet.s2_t2[:, index] = torch.where(torch.isfinite(given.s2_t2[:, index]), reflectance, torch.nan)
+    for index, reflectance in ((b3, 0.05), (b8, 0.3), (b11, 0.2)):
+        dry.s2_t2[:, index] = torch.where(torch.isfinite(given.s2_t2[:, index]), reflectance, torch.nan)
+    up, down = (radar_tells(adaptive, scene)[1].logit() - blind.logit() for scene in (wet, dry))
+    assert (up > 0.5).all()
+    assert (down < -0.5).all()
+    torch.testing.assert_close(down, down[..., :1, :1].expand_as(down), atol=1e-2, rtol=0)
+
+
+@drawn(st.integers(0, 2**31 - 1), st.floats(-20, 20), st.integers(0, 4000), st.floats(0, 1))
+def test_water_moved_to_what_was_seen_is_neither_more_nor_less_than_that(
+    seed: int, level: float, seen: int, share: float
+) -> None:
+    """Over the seen pixels, those counting most that are least certain, and but for what holds it where it is."""
+    rng = torch.Generator().manual_seed(seed)
+    logit = torch.randn(1, 1, 64, 64, generator=rng) + level
+    label = torch.full_like(logit, torch.nan)
+    label.view(-1)[:seen] = (torch.rand(seen, generator=rng) < share).float()
+    moved = as_seen(logit, label)
+    offset = (moved - logit).flatten()
+    p, known = logit.sigmoid(), torch.isfinite(label)
+    gap = (4 * p * (1 - p) * (label - moved.sigmoid()))[known].sum()
+    assert (offset - offset[0]).abs().max() < 1e-4
+    torch.testing.assert_close(gap, STILL * offset[0], atol=0.2, rtol=0.01)
+
+
+def test_snow_in_shade_that_looks_like_water_turns_no_dry_ground_into_water() -> None:
+    logit = torch.full((1, 1, 64, 64), -8.0)
+    label = torch.full_like(logit, torch.nan)
+    label[..., :32] = (torch.arange(64 * 32).view(64, 32) % 3 == 0).float()
+    assert as_seen(logit, label).sigmoid().max() < 0.01
 
 
 # --- radar -----------------------------------------------------------------------------------------------------------
