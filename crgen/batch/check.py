@@ -9,8 +9,8 @@ from crgen.batch.jobs.job import Job
 from crgen.batch.jobs.jobs_file import JobsError, read_jobs
 from crgen.batch.tell.notify import check_urls
 from crgen.errors import CrgenError, RequestError
-from crgen.pipeline.run.plan import channels_of
 from crgen.pipeline.source.area import read_area, with_layer
+from crgen.pipeline.source.channels import channels_of
 from crgen.pipeline.source.local.read import open_stack
 
 

@@ -44,9 +44,8 @@ def scenes(
     from crgen.errors import OutputError
     from crgen.files import check_writable, write_whole
     from crgen.gee.choose.find import refuse_shortfall
-    from crgen.gee.footprints import draw_footprints
-    from crgen.pipeline.run.plan import channels_of
     from crgen.pipeline.source.area import with_layer
+    from crgen.pipeline.source.channels import channels_of
     from crgen.pipeline.source.earthengine import connection_settings, rules_of, scenes_for, wanted_of
 
     for path, ending in ((picture, ".png"), (manifest, ".json")):
@@ -70,6 +69,8 @@ def scenes(
     for text in (*area.notes, *choice.manifest.notes):
         note(text)
     if picture is not None:
+        from crgen.gee.footprints import draw_footprints  # Matplotlib takes a second to load
+
         draw_footprints(picture, choice)
     refuse_shortfall(connection_settings(options), choice, rules_of(options))
     if manifest is not None:

@@ -32,8 +32,9 @@ from torch import Tensor
 
 from crgen.model import past_learned
 from crgen.model.adaptive.surroundings import local_mean
+from crgen.model.days import season_apart, shown_by
 from crgen.model.generator import Prediction
-from crgen.model.looks import COPY, LOOKS, Look, as_they_are_now, candidates_of, season_apart, shown_by
+from crgen.model.looks import COPY, LOOKS, Look, as_they_are_now, candidates_of
 
 CANDIDATES = ("nearest clear look", "mean of the last looks", "same season before", "generator", "generator with past")
 ALONE, TAUGHT = range(len(LOOKS), len(CANDIDATES))

@@ -21,9 +21,9 @@ from crgen.gee.fetch.fetcher import Job
 from crgen.gee.fetch.images import Layer, bands_of
 from crgen.gee.manifest import Manifest
 from crgen.pipeline.request import ALL, YEAR, EarthEngine, check_after, parse_past, read
-from crgen.pipeline.run.plan import channels_of
 from crgen.pipeline.source.area import read_area, with_layer
-from crgen.pipeline.source.earthengine import Acquired, Channels, acquire, described, rules_of
+from crgen.pipeline.source.channels import Channels, channels_of
+from crgen.pipeline.source.earthengine import Acquired, acquire, described, rules_of
 from crgen.pipeline.source.local.exported import open_exported
 from crgen.pipeline.source.local.read import open_stack
 from crgen.pipeline.source.local.write import write_stack

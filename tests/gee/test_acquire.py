@@ -18,7 +18,8 @@ from crgen.pipeline.box import Box
 from crgen.pipeline.fill import run
 from crgen.pipeline.request import FillRequest
 from crgen.pipeline.run.plan import lay_out
-from crgen.pipeline.source.earthengine import Acquired, Channels, EarthEngine, acquire
+from crgen.pipeline.source.channels import Channels
+from crgen.pipeline.source.earthengine import Acquired, EarthEngine, acquire
 from crgen.pipeline.source.stack import manifest_of, stack_geobox
 from crgen.pipeline.tiling.reader import StackReader
 from tests.earthengine import ground

@@ -16,7 +16,8 @@ import xarray as xr
 from crgen.errors import CrgenWarning, SourceError, StackError
 from crgen.gee.connection.session import connect, disconnect
 from crgen.gee.fetch.tile import read_tile
-from crgen.pipeline.source.earthengine import Acquired, Channels, EarthEngine, acquire, connection_settings
+from crgen.pipeline.source.channels import Channels
+from crgen.pipeline.source.earthengine import Acquired, EarthEngine, acquire, connection_settings
 from tests.earthengine import faults
 from tests.earthengine.faults import Fault
 from tests.earthengine.server import EarthEngineServer

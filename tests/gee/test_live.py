@@ -29,7 +29,8 @@ from crgen.gee.fetch.compute import seconds_told, work_of
 from crgen.gee.fetch.images import radar_image
 from crgen.gee.fetch.tile import Tile, grid_of
 from crgen.gee.manifest import Scene
-from crgen.pipeline.source.earthengine import Acquired, Channels, EarthEngine, acquire, scenes_for, wanted_of
+from crgen.pipeline.source.channels import Channels
+from crgen.pipeline.source.earthengine import Acquired, EarthEngine, acquire, scenes_for, wanted_of
 from crgen.pipeline.source.registration import radar_shift
 
 pytestmark = pytest.mark.live

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -20,8 +21,7 @@ from crgen.gee.fetch.images import layers
 from crgen.gee.fetch.tile import Tile, grid_of, read_tile
 from crgen.pipeline.picture import quicklook
 from crgen.pipeline.pull import PullRequest
-from crgen.pipeline.run.plan import channels_of
-from crgen.pipeline.source.earthengine import Channels
+from crgen.pipeline.source.channels import Channels, channels_of
 from crgen.pipeline.source.stack import manifest_of
 from tests.cli.conftest import COMMAND, crgen, files_in, here  # noqa: F401
 from tests.earthengine import faults
@@ -200,6 +200,20 @@ def test_pull_from_python_takes_other_bands(service: EarthEngineServer, here: Pa
     assert "s2_t2" not in stack
     assert manifest_of(stack)["t1"] == "2021-07-10"
     assert bool(np.isfinite(stack["s1_t1"]).all())
+
+
+def test_pull_and_scenes_do_without_pytorch(service: EarthEngineServer, here: Path) -> None:  # noqa: F811
+    """It takes 200 MB and seconds, and computes nothing there."""
+    scenes = f"'scenes', '--aoi', '{AREA}', '--t1', '2021-07-10', '--t2', '2021-07-22'"
+    code = (
+        "import contextlib, io, sys, crgen; from crgen.cli.main import app\n"
+        f"crgen.pull(aoi='{AREA}', t1='2021-07-10', t2='2021-07-22', out='s.zarr')\n"
+        f"with contextlib.redirect_stdout(io.StringIO()): app([{scenes}], standalone_mode=False)\n"
+        "print([name for name in ('torch', 'geemap', 'matplotlib') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert Path("s.zarr").exists()
 
 
 def test_pull_takes_what_a_fill_reads_or_all(tiny_weights: Path) -> None:

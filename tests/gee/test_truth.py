@@ -15,7 +15,8 @@ from crgen.gee.choose.catalogue import as_geojson
 from crgen.gee.fetch.images import Layer, radar_image
 from crgen.gee.fetch.tile import Tile, read_tile
 from crgen.gee.manifest import Scene
-from crgen.pipeline.source.earthengine import Acquired, Channels, EarthEngine, acquire
+from crgen.pipeline.source.channels import Channels
+from crgen.pipeline.source.earthengine import Acquired, EarthEngine, acquire
 from crgen.pipeline.source.stack import stack_geobox
 from tests.earthengine import catalogue, ground, sentinel1, truth
 from tests.earthengine.client import pixels

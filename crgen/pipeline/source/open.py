@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,19 +17,16 @@ from shapely.geometry.base import BaseGeometry
 from crgen.errors import AreaError, RequestError
 from crgen.files import pulled_from
 from crgen.model.card import ModelCard
-from crgen.model.config import GeneratorConfig
-from crgen.pipeline.request import ALL, FillRequest
+from crgen.pipeline.request import FillRequest
 from crgen.pipeline.source.area import Area, read_area, read_outline, with_layer
+from crgen.pipeline.source.channels import Channels, bands_made
 from crgen.pipeline.source.demo import open_demo
-from crgen.pipeline.source.earthengine import Channels, Unfinished, acquire, area_pulled, bands_held
+from crgen.pipeline.source.earthengine import Unfinished, acquire, area_pulled, bands_held
 from crgen.pipeline.source.ground import crs_name, ground_pixel
 from crgen.pipeline.source.imagery import Scene, check_dates
 from crgen.pipeline.source.local.read import open_stack
 from crgen.pipeline.source.past import NO_PAST, USUAL, Asked, asked_for, kept_of
 from crgen.pipeline.source.stack import FEATHER, is_calibrated, manifest_of, require_channels, stack_geobox
-
-BANDS = ("B2", "B3", "B4", "B8", "B11", "B12")
-"""The bands that are made where none are named: true colour, near and short-wave infrared."""
 
 
 def open_scene(request: FillRequest, card: ModelCard, unfinished: Unfinished | None = None) -> Scene:
@@ -82,28 +79,6 @@ def _open_demo(request: FillRequest, aoi: str | None, card: ModelCard, past: Ask
     grid = area.geobox.pad(channels.margin)
     stack = open_demo(grid, t1, t2, pols=channels.pols, bands=channels.bands, past=past)
     return Scene(stack, area, t1, t2, area.notes, request.s1_calibrated, made)
-
-
-def bands_made(
-    asked: Sequence[str] | None, config: GeneratorConfig, held: Sequence[str] | None = None
-) -> tuple[str, ...]:
-    """Return the bands of the result.
-
-    Args:
-        asked: by a person, or ``("all",)``; None for :data:`BANDS`, as far as they can be made.
-        config: of the generator.
-        held: the bands of a local stack or a manifest.
-
-    Raises:
-        RequestError: if the weights do not make a band.
-    """
-    if asked is None:
-        return tuple(b for b in BANDS if b in config.bands and (held is None or b in held or b in config.core))
-    if tuple(asked) == ALL:
-        return config.bands
-    if unknown := [band for band in asked if band not in config.bands]:
-        raise RequestError(f"the weights do not make {', '.join(unknown)}; they make {', '.join(config.bands)}")
-    return tuple(asked)
 
 
 def _open_local(request: FillRequest, aoi: str | None, card: ModelCard) -> Scene:

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from crgen.model import past
+from crgen.model.days import shown_by
 from crgen.model.generator import Prediction
-from crgen.model.looks import Look, looked_at, outdated, shown_by
+from crgen.model.looks import Look, looked_at, outdated
 from crgen.model.past import Believed, Mixture, Proof
 from crgen.pipeline.box import Box
 from crgen.pipeline.source.past import Day, block_of

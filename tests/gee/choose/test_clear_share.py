@@ -17,7 +17,8 @@ from crgen.gee.connection.session import connect
 from crgen.gee.manifest import Grid, Manifest
 from crgen.pipeline.request import FillRequest
 from crgen.pipeline.source.area import read_area
-from crgen.pipeline.source.earthengine import Acquired, Channels, EarthEngine, acquire, connection_settings
+from crgen.pipeline.source.channels import Channels
+from crgen.pipeline.source.earthengine import Acquired, EarthEngine, acquire, connection_settings
 from tests.cli.conftest import crgen, here  # noqa: F401
 from tests.earthengine import catalogue, faults, sentinel2, truth
 from tests.earthengine.faults import Fault

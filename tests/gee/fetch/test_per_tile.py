@@ -12,7 +12,8 @@ import pytest
 from crgen.gee.fetch.arrays import Pull, open_pull
 from crgen.gee.fetch.images import lies_on
 from crgen.gee.manifest import Manifest
-from crgen.pipeline.source.earthengine import Channels, EarthEngine, acquire, connection_settings, scenes_for, wanted_of
+from crgen.pipeline.source.channels import Channels
+from crgen.pipeline.source.earthengine import EarthEngine, acquire, connection_settings, scenes_for, wanted_of
 from tests.earthengine.client import pixels
 from tests.earthengine.server import EarthEngineServer
 
