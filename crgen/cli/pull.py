@@ -9,7 +9,7 @@ import typer
 
 from crgen.cli.console import console, note, progress
 from crgen.cli.options import fetching, past_line, takes, water_line
-from crgen.pipeline.request import YEAR, EarthEngine, parse_bands, parse_date
+from crgen.pipeline.request import NONE, YEAR, EarthEngine, parse_bands, parse_date
 
 
 @takes(EarthEngine)
@@ -19,7 +19,10 @@ def pull(
         str | None, typer.Option(help="Area: GeoJSON or other vector file, or west,south,east,north in degrees.")
     ] = None,
     layer: Annotated[str | None, typer.Option(help="Layer of the area's file, where several hold polygons.")] = None,
-    t1: Annotated[str | None, typer.Option(help="Day of the earlier images, YYYY-MM-DD.")] = None,
+    t1: Annotated[
+        str | None,
+        typer.Option(help="Day of the earlier images, YYYY-MM-DD. (none: t2 alone, for no map)"),
+    ] = None,
     t2: Annotated[str | None, typer.Option(help="Day to map, YYYY-MM-DD.")] = None,
     weights: Annotated[str, typer.Option(help="Weights whose bands and margin to fetch.")] = "base",
     pols: Annotated[str, typer.Option(help="Polarisations instead, e.g. VV,VH.")] = "",
@@ -46,7 +49,10 @@ def pull(
     ] = None,
     **earth_engine: Any,
 ) -> None:
-    """Fetch radar and optical imagery of an area and two dates; 'crgen fill --source OUT' maps it later."""
+    """Fetch radar and optical imagery of an area and two dates; 'crgen fill --source OUT' maps it later.
+
+    With --t2 alone, of that one date.
+    """
     from crgen.errors import RequestError
     from crgen.files import size_text
     from crgen.gee.fetch.export import Destination
@@ -56,7 +62,9 @@ def pull(
     if sum((dry_run, export is not None, exported is not None)) > 1:
         raise RequestError("--dry-run, --export and --exported do different things: give one of them")
     if (past is not None or after) and (export is not None or exported is not None):
-        raise RequestError("exports hold the two dates alone: leave out --past and --after")
+        raise RequestError("exports hold the dates alone: leave out --past and --after")
+    if (past not in (None, NONE) or after) and t1 is None and manifest is None:
+        raise RequestError("one date alone has no past to learn from: give --t1 too, or leave out --past and --after")
     request = PullRequest(
         out=out,
         aoi=aoi,
@@ -105,7 +113,8 @@ def pull(
         return
     with progress("fetching", "tiles") as report:
         plan = run_pull(request, report)
-    _tell(plan, radar_shift(plan.acquired.stack))
+    stack = plan.acquired.stack
+    _tell(plan, radar_shift(stack) if "s1_t1" in stack else None)
     console.print(str(out), highlight=False, markup=False)
 
 
@@ -118,7 +127,7 @@ def _tell(plan, shift=None) -> None:  # type: ignore[no-untyped-def]
         days = ", ".join(dict.fromkeys(scene.time.date().isoformat() for scene in manifest.scenes.get(name, ())))
         text = f"{100 * share:.1f} % of the area  {days}" if share else "none"
         console.print(f"{name:8} {text}", highlight=False, markup=False)
-    if text := radar_line(manifest.days, dates["t1"], dates["t2"], manifest.platforms, shift):
+    if "t1" in dates and (text := radar_line(manifest.days, dates["t1"], dates["t2"], manifest.platforms, shift)):
         console.print(f"radar    {text}", highlight=False, markup=False)
     for text in (*plan.acquired.area.notes, *manifest.notes, *plan.acquired.notes, *(shift.warnings if shift else ())):
         note(text)

@@ -47,6 +47,7 @@ class PullRequest:
     aoi: str | None = None
     layer: str | None = None
     t1: datetime.date | None = None
+    """None for t2 alone: a Stack of one date, without a past."""
     t2: datetime.date | None = None
     crs: str | None = None
     weights: str = "base"
@@ -181,18 +182,22 @@ def pull(
     >>> stack = crgen.pull(aoi="zhengzhou.geojson", t1="2021-07-10", t2="2021-07-22", out="zhengzhou.zarr")
     >>> result = crgen.fill(source="zhengzhou.zarr", out="zhengzhou.tif")        # needs no network
 
+    Without ``t1``, radar and optical image of one date: ``s1_t2``, and ``s2_t2`` and ``clear_t2`` where there is an
+    image of that very day, or within ``observed_days``.
+
     Args:
         out: ends in ``.zarr`` or ``.nc``, or names the folder to fill with GeoTIFFs; must not exist.
         aoi: GeoJSON or other vector file, or ``"west,south,east,north"`` in degrees.
         layer: layer of the area's file, where several hold polygons.
-        t1: day of the earlier images, a date or ``"YYYY-MM-DD"``.
+        t1: day of the earlier images, a date or ``"YYYY-MM-DD"``. (none: one date alone, of which no map can be made)
         t2: day to map, alike.
         crs: grid, e.g. ``"EPSG:32650"``. (the area's UTM zone)
         weights: weights whose bands and margin to fetch.
         pols: polarisations instead, e.g. ``["VV", "VH"]``.
         bands: Sentinel-2 bands instead, e.g. ``["B2", "B3", "B4", "B8"]``.
         past: how far back to look for other looks at the place, for a fill to learn from: ``"1y"``, ``"90d"``, or
-            ``"none"``. Those that may be copied are fetched whole, the others over the middle of the area.
+            ``"none"``. Those that may be copied are fetched whole, the others over the middle of the area. (one date
+            alone has none)
         after: days after t2 within which looks tell of its light too.
         project: Google Cloud project. (``EE_PROJECT_ID``, or what the credentials say)
         credentials: a service account's JSON key. (what ``earthengine authenticate`` stored)
@@ -261,14 +266,15 @@ def export_state(out: Path) -> Path:
 def _acquire(request: PullRequest, past: Asked = NO_PAST) -> Acquired:
     area = with_layer(request.aoi, request.layer)
     options, t1, t2 = request.earth_engine, request.t1, request.t2
-    return acquire(options, request.channels, aoi=area, t1=t1, t2=t2, crs=request.crs, past=past)
+    return acquire(options, request.channels, aoi=area, t1=t1, t2=t2, crs=request.crs, past=past, alone=True)
 
 
 def _exported(request: PullRequest, state: Path) -> Acquired:
     """Return the scenes that exports were started with, whatever the catalogue says by now."""
     held = Manifest.read(state)
     options, channels = request.earth_engine, request.channels
-    differing = [name for name in ("t1", "t2") if getattr(request, name) not in (None, held.dates[name])]
+    dated = request.t1 or request.t2
+    differing = [name for name in ("t1", "t2") if dated and getattr(request, name) != held.dates.get(name)]
     if options.manifest is not None:
         named = Manifest.read(options.manifest)
         same = (named.area, named.dates, named.scenes) == (held.area, held.dates, held.scenes)
@@ -282,7 +288,7 @@ def _exported(request: PullRequest, state: Path) -> Acquired:
             f"{state} is of exports that were started with other {' and '.join(differing)}: give the same again, or "
             "choose another --out"
         )
-    acquired = acquire(replace(options, manifest=state), channels, aoi=None, t1=None, t2=None, crs=None)
+    acquired = acquire(replace(options, manifest=state), channels, aoi=None, t1=None, t2=None, crs=None, alone=True)
     if request.aoi is not None:
         area = read_area(
             with_layer(request.aoi, request.layer) or "", crs=request.crs, resolution=request.channels.resolution

@@ -232,6 +232,59 @@ def test_pull_takes_what_a_fill_reads_or_all(tiny_weights: Path) -> None:
     assert fetched().held_pols(("VH",)) == ()
 
 
+def test_one_date_alone_is_pulled_opened_and_not_mapped(
+    service: EarthEngineServer,
+    crgen,  # noqa: F811
+    here: Path,  # noqa: F811
+    tiny_weights: Path,
+) -> None:
+    """Radar and optical image of t2, the pixels that they have in a pair; whoever maps needs a date before."""
+    alone = ("--aoi", AREA, "--t2", "2021-07-22", "--observed-days", "1", "--weights", tiny_weights)
+    assert crgen("pull", *ASKED, "--weights", tiny_weights, "--past", "none", "--out", "pair.zarr").code == 0
+    asked = len(service.tiles)
+    outcome = crgen("scenes", *alone, "--picture", "map.png", "--manifest", "t2.json")
+    assert outcome.code == 0, outcome.err
+    assert "_t1" not in outcome.out
+    pair = package.open_stack("pair.zarr")
+    for out, words in (("a.zarr", alone), ("b.nc", alone), ("c", ("--manifest", "t2.json", *alone[6:]))):
+        outcome = crgen("pull", *words, "--out", out)
+        assert outcome.code == 0, outcome.err
+        assert "s1_t2    100.0 % of the area  2021-07-20" in outcome.out
+        stack = package.open_stack(out)
+        assert set(stack) == {"s1_t2", "s2_t2", "clear_t2"}
+        for name in stack:
+            np.testing.assert_array_equal(stack[name].values, pair[name].values)
+        outcome = crgen("fill", "--source", out, "--weights", tiny_weights, "--out", "map.tif")
+        assert outcome.code == 4
+        assert outcome.err.splitlines()[-1].endswith(
+            "is of one date: it has no s1_t1 and no s2_t1, which are needed too; pull or add those of t1"
+        )
+    assert len(service.tiles) == asked, "tiles of a pair serve one of its dates too"
+    assert crgen("fill", "--manifest", "t2.json", "--weights", tiny_weights, "--out", "map.tif").code == 4
+    stack = package.pull(aoi=AREA, t2="2021-07-22", out="radar.zarr", weights=str(tiny_weights))
+    assert set(stack) == {"s1_t2"}, "of that very day there is no optical image"
+    assert (stack["s1_t2"].values == pair["s1_t2"].values).all()
+
+
+def test_one_date_alone_is_exported_and_not_taken_for_two(
+    service: EarthEngineServer,
+    ee_client: EarthEngineServer,
+    crgen,  # noqa: F811
+    here: Path,  # noqa: F811
+) -> None:
+    export = ("pull", "--out", "stack.zarr", "--export", "drive")
+    alone = ("--aoi", AREA, "--t2", "2021-07-22", "--observed-days", "1")
+    assert crgen(*export, *alone).code == 0
+    assert len(service.exports.requests) == 2
+    outcome = crgen(*export, *ASKED)
+    assert outcome.code == 2
+    assert "started with other t1" in outcome.err
+    export_as_earth_engine_would(ExportState.read(Path("stack.zarr.exports.json")), Path("files"))
+    outcome = crgen("pull", "--out", "stack.zarr", "--exported", "files")
+    assert outcome.code == 0, outcome.err
+    assert set(package.open_stack("stack.zarr")) == {"s1_t2", "s2_t2", "clear_t2"}
+
+
 def test_exports_start_once_are_looked_at_and_failed_ones_start_again(
     service: EarthEngineServer,
     crgen,  # noqa: F811
@@ -389,6 +442,22 @@ def export_as_earth_engine_would(state: ExportState, folder: Path) -> None:
 )
 def test_pulls_that_make_no_sense(service: EarthEngineServer, crgen, here: Path, words, message) -> None:  # noqa: F811
     outcome = crgen("pull", *ASKED, "--out", "stack.zarr", *words)
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert files_in(here) == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--t2", "2021-07-22", "--past", "1y"), "one date alone has no past"),
+        (("--t2", "2021-07-22", "--after", "5"), "one date alone has no past"),
+        (("--t1", "2021-07-10"), "give --t2, and for a map --t1 too"),
+        (("--t2", "2011-07-22"), "t2 (2011-07-22) lies before Sentinel-1"),
+    ],
+)
+def test_pulls_of_one_date_that_make_no_sense(service: EarthEngineServer, crgen, here: Path, words, message) -> None:  # noqa: F811
+    outcome = crgen("pull", "--aoi", AREA, "--out", "stack.zarr", *words)
     assert outcome.code == 2
     assert message in outcome.err
     assert files_in(here) == {}

@@ -75,7 +75,7 @@ class Acquired:
     def stack(self) -> xr.Dataset:
         """The Stack, margin included; nothing is fetched yet."""
         arrays = self.pull.arrays()
-        if "s2_t1" not in arrays:
+        if "t1" in self.manifest.dates and "s2_t1" not in arrays:
             shape = (len(self.manifest.bands), *self.pull.geobox.shape)
             arrays["s2_t1"] = da.full(shape, np.nan, dtype=np.float32)  # type: ignore[no-untyped-call]
         if self.lessons is not None:
@@ -148,6 +148,7 @@ def acquire(
     crs: str | None,
     past: Asked = NO_PAST,
     unfinished: Unfinished | None = None,
+    alone: bool = False,
 ) -> Acquired:
     """Choose scenes, or take a manifest's, and lay out their tiles over the area and its margin.
 
@@ -163,15 +164,16 @@ def acquire(
         past: how far around t2 to look for other looks at the place.
         unfinished: given the area and both dates, names the record of a stopped run of the same product. Its scenes
             are used again if they were chosen alike, though the catalogue may hold others by now.
+        alone: whether t2 alone will do; it has no past to learn from.
 
     Raises:
         CrgenError: of the kind that fits what is wrong.
     """
     if options.manifest is not None:
-        manifest = _repeated(options.manifest, channels, aoi, t1, t2, crs)
+        manifest = _repeated(options.manifest, channels, aoi, t1, t2, crs, alone)
         area = area_of(manifest)
     else:
-        area, wanted = wanted_of(channels, aoi=aoi, t1=t1, t2=t2, crs=crs)
+        area, wanted = wanted_of(channels, aoi=aoi, t1=t1, t2=t2, crs=crs, alone=alone)
         kept = None if unfinished is None else _kept(unfinished, options, channels, area, wanted, past)
         manifest = kept or past_for(options, channels, scenes_for(options, channels, area, wanted).manifest, past)
     if not past.before:
@@ -209,7 +211,7 @@ def past_for(options: EarthEngine, channels: Channels, manifest: Manifest, asked
     Raises:
         CrgenError: of the kind that fits what is wrong.
     """
-    if not asked.before:
+    if not asked.before or "t1" not in manifest.dates:
         return manifest
     t1, t2 = manifest.dates["t1"], manifest.dates["t2"]
 
@@ -261,6 +263,7 @@ def wanted_of(
     t1: datetime.date | None,
     t2: datetime.date | None,
     crs: str | None,
+    alone: bool = False,
 ) -> tuple[Area, tuple[Wanted, ...]]:
     """Return the area on its grid, and what a map of t2 needs of both dates.
 
@@ -270,17 +273,20 @@ def wanted_of(
         t1: date of the first pair of images.
         t2: date to map.
         crs: grid; None for the area's UTM zone.
+        alone: whether t2 alone will do.
 
     Raises:
         CrgenError: of the kind that fits what is wrong.
     """
     if aoi is None:
         raise RequestError("source 'gee' needs an area: give --aoi with a GeoJSON file or west,south,east,north")
-    if t1 is None or t2 is None:
-        raise RequestError("source 'gee' needs both dates: give --t1 and --t2 as YYYY-MM-DD")
+    if t2 is None or (t1 is None and not alone):
+        dates = "a date: give --t2, and for a map --t1 too," if alone else "both dates: give --t1 and --t2"
+        raise RequestError(f"source 'gee' needs {dates} as YYYY-MM-DD")
     check_dates(t1, t2)
     area = _one_sided(aoi, crs, channels)
-    return area, (Wanted("t1", t1, mapped=False), Wanted("t2", t2, mapped=True))
+    earlier = () if t1 is None else (Wanted("t1", t1, mapped=False),)
+    return area, (*earlier, Wanted("t2", t2, mapped=True))
 
 
 def _one_sided(aoi: str, crs: str | None, channels: Channels) -> Area:
@@ -465,6 +471,7 @@ def _repeated(
     t1: datetime.date | None,
     t2: datetime.date | None,
     crs: str | None,
+    alone: bool,
 ) -> Manifest:
     manifest = Manifest.read(path)
     asked = {"--aoi": aoi, "--crs": crs, "--t1": t1, "--t2": t2}
@@ -473,7 +480,9 @@ def _repeated(
     pols = channels.held_pols(manifest.pols)
     lacking = [pol for pol in channels.needed_pols or channels.pols if pol not in manifest.pols]
     lacking += [band for band in channels.bands if band not in manifest.bands]
-    if lacking or not {"t1", "t2"} <= set(manifest.dates):
-        what = f"scenes with {', '.join(lacking)}" if lacking else "the dates t1 and t2"
-        raise StackError(f"the manifest {path} was made without {what}, which this map needs; choose scenes anew")
+    absent = [name for name in (("t2",) if alone else ("t1", "t2")) if name not in manifest.dates]
+    if lacking or absent:
+        what = f"scenes with {', '.join(lacking)}" if lacking else f"the date {' and '.join(absent)}"
+        need = "this pull needs" if alone else "this map needs"
+        raise StackError(f"the manifest {path} was made without {what}, which {need}; choose scenes anew")
     return manifest.model_copy(update={"pols": pols, "bands": channels.bands})

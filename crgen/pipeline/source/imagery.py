@@ -89,17 +89,18 @@ def radar_line(
     return ", ".join([*said, *([] if shift is None else [str(shift)])])
 
 
-def check_dates(t1: datetime.date, t2: datetime.date) -> None:
-    """Refuse dates that make no sense.
+def check_dates(t1: datetime.date | None, t2: datetime.date) -> None:
+    """Refuse dates that make no sense; of one date alone, t1 is None.
 
     Raises:
         RequestError: if t2 is not after t1, or a date lies before Sentinel-1 or in the future.
     """
-    if t2 <= t1:
+    if t1 is not None and t2 <= t1:
         hint = "swap them" if t2 < t1 else "t1 is the earlier, clearer date"
         raise RequestError(f"t2 ({t2}) must be after t1 ({t1}): {hint}")
-    if t1 < SENTINEL1_START:
-        raise RequestError(f"t1 ({t1}) lies before Sentinel-1, whose archive starts on {SENTINEL1_START}")
+    name, first = ("t2", t2) if t1 is None else ("t1", t1)
+    if first < SENTINEL1_START:
+        raise RequestError(f"{name} ({first}) lies before Sentinel-1, whose archive starts on {SENTINEL1_START}")
     today = datetime.datetime.now(datetime.UTC).date()
     if t2 > today:
         raise RequestError(f"t2 ({t2}) lies in the future; today is {today} (UTC)")

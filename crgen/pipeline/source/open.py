@@ -26,7 +26,14 @@ from crgen.pipeline.source.ground import crs_name, ground_pixel
 from crgen.pipeline.source.imagery import Scene, check_dates
 from crgen.pipeline.source.local.read import open_stack
 from crgen.pipeline.source.past import NO_PAST, USUAL, Asked, asked_for, kept_of
-from crgen.pipeline.source.stack import FEATHER, is_calibrated, manifest_of, require_channels, stack_geobox
+from crgen.pipeline.source.stack import (
+    FEATHER,
+    is_calibrated,
+    manifest_of,
+    require_channels,
+    require_two_dates,
+    stack_geobox,
+)
 
 
 def open_scene(request: FillRequest, card: ModelCard, unfinished: Unfinished | None = None) -> Scene:
@@ -97,6 +104,7 @@ def _open_local(request: FillRequest, aoi: str | None, card: ModelCard) -> Scene
     else:
         stack = open_on()
         area, notes = _area_on(stack_geobox(stack), path, aoi, manifest_of(stack))
+    require_two_dates(stack, f"'{path}'")
     made = bands_made(request.bands, card.config, held=[str(band) for band in stack["s2_t1"].band.values])
     require_channels(stack, pols=card.config.needed_pols, bands=Channels.of(card, made).bands)
     pixel = ground_pixel(area.geobox)
