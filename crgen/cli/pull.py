@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from crgen.cli.console import console, note, progress
 from crgen.cli.options import fetching, past_line, takes, water_line
 from crgen.pipeline.request import NONE, YEAR, EarthEngine, parse_bands, parse_date
+
+if TYPE_CHECKING:
+    from crgen.gee.fetch.export import Export
+    from crgen.pipeline.pull import PullRequest
 
 
 @takes(EarthEngine)
@@ -32,6 +36,10 @@ def pull(
         typer.Option(help="Fetch other looks at the place to learn from, as far back as 1y, 90d …; or none. (1y)"),
     ] = None,
     after: Annotated[int, typer.Option(help="Days after t2 within which looks tell of its light.")] = 0,
+    dtype: Annotated[
+        Literal["float32", "uint16"],
+        typer.Option(help="Sentinel-2 as reflectance, or × 10000, with its scale; radar is dB, float32."),
+    ] = "float32",
     crs: Annotated[str | None, typer.Option(help="Grid, e.g. EPSG:32650. (the area's UTM zone)")] = None,
     manifest: Annotated[
         Path | None, typer.Option(help="Use the scenes of a manifest or of a product's .json again.")
@@ -44,6 +52,9 @@ def pull(
         typer.Option(help="Have Earth Engine export GeoTIFFs in batch instead; run again to see how it goes."),
     ] = None,
     to: Annotated[str, typer.Option(help="The Drive folder, or BUCKET or BUCKET/FOLDER of Cloud Storage.")] = "crgen",
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Stay until the exports have ended, and show how far they are.")
+    ] = False,
     exported: Annotated[
         Path | None, typer.Option(help="Folder into which finished exports were downloaded: make OUT from it.")
     ] = None,
@@ -61,6 +72,8 @@ def pull(
 
     if sum((dry_run, export is not None, exported is not None)) > 1:
         raise RequestError("--dry-run, --export and --exported do different things: give one of them")
+    if wait and export is None:
+        raise RequestError("--wait is for exports: give --export too, or leave it out")
     if (past is not None or after) and (export is not None or exported is not None):
         raise RequestError("exports hold the dates alone: leave out --past and --after")
     if (past not in (None, NONE) or after) and t1 is None and manifest is None:
@@ -77,12 +90,15 @@ def pull(
         bands=parse_bands(bands) or (),
         past=past or YEAR,
         after=after,
+        dtype=dtype,
         earth_engine=EarthEngine(**earth_engine, manifest=manifest),
     )
     if export is not None:
         if export == "gcs" and to == "crgen":
             raise RequestError("--export gcs needs --to BUCKET or BUCKET/PATH")
         done = run_export(request, Destination(kind=export, place=to))
+        if wait:
+            done = _waited_for(request)
         for one in done:
             text = f"{one.variable:6}  {one.state.lower():12}  {one.files}*.tif  {one.message}"
             console.print(text.rstrip(), highlight=False, markup=False)
@@ -116,6 +132,18 @@ def pull(
     stack = plan.acquired.stack
     _tell(plan, radar_shift(stack) if "s1_t1" in stack else None)
     console.print(str(out), highlight=False, markup=False)
+
+
+def _waited_for(request: PullRequest) -> list[Export]:
+    """Return the exports of a pull once they have ended."""
+    from crgen.pipeline.pull import follow_export
+
+    with progress("exporting", "%") as report:
+        try:
+            return follow_export(request, lambda share, text: report(round(100 * share), 100, text))
+        except BaseException as error:
+            error.add_note("what is under way at Earth Engine goes on; the same command looks how it goes")
+            raise
 
 
 def _tell(plan, shift=None) -> None:  # type: ignore[no-untyped-def]

@@ -13,20 +13,20 @@ from typing import Any
 
 import xarray as xr
 
-from crgen.errors import OutputError, RequestError
+from crgen.errors import OutputError, RequestError, SourceError
 from crgen.files import check_writable, require_space
 from crgen.gee.fetch.arrays import Pull
-from crgen.gee.fetch.export import Destination, Export, ExportState, run_exports
+from crgen.gee.fetch.export import AGAIN, Destination, Export, ExportState, follow_exports, run_exports
 from crgen.gee.fetch.fetcher import Job
 from crgen.gee.fetch.images import Layer, bands_of
 from crgen.gee.manifest import Manifest
 from crgen.pipeline.request import ALL, YEAR, EarthEngine, check_after, parse_past, read
 from crgen.pipeline.source.area import read_area, with_layer
 from crgen.pipeline.source.channels import Channels, channels_of
-from crgen.pipeline.source.earthengine import Acquired, acquire, described, rules_of
+from crgen.pipeline.source.earthengine import Acquired, acquire, connection_settings, described, rules_of
 from crgen.pipeline.source.local.exported import open_exported
 from crgen.pipeline.source.local.read import open_stack
-from crgen.pipeline.source.local.write import write_stack
+from crgen.pipeline.source.local.write import Stored, check_stored, write_stack
 from crgen.pipeline.source.past import NO_PAST, Asked, asked_for
 from crgen.pipeline.source.stack import POLARISATIONS, S2_BANDS, build_stack
 
@@ -60,6 +60,8 @@ class PullRequest:
     """How far back to look for other looks at the place, as a person writes it."""
     after: int = 0
     """Days after t2 within which looks tell of its light."""
+    dtype: Stored = "float32"
+    """How reflectance is stored."""
     earth_engine: EarthEngine = field(default_factory=EarthEngine)
 
     def __post_init__(self) -> None:
@@ -70,6 +72,7 @@ class PullRequest:
                     raise RequestError(f"there is no {what} '{name}'; choose from {', '.join(known)}")
             if len(set(given)) != len(given):
                 raise RequestError(f"a {what} is named twice: {', '.join(given)}")
+        check_stored(self.dtype)
         parse_past(self.past)
         check_after(self.after)
 
@@ -151,7 +154,7 @@ def run_pull(request: PullRequest, on_tiles: Callable[[int, int], None] = lambda
     require_space(plan.pull.folder, plan.download, plan.pull.folder)
     with _watched(plan, on_tiles):
         plan.pull.begin()
-        write_stack(plan.acquired.stack, request.out)
+        write_stack(plan.acquired.stack, request.out, dtype=request.dtype)
     return plan
 
 
@@ -168,6 +171,7 @@ def pull(
     bands: Sequence[str] = (),
     past: str = YEAR,
     after: int = 0,
+    dtype: Stored = "float32",
     project: str | None = None,
     credentials: Path | str | None = None,
     search_days: int = 6,
@@ -199,6 +203,8 @@ def pull(
             ``"none"``. Those that may be copied are fetched whole, the others over the middle of the area. (one date
             alone has none)
         after: days after t2 within which looks tell of its light too.
+        dtype: how reflectance is stored: as it is, or × 10,000 as ``"uint16"``, as Earth Engine has it; both are opened
+            alike. Backscatter (dB) and clear-sky scores are float32 always.
         project: Google Cloud project. (``EE_PROJECT_ID``, or what the credentials say)
         credentials: a service account's JSON key. (what ``earthengine authenticate`` stored)
         search_days: days around a date within which acquisitions serve it.
@@ -235,6 +241,27 @@ def run_export(request: PullRequest, destination: Destination) -> list[Export]:
     return run_exports(acquired.pull, acquired.manifest, destination, state, stem=stem)
 
 
+def follow_export(request: PullRequest, on_done: Callable[[float, str], None]) -> list[Export]:
+    """Wait until the exports of a pull have ended; :func:`run_export` started them.
+
+    Args:
+        request: what is asked.
+        on_done: called now and then, with the share of all that is done, 0 to 1, and how many exports are.
+
+    Raises:
+        SourceError: if one ended without its files, or Earth Engine cannot be asked; the others go on all the same.
+    """
+    state = export_state(request.out)
+    done = follow_exports(connection_settings(request.earth_engine), state, on_done)
+    if failed := [one for one in done if one.state in AGAIN]:
+        why = f": {failed[0].message}" if failed[0].message else ""
+        raise SourceError(
+            f"{len(failed)} of {len(done)} exports ended without files ({failed[0].variable} "
+            f"{failed[0].state.lower()}{why}): give the same command again to start what failed anew"
+        )
+    return done
+
+
 def import_export(request: PullRequest, folder: Path) -> None:
     """Write the Stack from exports that were downloaded into ``folder``.
 
@@ -255,7 +282,7 @@ def import_export(request: PullRequest, folder: Path) -> None:
         if name.startswith("s2"):
             variables[name.replace("s2", "clear")], variables[name] = variables[name][-1], variables[name][:-1]
     stack = build_stack(geobox, variables, pols=manifest.pols, bands=manifest.bands, manifest=described(manifest))
-    write_stack(stack, request.out)
+    write_stack(stack, request.out, dtype=request.dtype)
 
 
 def export_state(out: Path) -> Path:

@@ -44,7 +44,9 @@ def test_what_was_pulled_gives_the_same_bytes_as_earth_engine(
     for out in ("stack.zarr", "stack.nc", "folder"):
         assert crgen("pull", *ASKED, *weights, "--out", out).code == 0
     assert len(service.tiles) == asked + 1, "all else was on disk; t1 is clear: how often there was water was not asked"
-    for out, aoi in (("stack.zarr", ()), ("folder", ("--aoi", AREA)), ("stack.nc", ())):
+    assert crgen("pull", *ASKED, *weights, "--dtype", "uint16", "--out", "integers.zarr").code == 0
+    assert json.loads(Path("integers.zarr/s2_t1/.zarray").read_text())["dtype"] == "<u2"
+    for out, aoi in (("stack.zarr", ()), ("folder", ("--aoi", AREA)), ("stack.nc", ()), ("integers.zarr", ())):
         outcome = crgen("fill", "--source", out, *aoi, *weights, "--out", "offline.tif", "--overwrite")
         assert outcome.code == 0, outcome.err
         assert "counts as observed then" in outcome.err
@@ -368,6 +370,34 @@ def test_how_far_exports_are_and_what_they_cost_is_printed(
     assert seen[3].count("1,234 EECU-seconds") == 4
 
 
+def test_exports_can_be_waited_for_with_progress_and_failures_end_the_wait(
+    service: EarthEngineServer,
+    crgen,  # noqa: F811
+    here: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("crgen.gee.fetch.export.EVERY", 0.01)
+    monkeypatch.setattr("crgen.cli.console.LOG_EVERY", 0.0)
+    words = ("pull", *ASKED, "--out", "stack.zarr", "--export", "drive", "--wait")
+    outcome = crgen(*words)
+    assert outcome.code == 0, outcome.err
+    shown = [line for line in outcome.err.splitlines() if line.startswith("exporting: ")]
+    assert [line.split()[1] for line in shown] == ["0/100", "50/100", "100/100"]
+    assert [line.rpartition(", ")[2] for line in shown] == [f"{done} of 4 exports done" for done in (0, 0, 4)]
+    assert outcome.out.count("succeeded") == 4
+    assert "all done: download the files" in outcome.err
+    looked = len(service.requests)
+    assert crgen(*words).code == 0
+    assert not [r for r in service.requests[looked:] if r.endpoint == "operations:get"], "what is done stays done"
+    Path("stack.zarr.exports.json").unlink()
+    service.exports.failure = "out of quota"
+    outcome = crgen("pull", "--aoi", "113.57,34.70,113.573,34.703", *DATES, *words[-5:])
+    assert outcome.code == 7
+    said = outcome.err.splitlines()[-1]
+    assert "3 of 3 exports ended without files (s1_t1 failed: out of quota): give the same command again" in said
+    assert crgen("pull", *ASKED, "--out", "s.zarr", "--wait").code == 2
+
+
 def test_a_service_account_is_not_left_to_export_to_a_drive_nobody_sees(
     service: EarthEngineServer,
     crgen,  # noqa: F811
@@ -438,6 +468,7 @@ def export_as_earth_engine_would(state: ExportState, folder: Path) -> None:
         (("--pols", "VV,VV"), "named twice"),
         (("--dry-run", "--export", "drive"), "give one of them"),
         (("--export", "gcs"), "--to BUCKET"),
+        (("--dtype", "int16"), "--dtype"),
     ],
 )
 def test_pulls_that_make_no_sense(service: EarthEngineServer, crgen, here: Path, words, message) -> None:  # noqa: F811
