@@ -39,6 +39,15 @@ class Scene:
     """The tiles that tell how often there was water, alike; fetched only where images do not tell of t1."""
 
     @property
+    def eecu_hours(self) -> float | None:
+        """What Earth Engine will compute for the tiles to fetch, an estimate; None where nothing tells it yet."""
+        missing = [job for pull in self.pulls for job in pull.missing()]
+        if not missing:
+            return 0.0
+        told = self.pulls[0].fetcher.meter.estimate((job.layer, job.tile) for job in missing)
+        return None if told is None else float(told.hours)
+
+    @property
     def days(self) -> dict[str, list[datetime.date]]:
         """Days of acquisition (UTC) by variable, in order, as far as the Stack says them."""
         return {
