@@ -168,8 +168,8 @@ def bare_rate() -> float:
     """Return windows per second of the shipped generator on this machine, as a run computes them."""
     from crgen.model.device import pick_precision
     from crgen.model.weights import load_model
-    from crgen.pipeline.run.plan import channels_of, measure
-    from crgen.pipeline.source.open import bands_made
+    from crgen.pipeline.run.plan import measure
+    from crgen.pipeline.source.channels import bands_made, channels_of
     from crgen.pipeline.tiling.predict import Predictor
 
     model = load_model()

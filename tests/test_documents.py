@@ -254,3 +254,17 @@ def test_the_notebook_runs_on_the_demo(tmp_path: Path) -> None:
     assert any("image/png" in output.get("data", {}) for output in shown)
     assert (tmp_path / "first_map.tif").exists()
     assert any("first_map.html" in output.get("data", {}).get("text/html", "") for output in shown), "the page"
+
+
+def test_what_only_the_live_service_can_tell_is_looked_at_point_by_point() -> None:
+    """No point of that list without a test, and no live test without its point."""
+    page = (ROOT / "docs" / "earth-engine.md").read_text()
+    points = re.findall(r"^- (.+)[;.]$", page.partition("## What only the live service can tell")[2], re.MULTILINE)
+    live = ast.parse((ROOT / "tests" / "gee" / "test_live.py").read_text())
+    told = {
+        (ast.get_docstring(node) or node.name).partition("\n")[0].rstrip(".")
+        for node in live.body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    }
+    assert {point[0].upper() + point[1:] for point in points} == told
+    assert len(points) == len(told)

@@ -25,8 +25,9 @@ from torch import Tensor
 from benchmarks.ordinary.pairs import days_between, nearest_pairs
 from benchmarks.ordinary.past import AT_LEAST, Maker, believed, day_of, look, maker, mixed, taken
 from crgen.model import mixing, past, past_learned
+from crgen.model.days import shown_by
 from crgen.model.generator import Generator, Prediction
-from crgen.model.looks import COPY, Look, candidates_of, shown_by
+from crgen.model.looks import COPY, Look, candidates_of
 from crgen.model.weights import load_model
 from crgen.training.augment import cloud_opacity
 from crgen.training.data.series import GROUND, held_out, series

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from benchmarks.made import Array
 from crgen.model import mixing, past
+from crgen.model.days import shown_by
 from crgen.model.generator import SIZE_MULTIPLE, Generator, Prediction
-from crgen.model.looks import Look, candidates_of, shown_by
+from crgen.model.looks import Look, candidates_of
 from crgen.pipeline.source.past import USUAL, choose_looks
 from crgen.pipeline.source.past import Look as Seen
 from crgen.training.data.channels import arranged

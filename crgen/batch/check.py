@@ -9,9 +9,10 @@ from crgen.batch.jobs.job import Job
 from crgen.batch.jobs.jobs_file import JobsError, read_jobs
 from crgen.batch.tell.notify import check_urls
 from crgen.errors import CrgenError, RequestError
-from crgen.pipeline.run.plan import channels_of
 from crgen.pipeline.source.area import read_area, with_layer
+from crgen.pipeline.source.channels import channels_of
 from crgen.pipeline.source.local.read import open_stack
+from crgen.pipeline.source.stack import require_two_dates
 
 
 def problems_of(path: Path) -> tuple[list[Job], list[str]]:
@@ -42,6 +43,7 @@ def _problems(job: Job) -> Iterator[str]:
         yield f"there are no credentials at {job.credentials}"
     if job.source not in ("gee", "demo"):
         try:
-            open_stack(Path(job.source), s1_units=job.s1_units, s2_scale=job.s2_scale, s2_offset=job.s2_offset)
+            stack = open_stack(Path(job.source), s1_units=job.s1_units, s2_scale=job.s2_scale, s2_offset=job.s2_offset)
+            require_two_dates(stack, f"'{job.source}'")
         except CrgenError as error:
             yield str(error)

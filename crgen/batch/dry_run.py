@@ -36,6 +36,8 @@ class Planned:
     download: int = 0
     """Bytes, uncompressed."""
     product: str = ""
+    eecu_hours: float | None = 0.0
+    """Of Earth Engine's compute, an estimate; None where nothing tells it yet."""
 
 
 def plan_jobs(path: Path) -> list[Planned]:
@@ -112,6 +114,7 @@ def _cost(job: Job, what: str, request: FillRequest, work: Work, rates: dict[tup
         len(missing),
         sum(tile.bytes for tile in missing),
         str(work.paths.reflectance),
+        work.scene.eecu_hours,
     )
 
 

@@ -120,10 +120,11 @@ def plan(jobs: JobsPath, as_json: AsJson = False) -> None:
     if as_json:
         _print_json([asdict(one) for one in planned])
         return
-    rows = [("job", "t1", "t2", "pixels", "windows", "time", "requests", "download", "what")]
+    rows = [("job", "t1", "t2", "pixels", "windows", "time", "requests", "download", "EECU-h", "what")]
     for one in planned:
         cost = (f"{one.pixels:,}", f"{one.windows:,}", duration(one.seconds)) if one.windows else ("", "", "")
-        asked = (f"{one.requests:,}", size_text(one.download)) if one.requests else ("", "")
+        compute = "not known yet" if one.eecu_hours is None else f"{one.eecu_hours:.2g}"
+        asked = (f"{one.requests:,}", size_text(one.download), compute) if one.requests else ("", "", "")
         rows.append((one.job, str(one.t1 or ""), str(one.t2 or ""), *cost, *asked, one.what))
     _print_table(rows)
     running = [one for one in planned if one.windows]

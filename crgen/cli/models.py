@@ -17,7 +17,7 @@ def models(context: typer.Context) -> None:
     if context.invoked_subcommand is not None:
         return
     from crgen.errors import WeightsError
-    from crgen.model.weights import SHIPPED, cache_folder, known_weights, read_card
+    from crgen.model.find import SHIPPED, cache_folder, known_weights, read_card
 
     for name, path in known_weights().items():
         origin = "shipped" if path.parent == SHIPPED else "cached"
@@ -37,6 +37,6 @@ def models(context: typer.Context) -> None:
 @app.command()
 def show(name: Annotated[str, typer.Argument(help="Name or path of the weights.")]) -> None:
     """Print the card of some weights as JSON."""
-    from crgen.model.weights import find_weights, read_card
+    from crgen.model.find import find_weights, read_card
 
     console.print_json(read_card(find_weights(name)).model_dump_json())

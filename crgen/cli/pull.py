@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from crgen.cli.console import console, note, progress
 from crgen.cli.options import fetching, past_line, takes, water_line
-from crgen.pipeline.request import YEAR, EarthEngine, parse_bands, parse_date
+from crgen.pipeline.request import NONE, YEAR, EarthEngine, parse_bands, parse_date
+
+if TYPE_CHECKING:
+    from crgen.gee.fetch.export import Export
+    from crgen.pipeline.pull import PullRequest
 
 
 @takes(EarthEngine)
@@ -19,7 +23,10 @@ def pull(
         str | None, typer.Option(help="Area: GeoJSON or other vector file, or west,south,east,north in degrees.")
     ] = None,
     layer: Annotated[str | None, typer.Option(help="Layer of the area's file, where several hold polygons.")] = None,
-    t1: Annotated[str | None, typer.Option(help="Day of the earlier images, YYYY-MM-DD.")] = None,
+    t1: Annotated[
+        str | None,
+        typer.Option(help="Day of the earlier images, YYYY-MM-DD. (none: t2 alone, for no map)"),
+    ] = None,
     t2: Annotated[str | None, typer.Option(help="Day to map, YYYY-MM-DD.")] = None,
     weights: Annotated[str, typer.Option(help="Weights whose bands and margin to fetch.")] = "base",
     pols: Annotated[str, typer.Option(help="Polarisations instead, e.g. VV,VH.")] = "",
@@ -29,6 +36,10 @@ def pull(
         typer.Option(help="Fetch other looks at the place to learn from, as far back as 1y, 90d …; or none. (1y)"),
     ] = None,
     after: Annotated[int, typer.Option(help="Days after t2 within which looks tell of its light.")] = 0,
+    dtype: Annotated[
+        Literal["float32", "uint16"],
+        typer.Option(help="Sentinel-2 as reflectance, or × 10000, with its scale; radar is dB, float32."),
+    ] = "float32",
     crs: Annotated[str | None, typer.Option(help="Grid, e.g. EPSG:32650. (the area's UTM zone)")] = None,
     manifest: Annotated[
         Path | None, typer.Option(help="Use the scenes of a manifest or of a product's .json again.")
@@ -41,12 +52,18 @@ def pull(
         typer.Option(help="Have Earth Engine export GeoTIFFs in batch instead; run again to see how it goes."),
     ] = None,
     to: Annotated[str, typer.Option(help="The Drive folder, or BUCKET or BUCKET/FOLDER of Cloud Storage.")] = "crgen",
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Stay until the exports have ended, and show how far they are.")
+    ] = False,
     exported: Annotated[
         Path | None, typer.Option(help="Folder into which finished exports were downloaded: make OUT from it.")
     ] = None,
     **earth_engine: Any,
 ) -> None:
-    """Fetch radar and optical imagery of an area and two dates; 'crgen fill --source OUT' maps it later."""
+    """Fetch radar and optical imagery of an area and two dates; 'crgen fill --source OUT' maps it later.
+
+    With --t2 alone, of that one date.
+    """
     from crgen.errors import RequestError
     from crgen.files import size_text
     from crgen.gee.fetch.export import Destination
@@ -55,8 +72,12 @@ def pull(
 
     if sum((dry_run, export is not None, exported is not None)) > 1:
         raise RequestError("--dry-run, --export and --exported do different things: give one of them")
+    if wait and export is None:
+        raise RequestError("--wait is for exports: give --export too, or leave it out")
     if (past is not None or after) and (export is not None or exported is not None):
-        raise RequestError("exports hold the two dates alone: leave out --past and --after")
+        raise RequestError("exports hold the dates alone: leave out --past and --after")
+    if (past not in (None, NONE) or after) and t1 is None and manifest is None:
+        raise RequestError("one date alone has no past to learn from: give --t1 too, or leave out --past and --after")
     request = PullRequest(
         out=out,
         aoi=aoi,
@@ -69,12 +90,15 @@ def pull(
         bands=parse_bands(bands) or (),
         past=past or YEAR,
         after=after,
+        dtype=dtype,
         earth_engine=EarthEngine(**earth_engine, manifest=manifest),
     )
     if export is not None:
         if export == "gcs" and to == "crgen":
             raise RequestError("--export gcs needs --to BUCKET or BUCKET/PATH")
         done = run_export(request, Destination(kind=export, place=to))
+        if wait:
+            done = _waited_for(request)
         for one in done:
             text = f"{one.variable:6}  {one.state.lower():12}  {one.files}*.tif  {one.message}"
             console.print(text.rstrip(), highlight=False, markup=False)
@@ -105,8 +129,21 @@ def pull(
         return
     with progress("fetching", "tiles") as report:
         plan = run_pull(request, report)
-    _tell(plan, radar_shift(plan.acquired.stack))
+    stack = plan.acquired.stack
+    _tell(plan, radar_shift(stack) if "s1_t1" in stack else None)
     console.print(str(out), highlight=False, markup=False)
+
+
+def _waited_for(request: PullRequest) -> list[Export]:
+    """Return the exports of a pull once they have ended."""
+    from crgen.pipeline.pull import follow_export
+
+    with progress("exporting", "%") as report:
+        try:
+            return follow_export(request, lambda share, text: report(round(100 * share), 100, text))
+        except BaseException as error:
+            error.add_note("what is under way at Earth Engine goes on; the same command looks how it goes")
+            raise
 
 
 def _tell(plan, shift=None) -> None:  # type: ignore[no-untyped-def]
@@ -118,7 +155,7 @@ def _tell(plan, shift=None) -> None:  # type: ignore[no-untyped-def]
         days = ", ".join(dict.fromkeys(scene.time.date().isoformat() for scene in manifest.scenes.get(name, ())))
         text = f"{100 * share:.1f} % of the area  {days}" if share else "none"
         console.print(f"{name:8} {text}", highlight=False, markup=False)
-    if text := radar_line(manifest.days, dates["t1"], dates["t2"], manifest.platforms, shift):
+    if "t1" in dates and (text := radar_line(manifest.days, dates["t1"], dates["t2"], manifest.platforms, shift)):
         console.print(f"radar    {text}", highlight=False, markup=False)
     for text in (*plan.acquired.area.notes, *manifest.notes, *plan.acquired.notes, *(shift.warnings if shift else ())):
         note(text)

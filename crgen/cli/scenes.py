@@ -22,8 +22,8 @@ HEAD = ("for", "taken", "day", "days", "from", "orbit", "area", "clear", "by", "
 @takes(EarthEngine, without=("keep_tiles",))
 def scenes(
     aoi: Annotated[str, typer.Option(help="Area: GeoJSON or other vector file, or west,south,east,north in degrees.")],
-    t1: Annotated[str, typer.Option(help="Day of the earlier images, YYYY-MM-DD.")],
     t2: Annotated[str, typer.Option(help="Day to map, YYYY-MM-DD.")],
+    t1: Annotated[str | None, typer.Option(help="Day of the earlier images, YYYY-MM-DD. (none: t2 alone)")] = None,
     layer: Annotated[str | None, typer.Option(help="Layer of the area's file, where several hold polygons.")] = None,
     weights: Annotated[str, typer.Option(help="Whose bands are needed.")] = "base",
     bands: Annotated[
@@ -44,9 +44,8 @@ def scenes(
     from crgen.errors import OutputError
     from crgen.files import check_writable, write_whole
     from crgen.gee.choose.find import refuse_shortfall
-    from crgen.gee.footprints import draw_footprints
-    from crgen.pipeline.run.plan import channels_of
     from crgen.pipeline.source.area import with_layer
+    from crgen.pipeline.source.channels import channels_of
     from crgen.pipeline.source.earthengine.scenes import scenes_for, wanted_of
     from crgen.pipeline.source.earthengine.settings import connection_settings, rules_of
 
@@ -58,7 +57,7 @@ def scenes(
     options = EarthEngine(**earth_engine)
     channels = channels_of(weights, parse_bands(bands))
     days = {"t1": parse_date(t1, "t1"), "t2": parse_date(t2, "t2")}
-    area, wanted = wanted_of(channels, aoi=with_layer(aoi, layer), crs=crs, **days)
+    area, wanted = wanted_of(channels, aoi=with_layer(aoi, layer), crs=crs, alone=True, **days)
     choice = scenes_for(options, channels, area, wanted, strict=False)
     if choice.candidates:
         room = console.width if console.is_terminal else None
@@ -71,6 +70,8 @@ def scenes(
     for text in (*area.notes, *choice.manifest.notes):
         note(text)
     if picture is not None:
+        from crgen.gee.footprints import draw_footprints  # Matplotlib takes a second to load
+
         draw_footprints(picture, choice)
     refuse_shortfall(connection_settings(options), choice, rules_of(options))
     if manifest is not None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from torch import Tensor
 
 from crgen.errors import WeightsError
 from crgen.model.config import GeneratorConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FIELDS_OF_0_1 = frozenset({"features", "waves", "gate"})
 """Fields of a generator's configuration that crgen 0.1 wrote and no later version knows."""

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from crgen.model import past_learned
+from crgen.model.days import YEAR, season_apart, shown_by
 
 LOOKS = COPY, MEAN, SEASON = 0, 1, 2
 """The nearest clear look, the mean of the last looks, and the look of the same season a year or more before."""
-YEAR = 365.25
 OUTLIER = 3 * 1.4826
 """Median deviations from which a value is an outlier: three standard deviations of a normal distribution."""
-
-
-class _Dated(Protocol):
-    @property
-    def day(self) -> int: ...
 
 
 class Look(NamedTuple):
@@ -34,28 +29,6 @@ class Look(NamedTuple):
     """Where it counts as clear, ``(window, 1, y, x)`` bool."""
     score: Tensor | None = None
     """Clear-sky score, ``(window, 1, y, x)``."""
-
-
-Dated = TypeVar("Dated", bound=_Dated)
-
-
-def season_apart(a: float, b: float) -> float:
-    """Return the days between the seasons of two days, counted from anywhere: 0 to half a year."""
-    return abs((a - b + YEAR / 2) % YEAR - YEAR / 2)
-
-
-def shown_by(looks: Sequence[Dated], first: int, day: int) -> list[Dated]:
-    """Return the looks that may be copied to a day: the last ones up to the first of its pair, and one of its season.
-
-    Args:
-        looks: anything with a ``day``.
-        first: day of the pair's first look.
-        day: the day that is made.
-    """
-    known = sorted((look for look in looks if look.day <= first), key=lambda look: -look.day)
-    recent = [look for look in known if day - look.day < YEAR / 2]
-    before = [look for look in known if day - look.day >= YEAR / 2]
-    return recent[: past_learned.LEARNED.last] + sorted(before, key=lambda look: season_apart(look.day, day))[:1]
 
 
 def candidates_of(looks: Sequence[Look], day: int) -> Tensor:

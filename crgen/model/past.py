@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from crgen.model import past_learned
+from crgen.model.days import season_apart, shown_by
 from crgen.model.generator import Prediction
-from crgen.model.looks import COPY, Look, as_they_are_now, candidates_of, season_apart, shown_by
+from crgen.model.looks import COPY, Look, as_they_are_now, candidates_of
 from crgen.model.mixing import ENOUGH, TAUGHT, Errors, Mixture, Numbers, Sample, believe, dry, moments, radar_changed
 
 EVERY = 4

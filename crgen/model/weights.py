@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from crgen.errors import OutputError, WeightsError
-from crgen.files import home_cache, replacing
+from crgen.files import replacing
+from crgen.model import find
 from crgen.model.build import build_generator
 from crgen.model.card import ModelCard
+from crgen.model.find import CARD_KEY, find_weights, opened, read_card
 from crgen.model.generator import Generator
 
-SHIPPED = Path(__file__).parent / "shipped"
 SHIPPED_DIGESTS = {
     "base": {
         "826a7eda558cb390442adc1925586c82b73435b65a6bea48b554cb0f1809902c": 256,
@@ -32,7 +31,6 @@ SHIPPED_DIGESTS = {
 }
 """By name, the digests of all weights that a version of crgen shipped, with the side of their windows. New ones are
 added and none is taken out: maps made with earlier weights of a name are known by them."""
-_CARD_KEY = "crgen_card"
 
 
 class LoadedModel(NamedTuple):
@@ -48,49 +46,16 @@ class LoadedModel(NamedTuple):
         return self.card.tensors_sha256
 
 
-def cache_folder() -> Path:
-    """Return the folder where people put further weights: ``$CRGEN_WEIGHTS`` or ``~/.cache/crgen/weights``.
-
-    Without a home folder it is ``weights`` in ``$CRGEN_CACHE``, or that of the shipped weights.
-    """
-    if chosen := os.environ.get("CRGEN_WEIGHTS"):
-        return Path(chosen)
-    home = home_cache() or os.environ.get("CRGEN_CACHE")
-    return Path(home) / "weights" if home else SHIPPED
-
-
-def known_weights() -> dict[str, Path]:
-    """Return the weights files shipped and cached, by name; a cached file does not hide a shipped one."""
-    return {path.stem: path for folder in (cache_folder(), SHIPPED) for path in sorted(folder.glob("*.safetensors"))}
-
-
 def earlier_digests(path: Path) -> dict[str, int]:
     """Return the digests of what other versions of crgen shipped under the name of a shipped weights file.
 
     Returns:
         The digests, each with the side of a window; none for a file that crgen does not ship.
     """
-    if path.parent != SHIPPED:
+    if path.parent != find.SHIPPED:
         return {}
     here = read_card(path).tensors_sha256
     return {sha: window for sha, window in SHIPPED_DIGESTS.get(path.stem, {}).items() if sha != here}
-
-
-def find_weights(name_or_path: str) -> Path:
-    """Return the file of weights given by name or path.
-
-    Raises:
-        WeightsError: if there is none.
-    """
-    known = known_weights()
-    if name_or_path in known:
-        return known[name_or_path]
-    path = Path(name_or_path)
-    if path.is_file():
-        return path
-    raise WeightsError(
-        f"there are no weights '{name_or_path}': no such file, and the known names are {', '.join(known) or 'none'}"
-    )
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
@@ -114,34 +79,10 @@ def save_weights(path: Path, generator: Generator, card: ModelCard) -> ModelCard
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as part:
-            save_file(tensors, part, metadata={_CARD_KEY: card.model_dump_json()})
+            save_file(tensors, part, metadata={CARD_KEY: card.model_dump_json()})
     except (OSError, SafetensorError) as error:
         raise OutputError(f"cannot write weights {path} ({error}); free space or choose another place") from None
     return card
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[ModelCard, Any]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if _CARD_KEY not in metadata:
-                raise WeightsError(f"{path}: these safetensors carry no crgen model card; they are not crgen weights")
-            yield ModelCard.parse(metadata[_CARD_KEY], str(path)), file
-    except SafetensorError as error:
-        raise WeightsError(f"{path}: not a whole safetensors file ({error}); copy or download it again") from None
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from None
-
-
-def read_card(path: Path) -> ModelCard:
-    """Return the card of a weights file.
-
-    Raises:
-        WeightsError: if the file is truncated or is not a crgen weights file.
-    """
-    with _opened(path) as (card, _):
-        return card
 
 
 def load_model(name_or_path: str = "base", device: str | torch.device = "cpu") -> LoadedModel:
@@ -158,7 +99,7 @@ def load_model(name_or_path: str = "base", device: str | torch.device = "cpu") -
         WeightsError: if the file is missing, truncated or altered, or its tensors do not fit its card.
     """
     path = find_weights(name_or_path)
-    with _opened(path) as (card, file):
+    with opened(path, framework="pt") as (card, file):
         tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if digest(tensors) != card.tensors_sha256:
         raise WeightsError(f"{path}: the tensors do not have the digest the card states; copy or download it again")

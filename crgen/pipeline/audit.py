@@ -27,6 +27,7 @@ from crgen.files import told_after, write_whole
 from crgen.pipeline.product.outputs import Paths
 from crgen.pipeline.request import EarthEngine, FillRequest
 from crgen.pipeline.source.local.read import open_stack
+from crgen.pipeline.source.stack import require_two_dates
 from crgen.pipeline.tiling.composite import seen_clear
 from crgen.pipeline.tiling.quality import GENERATED_CLASSES
 from crgen.pipeline.tiling.reader import StackReader
@@ -119,6 +120,7 @@ def audit(
             s2_offset=asked.s2_offset,
             geobox=grid,
         )
+        require_two_dates(stack, f"'{against}'")
         day = _day(item, json.loads(stack.attrs["manifest"]), against)
         if missing := [name for name in ("s2_t2", "clear_t2") if name not in stack]:
             raise StackError(f"'{against}' has no {' and no '.join(missing)}: nothing of it is known to be clear")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from crgen.errors import RequestError
 from crgen.pipeline.request import YEAR, EarthEngine, parse_date
-from crgen.pipeline.run.plan import channels_of
+from crgen.pipeline.source.channels import channels_of
 from crgen.pipeline.source.earthengine.scenes import past_for, scenes_for, wanted_of
 from crgen.pipeline.source.past import NO_PAST, asked_for
 

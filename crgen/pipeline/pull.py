@@ -13,23 +13,22 @@ from typing import Any
 
 import xarray as xr
 
-from crgen.errors import OutputError, RequestError
+from crgen.errors import OutputError, RequestError, SourceError
 from crgen.files import check_writable, require_space
 from crgen.gee.fetch.arrays import Pull
-from crgen.gee.fetch.export import Destination, Export, ExportState, run_exports
+from crgen.gee.fetch.export import AGAIN, Destination, Export, ExportState, follow_exports, run_exports
 from crgen.gee.fetch.fetcher import Job
 from crgen.gee.fetch.images import Layer, bands_of
 from crgen.gee.manifest import Manifest
 from crgen.pipeline.request import ALL, YEAR, EarthEngine, check_after, parse_past, read
-from crgen.pipeline.run.plan import channels_of
 from crgen.pipeline.source.area import read_area, with_layer
-from crgen.pipeline.source.channels import Channels
+from crgen.pipeline.source.channels import Channels, channels_of
 from crgen.pipeline.source.earthengine.acquire import Acquired, acquire
 from crgen.pipeline.source.earthengine.manifest import described
-from crgen.pipeline.source.earthengine.settings import rules_of
+from crgen.pipeline.source.earthengine.settings import connection_settings, rules_of
 from crgen.pipeline.source.local.exported import open_exported
 from crgen.pipeline.source.local.read import open_stack
-from crgen.pipeline.source.local.write import write_stack
+from crgen.pipeline.source.local.write import Stored, check_stored, write_stack
 from crgen.pipeline.source.past import NO_PAST, Asked, asked_for
 from crgen.pipeline.source.stack import POLARISATIONS, S2_BANDS, build_stack
 
@@ -50,6 +49,7 @@ class PullRequest:
     aoi: str | None = None
     layer: str | None = None
     t1: datetime.date | None = None
+    """None for t2 alone: a Stack of one date, without a past."""
     t2: datetime.date | None = None
     crs: str | None = None
     weights: str = "base"
@@ -62,6 +62,8 @@ class PullRequest:
     """How far back to look for other looks at the place, as a person writes it."""
     after: int = 0
     """Days after t2 within which looks tell of its light."""
+    dtype: Stored = "float32"
+    """How reflectance is stored."""
     earth_engine: EarthEngine = field(default_factory=EarthEngine)
 
     def __post_init__(self) -> None:
@@ -72,6 +74,7 @@ class PullRequest:
                     raise RequestError(f"there is no {what} '{name}'; choose from {', '.join(known)}")
             if len(set(given)) != len(given):
                 raise RequestError(f"a {what} is named twice: {', '.join(given)}")
+        check_stored(self.dtype)
         parse_past(self.past)
         check_after(self.after)
 
@@ -153,7 +156,7 @@ def run_pull(request: PullRequest, on_tiles: Callable[[int, int], None] = lambda
     require_space(plan.pull.folder, plan.download, plan.pull.folder)
     with _watched(plan, on_tiles):
         plan.pull.begin()
-        write_stack(plan.acquired.stack, request.out)
+        write_stack(plan.acquired.stack, request.out, dtype=request.dtype)
     return plan
 
 
@@ -170,6 +173,7 @@ def pull(
     bands: Sequence[str] = (),
     past: str = YEAR,
     after: int = 0,
+    dtype: Stored = "float32",
     project: str | None = None,
     credentials: Path | str | None = None,
     search_days: int = 6,
@@ -184,19 +188,25 @@ def pull(
     >>> stack = crgen.pull(aoi="zhengzhou.geojson", t1="2021-07-10", t2="2021-07-22", out="zhengzhou.zarr")
     >>> result = crgen.fill(source="zhengzhou.zarr", out="zhengzhou.tif")        # needs no network
 
+    Without ``t1``, radar and optical image of one date: ``s1_t2``, and ``s2_t2`` and ``clear_t2`` where there is an
+    image of that very day, or within ``observed_days``.
+
     Args:
         out: ends in ``.zarr`` or ``.nc``, or names the folder to fill with GeoTIFFs; must not exist.
         aoi: GeoJSON or other vector file, or ``"west,south,east,north"`` in degrees.
         layer: layer of the area's file, where several hold polygons.
-        t1: day of the earlier images, a date or ``"YYYY-MM-DD"``.
+        t1: day of the earlier images, a date or ``"YYYY-MM-DD"``. (none: one date alone, of which no map can be made)
         t2: day to map, alike.
         crs: grid, e.g. ``"EPSG:32650"``. (the area's UTM zone)
         weights: weights whose bands and margin to fetch.
         pols: polarisations instead, e.g. ``["VV", "VH"]``.
         bands: Sentinel-2 bands instead, e.g. ``["B2", "B3", "B4", "B8"]``.
         past: how far back to look for other looks at the place, for a fill to learn from: ``"1y"``, ``"90d"``, or
-            ``"none"``. Those that may be copied are fetched whole, the others over the middle of the area.
+            ``"none"``. Those that may be copied are fetched whole, the others over the middle of the area. (one date
+            alone has none)
         after: days after t2 within which looks tell of its light too.
+        dtype: how reflectance is stored: as it is, or × 10,000 as ``"uint16"``, as Earth Engine has it; both are opened
+            alike. Backscatter (dB) and clear-sky scores are float32 always.
         project: Google Cloud project. (``EE_PROJECT_ID``, or what the credentials say)
         credentials: a service account's JSON key. (what ``earthengine authenticate`` stored)
         search_days: days around a date within which acquisitions serve it.
@@ -233,6 +243,27 @@ def run_export(request: PullRequest, destination: Destination) -> list[Export]:
     return run_exports(acquired.pull, acquired.manifest, destination, state, stem=stem)
 
 
+def follow_export(request: PullRequest, on_done: Callable[[float, str], None]) -> list[Export]:
+    """Wait until the exports of a pull have ended; :func:`run_export` started them.
+
+    Args:
+        request: what is asked.
+        on_done: called now and then, with the share of all that is done, 0 to 1, and how many exports are.
+
+    Raises:
+        SourceError: if one ended without its files, or Earth Engine cannot be asked; the others go on all the same.
+    """
+    state = export_state(request.out)
+    done = follow_exports(connection_settings(request.earth_engine), state, on_done)
+    if failed := [one for one in done if one.state in AGAIN]:
+        why = f": {failed[0].message}" if failed[0].message else ""
+        raise SourceError(
+            f"{len(failed)} of {len(done)} exports ended without files ({failed[0].variable} "
+            f"{failed[0].state.lower()}{why}): give the same command again to start what failed anew"
+        )
+    return done
+
+
 def import_export(request: PullRequest, folder: Path) -> None:
     """Write the Stack from exports that were downloaded into ``folder``.
 
@@ -253,7 +284,7 @@ def import_export(request: PullRequest, folder: Path) -> None:
         if name.startswith("s2"):
             variables[name.replace("s2", "clear")], variables[name] = variables[name][-1], variables[name][:-1]
     stack = build_stack(geobox, variables, pols=manifest.pols, bands=manifest.bands, manifest=described(manifest))
-    write_stack(stack, request.out)
+    write_stack(stack, request.out, dtype=request.dtype)
 
 
 def export_state(out: Path) -> Path:
@@ -264,14 +295,15 @@ def export_state(out: Path) -> Path:
 def _acquire(request: PullRequest, past: Asked = NO_PAST) -> Acquired:
     area = with_layer(request.aoi, request.layer)
     options, t1, t2 = request.earth_engine, request.t1, request.t2
-    return acquire(options, request.channels, aoi=area, t1=t1, t2=t2, crs=request.crs, past=past)
+    return acquire(options, request.channels, aoi=area, t1=t1, t2=t2, crs=request.crs, past=past, alone=True)
 
 
 def _exported(request: PullRequest, state: Path) -> Acquired:
     """Return the scenes that exports were started with, whatever the catalogue says by now."""
     held = Manifest.read(state)
     options, channels = request.earth_engine, request.channels
-    differing = [name for name in ("t1", "t2") if getattr(request, name) not in (None, held.dates[name])]
+    dated = request.t1 or request.t2
+    differing = [name for name in ("t1", "t2") if dated and getattr(request, name) != held.dates.get(name)]
     if options.manifest is not None:
         named = Manifest.read(options.manifest)
         same = (named.area, named.dates, named.scenes) == (held.area, held.dates, held.scenes)
@@ -285,7 +317,7 @@ def _exported(request: PullRequest, state: Path) -> Acquired:
             f"{state} is of exports that were started with other {' and '.join(differing)}: give the same again, or "
             "choose another --out"
         )
-    acquired = acquire(replace(options, manifest=state), channels, aoi=None, t1=None, t2=None, crs=None)
+    acquired = acquire(replace(options, manifest=state), channels, aoi=None, t1=None, t2=None, crs=None, alone=True)
     if request.aoi is not None:
         area = read_area(
             with_layer(request.aoi, request.layer) or "", crs=request.crs, resolution=request.channels.resolution

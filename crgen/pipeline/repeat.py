@@ -10,7 +10,7 @@ from typing import Any
 
 from crgen.errors import RequestError, SourceError, WeightsError
 from crgen.files import manifest_in
-from crgen.model.weights import find_weights, known_weights, read_card
+from crgen.model.find import find_weights, known_weights, read_card
 from crgen.pipeline.request import EarthEngine, FillRequest, read
 
 

@@ -16,9 +16,10 @@ from crgen.batch.jobs.jobs_file import read_jobs
 from crgen.batch.schedule import worker
 from crgen.batch.schedule.messages import Nothing, Order
 from crgen.files import files_identity, stack_files
-from crgen.model import weights
+from crgen.model import find, weights
 from crgen.model.build import build_generator
-from crgen.model.weights import load_model, read_card, save_weights
+from crgen.model.find import read_card
+from crgen.model.weights import load_model, save_weights
 from crgen.pipeline.request import FillRequest
 from crgen.pipeline.run import fingerprint
 from crgen.pipeline.run.fingerprint import IMMATERIAL, OPTIONS, OPTIONS_SINCE, identity_of
@@ -108,7 +109,7 @@ def shipped(tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     folder = tmp_path / "shipped"
     folder.mkdir()
     shutil.copy(tiny_weights, folder / "base.safetensors")
-    monkeypatch.setattr(weights, "SHIPPED", folder)
+    monkeypatch.setattr(find, "SHIPPED", folder)
     digests = [read_card(tiny_weights).tensors_sha256]
     monkeypatch.setattr(weights, "SHIPPED_DIGESTS", {"base": dict.fromkeys(digests, 64)})
     return digests
@@ -116,7 +117,7 @@ def shipped(tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def ship_others() -> None:
     """Ship other weights under the same name, as a new version of crgen does; their windows are wider."""
-    path = weights.SHIPPED / "base.safetensors"
+    path = find.SHIPPED / "base.safetensors"
     card = read_card(path)
     torch.manual_seed(1)
     save_weights(path, build_generator(card.config, 1), card.model_copy(update={"window": 128}))
@@ -203,6 +204,6 @@ def test_other_weights_of_a_person_make_another_product(write, tmp_path, tiny_we
 
 def test_all_shipped_weights_are_known_by_their_digest():
     """What was shipped once stays in the list, or the maps made with it would be due again."""
-    for path in weights.SHIPPED.glob("*.safetensors"):
+    for path in find.SHIPPED.glob("*.safetensors"):
         card = read_card(path)
         assert weights.SHIPPED_DIGESTS[path.stem][card.tensors_sha256] == card.window, "add it to SHIPPED_DIGESTS"

@@ -6,10 +6,17 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from crgen.batch.dry_run import plan_jobs
+from crgen.batch.jobs.jobs_file import read_jobs
+from crgen.cli.batch import app
+from crgen.pipeline.run.plan import lay_out
 from tests.batch.schedulers import in_process, state_of
 from tests.earthengine import catalogue, faults
+from tests.gee.fetch.test_compute import PROFILE, kept
+
+runner = CliRunner()
 
 WATCHED = '[[job]]\nname = "zhengzhou"\nt1 = "-12d"\nt2 = "latest"\n'
 AREA = "113.560,34.700,113.563,34.703"
@@ -157,3 +164,28 @@ def test_a_map_is_scored_by_itself_once_a_clear_image_and_radar_have_come(
     fetched = len(service.tiles)
     assert audited("2021-07-29") == ["2021-07-21"]
     assert len(service.tiles) == fetched, "nothing clearer has come"
+
+
+def test_a_plan_tells_what_earth_engine_would_compute_once_it_has_told_of_other_tiles(
+    write, acquired_until, environment, service, monkeypatch
+):
+    path = write(WATCHED, source="gee", aoi=AREA)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("crgen.batch.dry_run.today", lambda: datetime.date(2021, 7, 19))
+    acquired_until("2021-07-19")
+    (planned,) = plan_jobs(path)
+    assert (planned.what, planned.eecu_hours) == ("would run", None)
+    assert "not known yet" in runner.invoke(app, ["plan", str(path)]).output
+    service.change(profile=PROFILE)
+    work = lay_out(read_jobs(path).job[0].request(datetime.date(2021, 7, 3), datetime.date(2021, 7, 15), None))
+    for pull in work.scene.pulls:
+        for job in pull.jobs(range(len(pull))):
+            pull.fetcher.get(job)
+    kept(work.scene.pulls[0].fetcher.meter, 2)
+    monkeypatch.setattr("crgen.batch.dry_run.today", lambda: datetime.date(2021, 7, 22))
+    acquired_until("2021-07-22")
+    (planned,) = plan_jobs(path)
+    assert planned.requests
+    assert planned.eecu_hours > 0
+    assert f" {planned.eecu_hours:.2g} " in runner.invoke(app, ["plan", str(path)]).output

@@ -20,7 +20,7 @@ from pyproj import Transformer
 
 from crgen.files import home_cache
 from crgen.gee.fetch.cache import default_folder
-from crgen.model.weights import SHIPPED, cache_folder
+from crgen.model.find import SHIPPED, cache_folder
 from crgen.pipeline.source.area import read_area
 from crgen.pipeline.source.demo import open_demo
 from crgen.pipeline.source.local.write import write_stack

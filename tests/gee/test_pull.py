@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -20,8 +21,7 @@ from crgen.gee.fetch.images import layers
 from crgen.gee.fetch.tile import Tile, grid_of, read_tile
 from crgen.pipeline.product import pictures
 from crgen.pipeline.pull import PullRequest
-from crgen.pipeline.run.plan import channels_of
-from crgen.pipeline.source.channels import Channels
+from crgen.pipeline.source.channels import Channels, channels_of
 from crgen.pipeline.source.stack import manifest_of
 from tests.cli.conftest import COMMAND, crgen, files_in, here  # noqa: F401
 from tests.earthengine import faults
@@ -44,7 +44,9 @@ def test_what_was_pulled_gives_the_same_bytes_as_earth_engine(
     for out in ("stack.zarr", "stack.nc", "folder"):
         assert crgen("pull", *ASKED, *weights, "--out", out).code == 0
     assert len(service.tiles) == asked + 1, "all else was on disk; t1 is clear: how often there was water was not asked"
-    for out, aoi in (("stack.zarr", ()), ("folder", ("--aoi", AREA)), ("stack.nc", ())):
+    assert crgen("pull", *ASKED, *weights, "--dtype", "uint16", "--out", "integers.zarr").code == 0
+    assert json.loads(Path("integers.zarr/s2_t1/.zarray").read_text())["dtype"] == "<u2"
+    for out, aoi in (("stack.zarr", ()), ("folder", ("--aoi", AREA)), ("stack.nc", ()), ("integers.zarr", ())):
         outcome = crgen("fill", "--source", out, *aoi, *weights, "--out", "offline.tif", "--overwrite")
         assert outcome.code == 0, outcome.err
         assert "counts as observed then" in outcome.err
@@ -202,6 +204,20 @@ def test_pull_from_python_takes_other_bands(service: EarthEngineServer, here: Pa
     assert bool(np.isfinite(stack["s1_t1"]).all())
 
 
+def test_pull_and_scenes_do_without_pytorch(service: EarthEngineServer, here: Path) -> None:  # noqa: F811
+    """It takes 200 MB and seconds, and computes nothing there."""
+    scenes = f"'scenes', '--aoi', '{AREA}', '--t1', '2021-07-10', '--t2', '2021-07-22'"
+    code = (
+        "import contextlib, io, sys, crgen; from crgen.cli.main import app\n"
+        f"crgen.pull(aoi='{AREA}', t1='2021-07-10', t2='2021-07-22', out='s.zarr')\n"
+        f"with contextlib.redirect_stdout(io.StringIO()): app([{scenes}], standalone_mode=False)\n"
+        "print([name for name in ('torch', 'geemap', 'matplotlib') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert Path("s.zarr").exists()
+
+
 def test_pull_takes_what_a_fill_reads_or_all(tiny_weights: Path) -> None:
     def fetched(**asked: object) -> Channels:
         return PullRequest(Path("s.zarr"), weights=str(tiny_weights), **asked).channels
@@ -216,6 +232,59 @@ def test_pull_takes_what_a_fill_reads_or_all(tiny_weights: Path) -> None:
     assert fetched(pols=("VV", "VH")).held_pols(("VV",)) == ()
     assert fetched().held_pols(("VV",)) == ("VV",)
     assert fetched().held_pols(("VH",)) == ()
+
+
+def test_one_date_alone_is_pulled_opened_and_not_mapped(
+    service: EarthEngineServer,
+    crgen,  # noqa: F811
+    here: Path,  # noqa: F811
+    tiny_weights: Path,
+) -> None:
+    """Radar and optical image of t2, the pixels that they have in a pair; whoever maps needs a date before."""
+    alone = ("--aoi", AREA, "--t2", "2021-07-22", "--observed-days", "1", "--weights", tiny_weights)
+    assert crgen("pull", *ASKED, "--weights", tiny_weights, "--past", "none", "--out", "pair.zarr").code == 0
+    asked = len(service.tiles)
+    outcome = crgen("scenes", *alone, "--picture", "map.png", "--manifest", "t2.json")
+    assert outcome.code == 0, outcome.err
+    assert "_t1" not in outcome.out
+    pair = package.open_stack("pair.zarr")
+    for out, words in (("a.zarr", alone), ("b.nc", alone), ("c", ("--manifest", "t2.json", *alone[6:]))):
+        outcome = crgen("pull", *words, "--out", out)
+        assert outcome.code == 0, outcome.err
+        assert "s1_t2    100.0 % of the area  2021-07-20" in outcome.out
+        stack = package.open_stack(out)
+        assert set(stack) == {"s1_t2", "s2_t2", "clear_t2"}
+        for name in stack:
+            np.testing.assert_array_equal(stack[name].values, pair[name].values)
+        outcome = crgen("fill", "--source", out, "--weights", tiny_weights, "--out", "map.tif")
+        assert outcome.code == 4
+        assert outcome.err.splitlines()[-1].endswith(
+            "is of one date: it has no s1_t1 and no s2_t1, which are needed too; pull or add those of t1"
+        )
+    assert len(service.tiles) == asked, "tiles of a pair serve one of its dates too"
+    assert crgen("fill", "--manifest", "t2.json", "--weights", tiny_weights, "--out", "map.tif").code == 4
+    stack = package.pull(aoi=AREA, t2="2021-07-22", out="radar.zarr", weights=str(tiny_weights))
+    assert set(stack) == {"s1_t2"}, "of that very day there is no optical image"
+    assert (stack["s1_t2"].values == pair["s1_t2"].values).all()
+
+
+def test_one_date_alone_is_exported_and_not_taken_for_two(
+    service: EarthEngineServer,
+    ee_client: EarthEngineServer,
+    crgen,  # noqa: F811
+    here: Path,  # noqa: F811
+) -> None:
+    export = ("pull", "--out", "stack.zarr", "--export", "drive")
+    alone = ("--aoi", AREA, "--t2", "2021-07-22", "--observed-days", "1")
+    assert crgen(*export, *alone).code == 0
+    assert len(service.exports.requests) == 2
+    outcome = crgen(*export, *ASKED)
+    assert outcome.code == 2
+    assert "started with other t1" in outcome.err
+    export_as_earth_engine_would(ExportState.read(Path("stack.zarr.exports.json")), Path("files"))
+    outcome = crgen("pull", "--out", "stack.zarr", "--exported", "files")
+    assert outcome.code == 0, outcome.err
+    assert set(package.open_stack("stack.zarr")) == {"s1_t2", "s2_t2", "clear_t2"}
 
 
 def test_exports_start_once_are_looked_at_and_failed_ones_start_again(
@@ -301,6 +370,34 @@ def test_how_far_exports_are_and_what_they_cost_is_printed(
     assert seen[3].count("1,234 EECU-seconds") == 4
 
 
+def test_exports_can_be_waited_for_with_progress_and_failures_end_the_wait(
+    service: EarthEngineServer,
+    crgen,  # noqa: F811
+    here: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("crgen.gee.fetch.export.EVERY", 0.01)
+    monkeypatch.setattr("crgen.cli.console.LOG_EVERY", 0.0)
+    words = ("pull", *ASKED, "--out", "stack.zarr", "--export", "drive", "--wait")
+    outcome = crgen(*words)
+    assert outcome.code == 0, outcome.err
+    shown = [line for line in outcome.err.splitlines() if line.startswith("exporting: ")]
+    assert [line.split()[1] for line in shown] == ["0/100", "50/100", "100/100"]
+    assert [line.rpartition(", ")[2] for line in shown] == [f"{done} of 4 exports done" for done in (0, 0, 4)]
+    assert outcome.out.count("succeeded") == 4
+    assert "all done: download the files" in outcome.err
+    looked = len(service.requests)
+    assert crgen(*words).code == 0
+    assert not [r for r in service.requests[looked:] if r.endpoint == "operations:get"], "what is done stays done"
+    Path("stack.zarr.exports.json").unlink()
+    service.exports.failure = "out of quota"
+    outcome = crgen("pull", "--aoi", "113.57,34.70,113.573,34.703", *DATES, *words[-5:])
+    assert outcome.code == 7
+    said = outcome.err.splitlines()[-1]
+    assert "3 of 3 exports ended without files (s1_t1 failed: out of quota): give the same command again" in said
+    assert crgen("pull", *ASKED, "--out", "s.zarr", "--wait").code == 2
+
+
 def test_a_service_account_is_not_left_to_export_to_a_drive_nobody_sees(
     service: EarthEngineServer,
     crgen,  # noqa: F811
@@ -371,10 +468,27 @@ def export_as_earth_engine_would(state: ExportState, folder: Path) -> None:
         (("--pols", "VV,VV"), "named twice"),
         (("--dry-run", "--export", "drive"), "give one of them"),
         (("--export", "gcs"), "--to BUCKET"),
+        (("--dtype", "int16"), "--dtype"),
     ],
 )
 def test_pulls_that_make_no_sense(service: EarthEngineServer, crgen, here: Path, words, message) -> None:  # noqa: F811
     outcome = crgen("pull", *ASKED, "--out", "stack.zarr", *words)
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert files_in(here) == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--t2", "2021-07-22", "--past", "1y"), "one date alone has no past"),
+        (("--t2", "2021-07-22", "--after", "5"), "one date alone has no past"),
+        (("--t1", "2021-07-10"), "give --t2, and for a map --t1 too"),
+        (("--t2", "2011-07-22"), "t2 (2011-07-22) lies before Sentinel-1"),
+    ],
+)
+def test_pulls_of_one_date_that_make_no_sense(service: EarthEngineServer, crgen, here: Path, words, message) -> None:  # noqa: F811
+    outcome = crgen("pull", "--aoi", AREA, "--out", "stack.zarr", *words)
     assert outcome.code == 2
     assert message in outcome.err
     assert files_in(here) == {}

@@ -18,7 +18,8 @@ from crgen.errors import OutputError, WeightsError
 from crgen.model.build import build_generator
 from crgen.model.card import ModelCard
 from crgen.model.device import measure_drift
-from crgen.model.weights import cache_folder, digest, find_weights, known_weights, load_model, read_card, save_weights
+from crgen.model.find import cache_folder, find_weights, known_weights, read_card
+from crgen.model.weights import digest, load_model, save_weights
 from tests.model.scenes import inputs
 
 
@@ -184,7 +185,7 @@ def test_a_cached_file_does_not_hide_shipped_weights(
 ) -> None:
     shipped = tmp_path / "shipped"
     shipped.mkdir()
-    monkeypatch.setattr("crgen.model.weights.SHIPPED", shipped)
+    monkeypatch.setattr("crgen.model.find.SHIPPED", shipped)
     monkeypatch.setenv("CRGEN_WEIGHTS", str(tmp_path))
     for folder in (shipped, tmp_path):
         (folder / "base.safetensors").write_bytes(tiny_weights.read_bytes())

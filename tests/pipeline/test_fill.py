@@ -20,7 +20,8 @@ from crgen.model.build import build_generator
 from crgen.model.card import WaterErrors
 from crgen.model.config import preset
 from crgen.model.device import MAX_DRIFT
-from crgen.model.weights import load_model, read_card, save_weights
+from crgen.model.find import read_card
+from crgen.model.weights import load_model, save_weights
 from crgen.pipeline.flood.polygons import LAYERS
 from crgen.pipeline.picture.page import Sheet
 from crgen.pipeline.product.result import Result

@@ -14,8 +14,9 @@ from crgen.batch.schedule.messages import Found
 from crgen.errors import SourceError, StackError
 from crgen.pipeline.request import FillRequest
 from crgen.pipeline.run.fingerprint import earlier_identities, identity_of
-from crgen.pipeline.run.plan import Plan, channels_of, lay_out
+from crgen.pipeline.run.plan import Plan, lay_out
 from crgen.pipeline.source.area import with_layer
+from crgen.pipeline.source.channels import channels_of
 from crgen.pipeline.source.earthengine.scenes import newest_acquisition, scenes_for, wanted_of, with_past_of
 from crgen.pipeline.source.earthengine.settings import compute_used
 from crgen.pipeline.source.past import USUAL, asked_for

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from crgen.errors import SourceError
 from crgen.files import write_whole
-from crgen.gee.connection.session import Session, connect
+from crgen.gee.connection.session import Session, Settings, connect
 from crgen.gee.fetch.arrays import Pull
 from crgen.gee.fetch.images import Layer
 from crgen.gee.manifest import Grid, Manifest
@@ -26,6 +27,8 @@ MAX_PIXELS = 10**13
 DONE = "SUCCEEDED"
 AGAIN = ("FAILED", "CANCELLED", "GONE")
 """States from which an export is started anew."""
+EVERY = 15.0
+"""Seconds between looks at exports that are waited for; they take minutes to hours."""
 
 
 class Destination(BaseModel):
@@ -49,6 +52,8 @@ class Export(BaseModel):
     attempt: int = 1
     operation: str | None = None
     state: str = "NOT STARTED"
+    done: float = 0.0
+    """Share that the service says is done, 0 to 1."""
     message: str = ""
 
 
@@ -129,6 +134,31 @@ def run_exports(pull: Pull, manifest: Manifest, destination: Destination, path: 
     return state.exports
 
 
+def follow_exports(settings: Settings, path: Path, tell: Callable[[float, str], None]) -> list[Export]:
+    """Look at the exports of a state file until each has ended, well or not, and return them; starts none.
+
+    Args:
+        settings: how to reach Earth Engine.
+        path: the state file.
+        tell: called after each look, with the share of all that is done, 0 to 1, and how many exports are.
+
+    Raises:
+        SourceError: if Earth Engine cannot be asked; the exports go on all the same.
+        OutputError: if the state cannot be kept.
+    """
+    session, state = connect(settings.standard), ExportState.read(path)
+    while True:
+        running = [export for export in state.exports if export.state not in (DONE, *AGAIN)]
+        for export in running:
+            _look(session, export)
+        state.write(path)
+        ended, exports = [export.state == DONE for export in state.exports], len(state.exports)
+        tell(sum(export.done for export in state.exports) / exports, f"{sum(ended)} of {exports} exports done")
+        if all(export.state in (DONE, *AGAIN) for export in running):
+            return state.exports
+        time.sleep(EVERY)
+
+
 def _look(session: Session, export: Export) -> None:
     import ee
 
@@ -142,13 +172,14 @@ def _look(session: Session, export: Export) -> None:
         return
     told = operation.get("metadata", {})
     export.state = told.get("state", "UNKNOWN")
-    export.message = operation.get("error", {}).get("message", "") or _progress(told)
+    export.done = 1.0 if export.state == DONE else float(told.get("progress", 0))
+    export.message = operation.get("error", {}).get("message", "") or _progress(export, told)
 
 
-def _progress(told: dict[str, Any]) -> str:
+def _progress(export: Export, told: dict[str, Any]) -> str:
     """Return how far an export is and what it has cost, as far as the service tells."""
-    done, spent = told.get("progress"), told.get("batchEecuUsageSeconds")
-    parts = [] if done is None or told.get("state") == DONE else [f"{100 * float(done):.0f} % done"]
+    spent = told.get("batchEecuUsageSeconds")
+    parts = [] if "progress" not in told or export.state == DONE else [f"{100 * export.done:.0f} % done"]
     parts += [] if spent is None else [f"{float(spent):,.0f} EECU-seconds"]
     return ", ".join(parts)
 
@@ -184,4 +215,4 @@ def _start(session: Session, export: Export, layer: Layer, pull: Pull, destinati
     )
     export.operation = operation["name"]
     export.state = operation.get("metadata", {}).get("state", "PENDING")
-    export.message = ""
+    export.done, export.message = 0.0, ""

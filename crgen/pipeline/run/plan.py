@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -18,14 +18,15 @@ from crgen.errors import OutputError
 from crgen.files import check_writable, file_sha256
 from crgen.model.config import PrecisionName
 from crgen.model.device import fixed_windows, pick_device, pick_precision
-from crgen.model.weights import LoadedModel, find_weights, known_weights, load_model, read_card
+from crgen.model.find import find_weights, known_weights, read_card
+from crgen.model.weights import LoadedModel, load_model
 from crgen.pipeline.box import Box, lattice_box
 from crgen.pipeline.product.outputs import RUN, Paths
 from crgen.pipeline.request import FillRequest
 from crgen.pipeline.source.area import Area, is_file_of_area
 from crgen.pipeline.source.channels import Channels
 from crgen.pipeline.source.imagery import Scene
-from crgen.pipeline.source.open import bands_made, open_scene
+from crgen.pipeline.source.open import open_scene
 from crgen.pipeline.tiling.batches import batch_on
 from crgen.pipeline.tiling.predict import Predictor, WindowInputs, plane_count
 from crgen.pipeline.tiling.windows import ChunkGrid, Lattice
@@ -135,17 +136,6 @@ def lay_out(request: FillRequest) -> Plan:
     grid = ChunkGrid(lattice_box(scene.area.geobox), Lattice(card.window), request.chunk)
     workers = request.workers or os.cpu_count() or 1
     return Plan(scene, model, device, paths, grid, workers)
-
-
-def channels_of(weights: str, bands: Sequence[str] | None) -> Channels:
-    """Return what weights ask Earth Engine for to make some bands, or the usual ones.
-
-    Raises:
-        RequestError: if the weights do not make a band.
-        WeightsError: if there are none of that name.
-    """
-    card = read_card(find_weights(weights))
-    return Channels.of(card, bands_made(bands, card.config))
 
 
 def weights_digest(weights: str) -> str:

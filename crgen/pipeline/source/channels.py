@@ -1,4 +1,4 @@
-"""The channels of a Stack that a model asks for, and how far around an area it reads."""
+"""Which channels of the imagery are opened: those that weights read to make some bands."""
 
 from __future__ import annotations
 
@@ -7,9 +7,16 @@ from dataclasses import dataclass
 
 from odc.geo.geobox import GeoBox
 
+from crgen.errors import RequestError
 from crgen.model.card import ModelCard
+from crgen.model.config import GeneratorConfig
+from crgen.model.find import find_weights, read_card
 from crgen.pipeline.box import grid_of, lattice_box
+from crgen.pipeline.request import ALL
 from crgen.pipeline.source.stack import FEATHER
+
+BANDS = ("B2", "B3", "B4", "B8", "B11", "B12")
+"""The bands that are made where none are named: true colour, near and short-wave infrared."""
 
 
 @dataclass(frozen=True)
@@ -47,3 +54,36 @@ class Channels:
         """Return which polarisations there are; none if a needed one is not there."""
         held = tuple(pol for pol in self.pols if pol in there)
         return held if set(self.needed_pols or self.pols) <= set(held) else ()
+
+
+def channels_of(weights: str, bands: Sequence[str] | None) -> Channels:
+    """Return what weights ask Earth Engine for to make some bands, or the usual ones.
+
+    Raises:
+        RequestError: if the weights do not make a band.
+        WeightsError: if there are none of that name.
+    """
+    card = read_card(find_weights(weights))
+    return Channels.of(card, bands_made(bands, card.config))
+
+
+def bands_made(
+    asked: Sequence[str] | None, config: GeneratorConfig, held: Sequence[str] | None = None
+) -> tuple[str, ...]:
+    """Return the bands of the result.
+
+    Args:
+        asked: by a person, or ``("all",)``; None for :data:`BANDS`, as far as they can be made.
+        config: of the generator.
+        held: the bands of a local stack or a manifest.
+
+    Raises:
+        RequestError: if the weights do not make a band.
+    """
+    if asked is None:
+        return tuple(b for b in BANDS if b in config.bands and (held is None or b in held or b in config.core))
+    if tuple(asked) == ALL:
+        return config.bands
+    if unknown := [band for band in asked if band not in config.bands]:
+        raise RequestError(f"the weights do not make {', '.join(unknown)}; they make {', '.join(config.bands)}")
+    return tuple(asked)

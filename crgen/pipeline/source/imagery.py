@@ -39,6 +39,15 @@ class Scene:
     """The tiles that tell how often there was water, alike; fetched only where images do not tell of t1."""
 
     @property
+    def eecu_hours(self) -> float | None:
+        """What Earth Engine will compute for the tiles to fetch, an estimate; None where nothing tells it yet."""
+        missing = [job for pull in self.pulls for job in pull.missing()]
+        if not missing:
+            return 0.0
+        told = self.pulls[0].fetcher.meter.estimate((job.layer, job.tile) for job in missing)
+        return None if told is None else float(told.hours)
+
+    @property
     def days(self) -> dict[str, list[datetime.date]]:
         """Days of acquisition (UTC) by variable, in order, as far as the Stack says them."""
         return {
@@ -89,17 +98,18 @@ def radar_line(
     return ", ".join([*said, *([] if shift is None else [str(shift)])])
 
 
-def check_dates(t1: datetime.date, t2: datetime.date) -> None:
-    """Refuse dates that make no sense.
+def check_dates(t1: datetime.date | None, t2: datetime.date) -> None:
+    """Refuse dates that make no sense; of one date alone, t1 is None.
 
     Raises:
         RequestError: if t2 is not after t1, or a date lies before Sentinel-1 or in the future.
     """
-    if t2 <= t1:
+    if t1 is not None and t2 <= t1:
         hint = "swap them" if t2 < t1 else "t1 is the earlier, clearer date"
         raise RequestError(f"t2 ({t2}) must be after t1 ({t1}): {hint}")
-    if t1 < SENTINEL1_START:
-        raise RequestError(f"t1 ({t1}) lies before Sentinel-1, whose archive starts on {SENTINEL1_START}")
+    name, first = ("t2", t2) if t1 is None else ("t1", t1)
+    if first < SENTINEL1_START:
+        raise RequestError(f"{name} ({first}) lies before Sentinel-1, whose archive starts on {SENTINEL1_START}")
     today = datetime.datetime.now(datetime.UTC).date()
     if t2 > today:
         raise RequestError(f"t2 ({t2}) lies in the future; today is {today} (UTC)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,9 @@ from shapely.geometry.base import BaseGeometry
 from crgen.errors import AreaError, RequestError
 from crgen.files import pulled_from
 from crgen.model.card import ModelCard
-from crgen.model.config import GeneratorConfig
-from crgen.pipeline.request import ALL, FillRequest
+from crgen.pipeline.request import FillRequest
 from crgen.pipeline.source.area import Area, read_area, read_outline, with_layer
-from crgen.pipeline.source.channels import Channels
+from crgen.pipeline.source.channels import Channels, bands_made
 from crgen.pipeline.source.demo import open_demo
 from crgen.pipeline.source.earthengine.acquire import acquire
 from crgen.pipeline.source.earthengine.manifest import Unfinished, area_pulled, bands_held
@@ -28,10 +27,14 @@ from crgen.pipeline.source.ground import crs_name, ground_pixel
 from crgen.pipeline.source.imagery import Scene, check_dates
 from crgen.pipeline.source.local.read import open_stack
 from crgen.pipeline.source.past import NO_PAST, USUAL, Asked, asked_for, kept_of
-from crgen.pipeline.source.stack import FEATHER, is_calibrated, manifest_of, require_channels, stack_geobox
-
-BANDS = ("B2", "B3", "B4", "B8", "B11", "B12")
-"""The bands that are made where none are named: true colour, near and short-wave infrared."""
+from crgen.pipeline.source.stack import (
+    FEATHER,
+    is_calibrated,
+    manifest_of,
+    require_channels,
+    require_two_dates,
+    stack_geobox,
+)
 
 
 def open_scene(request: FillRequest, card: ModelCard, unfinished: Unfinished | None = None) -> Scene:
@@ -86,28 +89,6 @@ def _open_demo(request: FillRequest, aoi: str | None, card: ModelCard, past: Ask
     return Scene(stack, area, t1, t2, area.notes, request.s1_calibrated, made)
 
 
-def bands_made(
-    asked: Sequence[str] | None, config: GeneratorConfig, held: Sequence[str] | None = None
-) -> tuple[str, ...]:
-    """Return the bands of the result.
-
-    Args:
-        asked: by a person, or ``("all",)``; None for :data:`BANDS`, as far as they can be made.
-        config: of the generator.
-        held: the bands of a local stack or a manifest.
-
-    Raises:
-        RequestError: if the weights do not make a band.
-    """
-    if asked is None:
-        return tuple(b for b in BANDS if b in config.bands and (held is None or b in held or b in config.core))
-    if tuple(asked) == ALL:
-        return config.bands
-    if unknown := [band for band in asked if band not in config.bands]:
-        raise RequestError(f"the weights do not make {', '.join(unknown)}; they make {', '.join(config.bands)}")
-    return tuple(asked)
-
-
 def _open_local(request: FillRequest, aoi: str | None, card: ModelCard) -> Scene:
     path, crs = Path(request.source), request.crs
     open_on = functools.partial(
@@ -124,6 +105,7 @@ def _open_local(request: FillRequest, aoi: str | None, card: ModelCard) -> Scene
     else:
         stack = open_on()
         area, notes = _area_on(stack_geobox(stack), path, aoi, manifest_of(stack))
+    require_two_dates(stack, f"'{path}'")
     made = bands_made(request.bands, card.config, held=[str(band) for band in stack["s2_t1"].band.values])
     require_channels(stack, pols=card.config.needed_pols, bands=Channels.of(card, made).bands)
     pixel = ground_pixel(area.geobox)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
+from numpy import fft
 from numpy.typing import NDArray
-from scipy import fft
 
 from crgen.files import pulled_from
 from crgen.pipeline.source.stack import manifest_of, stack_geobox

@@ -15,7 +15,8 @@ variable                  dims                dtype and unit                    
 ========================  ==================  ==================================================  =======
 
 ``s2_t2``, ``clear_t1``, ``clear_t2``, ``truth_t2`` and ``water_occurrence`` are optional, and so is the past; of its
-three variables ``s2_past`` is there if any is. Its coordinate ``time`` holds the days of Sentinel-2, in order.
+three variables ``s2_past`` is there if any is. A Stack of one date holds ``s1_t2``, and no variable of t1: it can be
+pulled, written and opened, and no map made of it. Its coordinate ``time`` holds the days of Sentinel-2, in order.
 Coordinate ``pol`` holds ``"VV"``/``"VH"``, ``band`` holds Earth Engine's Sentinel-2 names (``"B2"`` … ``"B8A"`` …
 ``"B12"``). The grid is north-up with square pixels, its CRS and transform written as odc-geo and rioxarray write them
 (``spatial_ref``). ``attrs["manifest"]`` holds, as a JSON string, where the pixels come from; ``attrs["s1_calibrated"]``
@@ -27,7 +28,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,24 @@ def dims_of(name: str) -> tuple[str, ...]:
     """Return the dimensions of a variable of a Stack."""
     channel = channel_of(name)
     return (*(("time",) if name in PAST else ()), *((channel,) if channel else ()), "y", "x")
+
+
+def lacking(names: Collection[str]) -> list[str]:
+    """Return which variables are missing among some to make a Stack, of two dates or of t2 alone."""
+    alone = "s1_t2" in names and not any(name.endswith("_t1") for name in names)
+    return [] if alone else [name for name in REQUIRED if name not in names]
+
+
+def require_two_dates(stack: xr.Dataset, where: str) -> None:
+    """Refuse a Stack of one date.
+
+    Raises:
+        StackError: naming ``where``.
+    """
+    if "s1_t1" not in stack:
+        raise StackError(
+            f"{where} is of one date: it has no s1_t1 and no s2_t1, which are needed too; pull or add those of t1"
+        )
 
 
 def past_days(stack: xr.Dataset) -> tuple[datetime.date, ...]:
@@ -132,9 +151,8 @@ def validate(stack: xr.Dataset) -> xr.Dataset:
     Raises:
         StackError: naming the first thing that does not fit.
     """
-    for name in REQUIRED:
-        if name not in stack:
-            raise StackError(f"the stack has no variable '{name}'; it needs {', '.join(REQUIRED)}")
+    if missing := lacking([str(name) for name in stack]):
+        raise StackError(f"the stack has no variable '{missing[0]}'; it needs {', '.join(REQUIRED)}")
     geobox = stack_geobox(stack)
     if any(name in stack for name in PAST):
         _check_times(stack)

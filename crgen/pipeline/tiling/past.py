@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from crgen.model import mixing, past
+from crgen.model.days import shown_by
 from crgen.model.generator import Prediction
-from crgen.model.looks import Look, looked_at, outdated, shown_by
+from crgen.model.looks import Look, looked_at, outdated
 from crgen.model.mixing import Mixture
 from crgen.model.past import Believed, Proof
 from crgen.pipeline.box import Box

@@ -19,7 +19,7 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry import box
 
 from crgen.files import publish
-from crgen.model.weights import find_weights, read_card
+from crgen.model.find import find_weights, read_card
 from crgen.pipeline.cog.splice import Spliced
 from crgen.pipeline.flood.area import areas_of
 from crgen.pipeline.flood.polygons import LAYERS, write_polygons

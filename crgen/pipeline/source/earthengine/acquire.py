@@ -19,7 +19,7 @@ from crgen.gee.choose.past import clear_days
 from crgen.gee.fetch.arrays import Pull, open_past, open_pull, open_water
 from crgen.gee.fetch.cache import TileCache, folder_of_run
 from crgen.gee.manifest import Manifest
-from crgen.model.looks import shown_by
+from crgen.model.days import shown_by
 from crgen.pipeline.box import lattice_box
 from crgen.pipeline.request import EarthEngine
 from crgen.pipeline.source.area import Area
@@ -55,7 +55,7 @@ class Acquired:
     def stack(self) -> xr.Dataset:
         """The Stack, margin included; nothing is fetched yet."""
         arrays = self.pull.arrays()
-        if "s2_t1" not in arrays:
+        if "t1" in self.manifest.dates and "s2_t1" not in arrays:
             shape = (len(self.manifest.bands), *self.pull.geobox.shape)
             arrays["s2_t1"] = da.full(shape, np.nan, dtype=np.float32)  # type: ignore[no-untyped-call]
         if self.lessons is not None:
@@ -128,6 +128,7 @@ def acquire(
     crs: str | None,
     past: Asked = NO_PAST,
     unfinished: Unfinished | None = None,
+    alone: bool = False,
 ) -> Acquired:
     """Choose scenes, or take a manifest's, and lay out their tiles over the area and its margin.
 
@@ -143,15 +144,16 @@ def acquire(
         past: how far around t2 to look for other looks at the place.
         unfinished: given the area and both dates, names the record of a stopped run of the same product. Its scenes
             are used again if they were chosen alike, though the catalogue may hold others by now.
+        alone: whether t2 alone will do; it has no past to learn from.
 
     Raises:
         CrgenError: of the kind that fits what is wrong.
     """
     if options.manifest is not None:
-        manifest = repeated(options.manifest, channels, aoi, t1, t2, crs)
+        manifest = repeated(options.manifest, channels, aoi, t1, t2, crs, alone)
         area = area_of(manifest)
     else:
-        area, wanted = wanted_of(channels, aoi=aoi, t1=t1, t2=t2, crs=crs)
+        area, wanted = wanted_of(channels, aoi=aoi, t1=t1, t2=t2, crs=crs, alone=alone)
         kept = None if unfinished is None else kept_scenes(unfinished, options, channels, area, wanted, past)
         manifest = kept or past_for(options, channels, scenes_for(options, channels, area, wanted).manifest, past)
     if not past.before:

@@ -85,6 +85,7 @@ def repeated(
     t1: datetime.date | None,
     t2: datetime.date | None,
     crs: str | None,
+    alone: bool,
 ) -> Manifest:
     """Return the scenes of a manifest that a person names, with the channels of this map.
 
@@ -100,7 +101,9 @@ def repeated(
     pols = channels.held_pols(manifest.pols)
     lacking = [pol for pol in channels.needed_pols or channels.pols if pol not in manifest.pols]
     lacking += [band for band in channels.bands if band not in manifest.bands]
-    if lacking or not {"t1", "t2"} <= set(manifest.dates):
-        what = f"scenes with {', '.join(lacking)}" if lacking else "the dates t1 and t2"
-        raise StackError(f"the manifest {path} was made without {what}, which this map needs; choose scenes anew")
+    absent = [name for name in (("t2",) if alone else ("t1", "t2")) if name not in manifest.dates]
+    if lacking or absent:
+        what = f"scenes with {', '.join(lacking)}" if lacking else f"the date {' and '.join(absent)}"
+        need = "this pull needs" if alone else "this map needs"
+        raise StackError(f"the manifest {path} was made without {what}, which {need}; choose scenes anew")
     return manifest.model_copy(update={"pols": pols, "bands": channels.bands})

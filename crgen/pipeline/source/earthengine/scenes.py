@@ -28,6 +28,7 @@ def wanted_of(
     t1: datetime.date | None,
     t2: datetime.date | None,
     crs: str | None,
+    alone: bool = False,
 ) -> tuple[Area, tuple[Wanted, ...]]:
     """Return the area on its grid, and what a map of t2 needs of both dates.
 
@@ -37,17 +38,20 @@ def wanted_of(
         t1: date of the first pair of images.
         t2: date to map.
         crs: grid; None for the area's UTM zone.
+        alone: whether t2 alone will do.
 
     Raises:
         CrgenError: of the kind that fits what is wrong.
     """
     if aoi is None:
         raise RequestError("source 'gee' needs an area: give --aoi with a GeoJSON file or west,south,east,north")
-    if t1 is None or t2 is None:
-        raise RequestError("source 'gee' needs both dates: give --t1 and --t2 as YYYY-MM-DD")
+    if t2 is None or (t1 is None and not alone):
+        dates = "a date: give --t2, and for a map --t1 too," if alone else "both dates: give --t1 and --t2"
+        raise RequestError(f"source 'gee' needs {dates} as YYYY-MM-DD")
     check_dates(t1, t2)
     area = _one_sided(aoi, crs, channels)
-    return area, (Wanted("t1", t1, mapped=False), Wanted("t2", t2, mapped=True))
+    earlier = () if t1 is None else (Wanted("t1", t1, mapped=False),)
+    return area, (*earlier, Wanted("t2", t2, mapped=True))
 
 
 def _one_sided(aoi: str, crs: str | None, channels: Channels) -> Area:
@@ -130,7 +134,7 @@ def past_for(options: EarthEngine, channels: Channels, manifest: Manifest, asked
     Raises:
         CrgenError: of the kind that fits what is wrong.
     """
-    if not asked.before:
+    if not asked.before or "t1" not in manifest.dates:
         return manifest
     t1, t2 = manifest.dates["t1"], manifest.dates["t2"]
 

@@ -20,7 +20,7 @@ from crgen.pipeline.source.local.grid import difference
 from crgen.pipeline.source.local.lazy_raster import LazyRaster, in_order, placed, stacked, to_dask
 from crgen.pipeline.source.local.names import by_variable, dim_of, listed, of_day
 from crgen.pipeline.source.local.units import in_stack_units
-from crgen.pipeline.source.stack import CALIBRATED, CHANNEL_DIM, PAST, REQUIRED, build_stack, is_calibrated
+from crgen.pipeline.source.stack import CALIBRATED, CHANNEL_DIM, PAST, build_stack, is_calibrated, lacking
 
 MANIFEST = "manifest.json"
 
@@ -53,6 +53,8 @@ def open_stack(
     Other looks at the place, if there are any, are ``s2_past_YYYY-MM-DD.tif`` and ``clear_past_YYYY-MM-DD.tif``, and
     ``s1_past_YYYY-MM-DD.tif`` of the same or other days: each Sentinel-2 goes with the Sentinel-1 nearest to it. Zarr
     and NetCDF hold them as ``s2_past``, … with a dimension ``time``.
+
+    Of one date alone, ``s1_t2`` is enough: no map can be made of it.
 
     The grid is the files' own. Whether to leave it is the caller's decision, made by passing ``geobox``: on
     the same lattice the stack is cropped or padded with NaN, pixels untouched; otherwise it is resampled
@@ -105,16 +107,17 @@ def open_stack(
             undeclared=stored.get("source") != "gee",  # what was pulled says all that is missing
         )
     if geobox is not None:
-        own = layers["s1_t1"].geobox
+        own = _of_dim(layers, "pol")[0].geobox
         if not meets(own, geobox):
             raise StackError(f"'{path}' lies elsewhere: it covers {_bounds(own)}, the area is {_bounds(geobox)}")
         layers = {name: placed(layer, geobox) for name, layer in layers.items()}
     past, days = _past(layers, chunk)
+    radar, optical = (_of_dim(layers, dim) for dim in ("pol", "band"))
     return build_stack(
-        layers["s1_t1"].geobox,
+        radar[0].geobox,
         {name: to_dask(layers[name], chunk) for name in CHANNEL_DIM if name in layers} | past,
-        pols=layers["s1_t1"].channels,
-        bands=layers["s2_t1"].channels,
+        pols=radar[0].channels,
+        bands=optical[0].channels if optical else (),
         manifest=manifest,
         calibrated=calibrated,
         times=days,
@@ -130,7 +133,7 @@ def _past(layers: Mapping[str, LazyRaster], chunk: int) -> tuple[dict[str, da.Ar
             held[variable][day] = to_dask(layer, chunk)
     days, radar = sorted(held["s2_past"]), sorted(held["s1_past"])
     missing: da.Array = da.full(  # type: ignore[no-untyped-call]
-        tuple(layers["s1_t1"].geobox.shape), np.nan, dtype=np.float32, chunks=(chunk, chunk)
+        tuple(_of_dim(layers, "pol")[0].geobox.shape), np.nan, dtype=np.float32, chunks=(chunk, chunk)
     )
     looks: dict[str, list[da.Array]] = {"s2_past": [held["s2_past"][day] for day in days]}
     if radar:
@@ -144,7 +147,7 @@ def _open_folder(path: Path) -> dict[str, LazyRaster]:
     suffixes = (*tiff.SUFFIXES, *dataset.SUFFIXES)
     files = {p.name: p for p in sorted(path.iterdir()) if p.suffix.lower() in suffixes or dataset.is_zarr(p)}
     held = by_variable({name: files[name] for name in files}, str(path), stem=True)
-    if missing := [name for name in REQUIRED if name not in held]:
+    if missing := lacking(held):
         holds = listed(files) or "no GeoTIFF"
         raise StackError(f"folder '{path}' lacks {', '.join(f'{name}.tif' for name in missing)}; it holds {holds}")
     layers = {}
@@ -169,13 +172,19 @@ def _open_dataset(path: Path) -> tuple[dict[str, LazyRaster], dict[str, Any], bo
     """Return the layers, the manifest, and whether backscatter is calibrated."""
     opened = dataset.open_dataset(path)
     layers = dataset.layers_in(opened, path)
-    if missing := [name for name in REQUIRED if name not in layers]:
+    if missing := lacking(layers):
         raise StackError(f"'{path}' lacks the variables {', '.join(missing)}; it holds {listed(map(str, opened))}")
     try:
         stored = json.loads(opened.attrs.get("manifest", "{}"))
     except (TypeError, ValueError):
         raise StackError(f"'{path}' has a manifest that is not JSON; remove or rewrite that attribute") from None
     return layers, stored if isinstance(stored, dict) else {}, is_calibrated(opened.attrs)
+
+
+def _of_dim(layers: Mapping[str, LazyRaster], dim: str) -> list[LazyRaster]:
+    """Return the layers with channels of a kind; the first decides on the order of the others' channels."""
+    names = [*(name for name in CHANNEL_DIM if name in layers), *layers]
+    return [layers[name] for name in names if dim_of(name) == dim]
 
 
 def _of_one_kind(layers: Mapping[str, LazyRaster], path: Path) -> dict[str, LazyRaster]:
@@ -188,9 +197,9 @@ def _of_one_kind(layers: Mapping[str, LazyRaster], path: Path) -> dict[str, Lazy
     """
     held = {}
     for name, layer in layers.items():
-        _check_same_grid(layers["s1_t1"], layer, path)
+        _check_same_grid(_of_dim(layers, "pol")[0], layer, path)
         dim = dim_of(name)
-        peer = layers[{"pol": "s1_t1", "band": "s2_t1"}.get(str(dim), name)]
+        peer = _of_dim(layers, dim)[0] if dim else layer
         if name in CHANNEL_DIM and sorted(layer.channels) != sorted(peer.channels):
             raise StackError(
                 f"'{path}': {peer.label} holds {', '.join(peer.channels)} but {layer.label} holds "

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import dask
 import dask.array as da
@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from crgen.errors import OutputError
+from crgen.errors import OutputError, RequestError
 from crgen.files import discard, free_space, replacing, size_text
 from crgen.pipeline.source.local.read import MANIFEST
 from crgen.pipeline.source.stack import (
     CALIBRATED,
     CHANNEL_DIM,
     PAST,
+    channel_of,
     is_calibrated,
     manifest_of,
     stack_geobox,
@@ -35,8 +36,13 @@ from crgen.pipeline.source.stack import (
 BLOCK = 512
 CHUNK = 2 * BLOCK
 
+Stored = Literal["float32", "uint16"]
+"""How reflectance is stored."""
+SCALE, NOTHING = 1e-4, 65535
+"""Reflectance of a digital number, and the one that stands for no data."""
 
-def write_stack(stack: xr.Dataset, path: str | Path) -> Path:
+
+def write_stack(stack: xr.Dataset, path: str | Path, *, dtype: Stored = "float32") -> Path:
     """Write a Stack so that ``open_stack`` returns the same pixels, grid and manifest.
 
     Pixels flow chunk by chunk, so memory is bounded. The result is written beside its place under a
@@ -45,15 +51,20 @@ def write_stack(stack: xr.Dataset, path: str | Path) -> Path:
     Args:
         stack: a Stack, lazy or not.
         path: ends in ``.zarr`` or ``.nc``, or else names the folder to fill with GeoTIFFs; must not exist.
+        dtype: reflectance as it is, or × 10,000 as ``"uint16"``, rounded and from 0 to 6.5534, with the scale and the
+            value for "none" that all readers know. What came from Earth Engine loses nothing by it. Backscatter and
+            scores stay float32.
 
     Returns:
         The path written.
 
     Raises:
         OutputError: if something is in the way or the disk does not take it.
+        RequestError: if there is no such ``dtype``.
         StackError: if ``stack`` is not a Stack.
     """
     path = Path(path)
+    check_stored(dtype)
     if path.exists():
         raise OutputError(f"'{path}' exists already; remove it or choose another name")
     write = {".zarr": _write_zarr, ".nc": _write_netcdf}.get(path.suffix.lower(), _write_folder)
@@ -61,7 +72,7 @@ def write_stack(stack: xr.Dataset, path: str | Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         discard([path])
         with replacing(path) as part:
-            write(_plain(stack), part)
+            write(_stored_as(_plain(stack), dtype), part)
     except (OSError, RasterioError) as exc:
         reason = getattr(exc, "strerror", None) or "the write failed"
         free = size_text(free_space(path.parent))
@@ -77,6 +88,27 @@ def _plain(stack: xr.Dataset) -> xr.Dataset:
     return validate(stack).drop_encoding().chunk(chunks)
 
 
+def check_stored(dtype: str) -> None:
+    """Refuse a type in which reflectance is not stored.
+
+    Raises:
+        RequestError: naming those that there are.
+    """
+    if dtype not in get_args(Stored):
+        raise RequestError(f"reflectance is not stored as '{dtype}'; choose from {', '.join(get_args(Stored))}")
+
+
+def _stored_as(stack: xr.Dataset, dtype: Stored) -> xr.Dataset:
+    """Return the Stack with how reflectance is to be stored in its encoding, and with values that fit."""
+    if dtype == "float32":
+        return stack
+    fitting = {}
+    for name in (str(name) for name in stack.data_vars if channel_of(str(name)) == "band"):
+        fitting[name] = stack[name].clip(0, (NOTHING - 1) * np.float32(SCALE), keep_attrs=True)
+        fitting[name].encoding = {"dtype": "uint16", "scale_factor": SCALE, "_FillValue": NOTHING}
+    return stack.assign(fitting)
+
+
 @contextmanager
 def _own_threads() -> Iterator[None]:
     """Run dask on threads that have all come to rest when the block is left.
@@ -90,7 +122,7 @@ def _own_threads() -> Iterator[None]:
 def _write_zarr(stack: xr.Dataset, part: Path) -> None:
     # One stored chunk per block, so that no write outlives its block; format 2, because version 3 has no
     # settled data type yet for the coordinates' short strings.
-    encoding = {str(n): {"chunks": a.data.chunksize} for n, a in stack.data_vars.items()}
+    encoding = {str(n): {**a.encoding, "chunks": a.data.chunksize} for n, a in stack.data_vars.items()}
     stack.to_zarr(part, mode="w-", zarr_format=2, consolidated=True, encoding=encoding, compute=False)
     pixels = stack.drop_vars(name for name, variable in stack.variables.items() if variable.dims[-2:] != ("y", "x"))
     with _own_threads():
@@ -110,7 +142,8 @@ def _bands(height: int) -> Iterator[slice]:
 
 def _write_netcdf(stack: xr.Dataset, part: Path) -> None:
     encoding = {
-        str(n): {"chunksizes": a.data.chunksize, "zlib": True, "complevel": 1} for n, a in stack.data_vars.items()
+        str(n): {**a.encoding, "chunksizes": a.data.chunksize, "zlib": True, "complevel": 1}
+        for n, a in stack.data_vars.items()
     }
     try:
         with _own_threads():
@@ -147,26 +180,29 @@ def _write_folder(stack: xr.Dataset, part: Path) -> None:
 def _create(folder: Path, array: xr.DataArray) -> Any:
     geobox = stack_geobox(array.to_dataset())
     labels = [str(v) for v in array[array.dims[0]].values] if array.ndim == 3 else [str(array.name)]
+    dtype = array.encoding.get("dtype", "float32")
     file = rasterio.open(
         folder / f"{array.name}.tif",
         "w",
         driver="GTiff",
-        dtype="float32",
+        dtype=dtype,
         count=len(labels),
         height=geobox.shape.y,
         width=geobox.shape.x,
         crs=str(geobox.crs),
         transform=geobox.affine,
-        nodata=np.nan,
+        nodata=array.encoding.get("_FillValue", np.nan),
         tiled=True,
         blockxsize=BLOCK,
         blockysize=BLOCK,
         interleave="band",
         compress="deflate",
-        predictor=3,
+        predictor=3 if dtype == "float32" else 2,
         bigtiff="if_safer",
     )
     file.descriptions = labels
+    if "scale_factor" in array.encoding:
+        file.scales = [array.encoding["scale_factor"]] * len(labels)
     return file
 
 
@@ -176,7 +212,9 @@ class _TiffTarget:
     def __init__(self, file: Any) -> None:
         self._file = file
 
-    def __setitem__(self, key: tuple[slice, slice, slice], block: NDArray[np.float32]) -> None:
+    def __setitem__(self, key: tuple[slice, slice, slice], block: NDArray[Any]) -> None:
+        if self._file.dtypes[0] == "uint16":
+            block = np.nan_to_num(np.rint(block / np.float32(SCALE)), nan=NOTHING).astype(np.uint16)
         _, rows, columns = key
         window = Window(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
         self._file.write(block, window=window)

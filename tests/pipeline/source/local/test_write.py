@@ -12,12 +12,15 @@ from pathlib import Path
 import dask.array as da
 import numpy as np
 import pytest
+import rasterio
+import rioxarray
+import xarray as xr
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
-from crgen.errors import OutputError
+from crgen.errors import OutputError, RequestError
 from crgen.pipeline.source.local.read import open_stack
 from crgen.pipeline.source.local.write import write_stack
 from crgen.pipeline.source.stack import build_stack, is_calibrated, manifest_of, stack_geobox
@@ -47,6 +50,38 @@ def test_every_format_returns_the_same_bytes_grid_and_manifest(tmp_path_factory,
         assert list(back.band.values) == ["B3", "B8A", "B11"]
         assert manifest_of(back)["stored"] == manifest_of(stack)
         assert manifest_of(back) | {"source": "local", "path": name, "t1": "2021-07-10"} == manifest_of(back)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_digital_numbers_come_back_as_they_were(tmp_path, name):
+    """Every one up to 2.0, which Earth Engine sends as an integer; other readers find the scale where they look."""
+    grid = GeoBox((142, 142), Affine(10, 0, 735_000, 0, -10, 3_845_000), "EPSG:32649")
+    stack = make_stack(grid, times=[date(2021, 6, 20)])
+    numbers = np.arange(142 * 142).reshape(grid.shape) + np.arange(3)[:, None, None]
+    reflectance = np.where(numbers > 20_000, np.float32(np.nan), numbers.astype("float32") * np.float32(1e-4))
+    for one in ("s2_t1", "s2_t2", "truth_t2", "s2_past"):
+        stack[one] = stack[one].copy(data=np.broadcast_to(reflectance, stack[one].shape))
+    path = write_stack(stack, tmp_path / name, dtype="uint16")
+    assert_same_pixels(open_stack(path), stack)
+    if name == "stack":
+        other = rioxarray.open_rasterio(path / "s2_t1.tif", mask_and_scale=True)
+        for one, held in (("s2_t1", "uint16"), ("s2_past_2021-06-20", "uint16"), ("s1_t1", "float32")):
+            with rasterio.open(path / f"{one}.tif") as file:
+                assert set(file.dtypes) == {held}
+    else:
+        other = xr.open_dataset(path).s2_t1
+        assert other.encoding["dtype"] == "uint16"
+    np.testing.assert_allclose(other.values, stack.s2_t1.values, rtol=1e-6)
+
+
+def test_reflectance_that_no_digital_number_holds_becomes_the_nearest(tmp_path):
+    stack = make_stack()
+    stack["s2_t1"][0, 30:34, 30] = [-0.01, 0.12344, 0.12346, 5.0]
+    back = open_stack(write_stack(stack, tmp_path / "stack", dtype="uint16"))
+    np.testing.assert_allclose(back.s2_t1[0, 30:34, 30], [0, 0.1234, 0.1235, 5.0], rtol=1e-6)
+    with pytest.raises(RequestError, match="not stored as 'int16'; choose from float32, uint16"):
+        write_stack(stack, tmp_path / "other", dtype="int16")
+    assert not (tmp_path / "other").exists()
 
 
 def test_opening_reads_nothing_and_writing_holds_few_chunks(tmp_path):
