@@ -1,11 +1,13 @@
 """The map of a manifest, with the real geemap."""
 
 import base64
+import datetime
 import io
 import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import ee
 import ipywidgets as widgets
 import numpy as np
 import pyogrio
@@ -17,8 +19,12 @@ from PIL import Image
 import crgen as package
 import crgen.gee
 from crgen.errors import SourceError
+from crgen.gee.connection.session import Settings, connect
+from crgen.gee.fetch.tile import Tile, grid_of
 from crgen.gee.product_layers import OUTLINES
 from crgen.pipeline.picture import viewer
+from crgen.pipeline.source.channels import Channels
+from crgen.pipeline.source.earthengine import EarthEngine, acquire
 from crgen.pipeline.tiling.quality import COLOURS, Quality
 from tests.earthengine.server import EarthEngineServer
 from tests.gee.test_acquire import AREA, open_area
@@ -46,6 +52,29 @@ def test_a_manifest_becomes_a_map_with_a_split(service: EarthEngineServer) -> No
     south, west = layers[manifest.area.name].data["geometry"]["coordinates"][0][0][::-1]
     assert (round(west, 1), round(south, 1)) == (113.6, 34.7)
     assert not service.tiles, "drawing a map computes nothing yet"
+
+
+def test_several_orbits_are_shown_as_they_are_mapped(
+    service: EarthEngineServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """West of 114.04° the orbit on top lacks t1, so that the one below shows at both dates."""
+    drawn: list[ee.Image] = []
+    draw = ee.Image.getMapId
+    monkeypatch.setattr(ee.Image, "getMapId", lambda image, style: (drawn.append(image), draw(image, style))[1])
+    days = {"t1": datetime.date(2021, 7, 8), "t2": datetime.date(2021, 7, 20)}
+    channels = Channels(("VV",), ("B3",), 10.0, margin=0)
+    acquired = acquire(EarthEngine(), channels, aoi="114.0,34.6100,114.8,34.6101", crs=None, **days)
+    assert len({scene.geometry for scene in acquired.manifest.scenes["s1_t1"]}) == 2
+    crgen.gee.preview(acquired.manifest)
+    part = acquired.pull.geobox[:, :600]
+    for name, image in zip(("s1_t1", "s1_t2"), drawn[:2], strict=True):
+        shown = image.select("VV").unmask(-99, False)
+        ask = {"expression": shown, "fileFormat": "NPY", "grid": grid_of(part, Tile(0, 0, *part.shape))}
+        mapped = acquired.stack[name].sel(pol="VV").values[:, :600]
+        answer = connect(Settings.from_environment()).call("pixels", lambda ask=ask: ee.data.computePixels(ask))
+        pixels = np.load(io.BytesIO(answer))["VV"]
+        alike = pixels == np.nan_to_num(mapped, nan=-99)
+        assert alike.mean() > 0.9999, "but where a centre lies on the edge of two pixels"
 
 
 def test_without_an_optical_image_of_t2_the_radar_is_on_the_right(service: EarthEngineServer) -> None:
