@@ -167,14 +167,9 @@ class Journal:
         Raises:
             OutputError: if it cannot be written.
         """
-        with self._explained():
+        with self._explained(), self._db:  # commits, or rolls back after any exception
             self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
+            yield
 
     def do(self, statement: str, *values: Any) -> int:
         """Execute a statement, within :meth:`change`; return how many rows it changed."""
