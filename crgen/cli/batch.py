@@ -57,11 +57,7 @@ def prune(
 
 
 def _parsed(flag: str, parse: Callable[[str], T], text: str | None) -> T | None:
-    """Return the value of an option; None if it is not given.
-
-    Raises:
-        RequestError: naming the option, if its text is none that ``parse`` understands.
-    """
+    """Return the value of an option, None if it is not given; a text that ``parse`` refuses is a RequestError."""
     from crgen.errors import RequestError
 
     try:
