@@ -1,4 +1,4 @@
-"""Is everything that a jobs file names there, and readable?"""
+"""Checks of what a jobs file names: that it exists, and can be read."""
 
 from __future__ import annotations
 
@@ -19,10 +19,8 @@ def problems_of(path: Path) -> tuple[list[Job], list[str]]:
     """Return the jobs of a file, and a line for everything that is wrong with it; reads no imagery, asks no service."""
     try:
         file = read_jobs(path)
-    except JobsError as error:
-        return [], error.problems
     except RequestError as error:
-        return [], [str(error)]
+        return [], error.problems if isinstance(error, JobsError) else [str(error)]
     problems = [f"{path}: job '{job.name}': {problem}" for job in file.job for problem in _problems(job)]
     if file.notify is not None:
         try:

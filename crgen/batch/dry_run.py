@@ -1,4 +1,4 @@
-"""What would run now, and what it would cost: looks at everything, takes and writes nothing."""
+"""What would run now, and what it would cost; changes nothing."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from pathlib import Path
 
 from crgen.batch.jobs.job import Job
 from crgen.batch.jobs.jobs_file import read_jobs
-from crgen.batch.schedule.due import NothingYet, find, frozen, require_compute
+from crgen.batch.schedule.due import NothingYet, find, request_of, require_compute
 from crgen.batch.schedule.journal import Journal, Row, is_scheduled, journal_of
-from crgen.batch.schedule.ledger import due, passed, pending_of, today, urgency, utc
+from crgen.batch.schedule.ledger import GivenUp, due, next_step, today, urgency
 from crgen.errors import CrgenError, SourceError
 from crgen.pipeline.request import FillRequest
 from crgen.pipeline.run.plan import Plan as Work
 from crgen.pipeline.run.plan import lay_out, rate_of
+
+Rates = dict[tuple[str, ...], float]
+"""Windows a second by weights, device and precision: measured once for all jobs."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Planned:
 
 
 def plan_jobs(path: Path) -> list[Planned]:
-    """Look for the acquisitions of every job of a file, the most urgent first.
+    """Look for the acquisitions of every job of a file; return the most urgent job first.
 
     Raises:
         CrgenError: if the file or its journal cannot be used.
@@ -50,36 +53,32 @@ def plan_jobs(path: Path) -> list[Planned]:
     scheduled = is_scheduled(path)
     with Journal(journal_of(path), look_only=True) as journal:
         rows, runs = journal.jobs(), journal.runs()
-    rates: dict[tuple[str, ...], float] = {}
+    rates: Rates = {}
     planned = []
     for job in sorted(file.job, key=lambda job: urgency(job, rows.get(job.name))):
         row = rows.get(job.name)
         if scheduled and row is not None and row["status"] == "running":
             planned.append(Planned(job.name, "running"))
         else:
-            mine = [run for run in runs if run["job"] == job.name]
-            planned.append(_plan(job, row, mine, rates, file.limits.eecu_hours))
+            own = [run for run in runs if run["job"] == job.name]
+            planned.append(_plan(job, row, own, rates, file.limits.eecu_hours))
     return planned
 
 
-def _plan(
-    job: Job, row: Row | None, runs: list[Row], rates: dict[tuple[str, ...], float], eecu_hours: float | None
-) -> Planned:
+def _plan(job: Job, row: Row | None, runs: list[Row], rates: Rates, eecu_hours: float | None) -> Planned:
     definition = job.definition
-    if not due(row, definition, False):
-        assert row is not None
-        wait = f" until {_clock(row['retry_at'])}" if row["status"] == "retry" else ""
-        return Planned(job.name, f"{row['status']}{wait}{': ' if row['reason'] else ''}{row['reason']}")
-    pending = pending_of(runs, row)
-    if late := passed(job, pending, utc()):
-        if pending is None and row is not None and (row["definition"], row["status"]) == (definition, "done"):
-            return Planned(job.name, f"nothing new: {late}")
-        return Planned(job.name, f"late: {late}")
+    if row is not None and not due(row, definition, False):
+        state = row["status"]
+        if state == "retry":
+            state += f" until {datetime.datetime.fromtimestamp(row['retry_at'], datetime.UTC):%Y-%m-%d %H:%M} UTC"
+        return Planned(job.name, ": ".join(filter(None, (state, row["reason"]))))
+    step = next_step(job, row, runs, definition)
+    if isinstance(step, GivenUp):
+        return Planned(job.name, f"{'nothing new' if step.kind == 'nothing' else step.kind}: {step.reason}")
     with tempfile.TemporaryDirectory(prefix="crgen-batch-") as name:
         try:
-            if pending is not None and row is not None and row["definition"] == definition:
-                days = (datetime.date.fromisoformat(pending["t1"]), datetime.date.fromisoformat(pending["t2"]))
-                request = frozen(job, pending["manifest"], days, Path(pending["product"]), Path(name))
+            if step.unfinished is not None:
+                request = request_of(job, step.unfinished, Path(name))
                 return _cost(job, "would resume", request, lay_out(request), rates)
             found, request, work = find(job, today(), Path(name))
             ended = {r["identity"]: r for r in runs if r["status"] in ("done", "failed")}
@@ -97,26 +96,22 @@ def _plan(
             return Planned(job.name, f"would fail: {error}")
 
 
-def _cost(job: Job, what: str, request: FillRequest, work: Work, rates: dict[tuple[str, ...], float]) -> Planned:
+def _cost(job: Job, what: str, request: FillRequest, work: Work, rates: Rates) -> Planned:
     key = (work.model.sha256, work.device, request.precision)
     if key not in rates:
         rates[key], _ = rate_of(request, work)
     missing = [tile for pull in work.scene.pulls for tile in pull.missing()]
     windows = work.grid.window_count
     return Planned(
-        job.name,
-        what,
-        work.scene.t1,
-        work.scene.t2,
-        work.pixels,
-        windows,
-        windows / rates[key],
-        len(missing),
-        sum(tile.bytes for tile in missing),
-        str(work.paths.reflectance),
-        work.scene.eecu_hours,
+        job=job.name,
+        what=what,
+        t1=work.scene.t1,
+        t2=work.scene.t2,
+        pixels=work.pixels,
+        windows=windows,
+        seconds=windows / rates[key],
+        requests=len(missing),
+        download=sum(tile.bytes for tile in missing),
+        product=str(work.paths.reflectance),
+        eecu_hours=work.scene.eecu_hours,
     )
-
-
-def _clock(moment: float) -> str:
-    return f"{datetime.datetime.fromtimestamp(moment, datetime.UTC):%Y-%m-%d %H:%M} UTC"

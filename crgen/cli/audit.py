@@ -1,4 +1,4 @@
-"""`crgen audit`: what became of a map?"""
+"""`crgen audit`: score a map against a later image."""
 
 from __future__ import annotations
 
@@ -45,5 +45,5 @@ def audit(
     )
     for text in found.notes:
         note(text)
-    console.print(found.line, highlight=False, markup=False)
-    console.print(str(found.path), highlight=False, markup=False)
+    console.print(found.line)
+    console.print(str(found.path))

@@ -1,4 +1,4 @@
-"""`crgen doctor`: what is missing before a map can be made, and how to get it."""
+"""`crgen doctor`: check what a map needs, and say how to get what is missing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crgen.cli.options import takes
 from crgen.pipeline.request import EarthEngine
 
 ENOUGH = 5e9
-"""Bytes free below which a disk is worth a word."""
+"""Free bytes below which a disk counts as low."""
 
 
 @takes(EarthEngine, without=("search_days", "observed_days", "min_coverage", "radar_not_before", "keep_tiles"))
@@ -55,4 +55,4 @@ def doctor(**earth_engine: Any) -> None:
 
 
 def _say(state: str, name: str, text: str) -> None:
-    console.print(f"{state:8} {name:12} {text}", highlight=False, markup=False)
+    console.print(f"{state:8} {name:12} {text}")

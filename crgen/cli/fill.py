@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from crgen.cli.console import console, duration, note, progress
+from crgen.cli.console import console, duration, note, print_fields, progress
 from crgen.cli.options import fetching, past_line, takes, water_line
 from crgen.pipeline.request import EarthEngine, FillRequest
 
@@ -49,23 +49,22 @@ def fill(
             note(text)
         height, width = work.grid.output.shape
         down, across = work.grid.shape
-        rows = {
+        fields = {
             "area": f"{work.scene.area.name}, {crs_name(work.scene.area.geobox.crs)}",
             "pixels": f"{width} × {height} = {work.pixels:,}",
-            **({"radar": radar} if (radar := radar_line(scene.days, scene.t1, scene.t2, scene.platforms)) else {}),
+            "radar": radar_line(scene.days, scene.t1, scene.t2, scene.platforms),
             "chunks": f"{down * across:,} of up to {work.grid.chunk} × {work.grid.chunk} px",
             "windows": f"{work.grid.window_count:,} of {work.model.card.window} × {work.model.card.window} px",
             "memory": f"about {size_text(work.memory)} for imagery, {work.workers} workers",
             "disk": f"at most {size_text(work.disk)}, scratch files included",
             **fetching(scene.pulls),
-            **({"past": past} if (past := past_line(scene.stack, *scene.pulls)) else {}),
-            **({"water": water} if (water := water_line(scene.water, "more, where t1 is not clear")) else {}),
+            "past": past_line(scene.stack, *scene.pulls),
+            "water": water_line(scene.water, "more, where t1 is not clear"),
             "time": f"about {duration(work.grid.window_count / rate)} for the windows on {work.device} in {precision} "
             f"({rate:.1f} windows/s, measured now)",
             "output": str(work.paths.reflectance),
         }
-        for name, value in rows.items():
-            console.print(f"{name:8} {value}", highlight=False, markup=False)
+        print_fields(fields)
         return
 
     done, lock = 0, threading.Lock()
@@ -78,22 +77,17 @@ def fill(
                 report(done, total)
 
         result = run(request, on_windows)
-    if result.past is not None and result.past.worse:
-        note(result.past.line)
-    for text in result.notes:
+    proof, worse = (result.past.line, result.past.worse) if result.past is not None else ("", False)
+    for text in ([proof] if worse else []) + list(result.notes):
         note(text)
-    for quality, share in result.tally.shares.items():
-        console.print(f"{LABELS[quality]:26} {100 * share:5.1f} %", highlight=False)
-    if result.radar:
-        console.print(f"{'radar':26} {result.radar}", highlight=False, markup=False)
-    if result.areas is not None:
-        console.print(f"{'flooded':26} {result.areas.text}", highlight=False, markup=False)
-    console.print(f"{'self-check':26} {check_line(result.check)}", highlight=False, markup=False)
-    if result.past is not None and result.past.line and not result.past.worse:
-        console.print(f"{'proof':26} {result.past.line}", highlight=False, markup=False)
-    if result.error is not None:
-        for name, scores in result.error.items():
-            text = ", ".join(f"{metric} {value:.4g}" for metric, value in scores.items())
-            console.print(f"error of {name} against the truth: {text}", highlight=False)
+    fields = {LABELS[quality]: f"{100 * share:5.1f} %" for quality, share in result.tally.shares.items()}
+    fields["radar"] = result.radar
+    fields["flooded"] = "" if result.areas is None else result.areas.text
+    fields["self-check"] = check_line(result.check)
+    fields["proof"] = "" if worse else proof
+    print_fields(fields, width=26)
+    for name, scores in (result.error or {}).items():
+        text = ", ".join(f"{metric} {value:.4g}" for metric, value in scores.items())
+        console.print(f"error of {name} against the truth: {text}")
     for path in filter(Path.exists, result.paths.all):
-        console.print(str(path), highlight=False, markup=False)
+        console.print(str(path))

@@ -1,4 +1,4 @@
-"""`crgen`: the commands, and what happens when one fails."""
+"""`crgen`: its commands, and the line and exit code when one fails."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ app.add_typer(batch.app, name="batch")
 
 def _show_version(asked: bool) -> None:
     if asked:
-        console.print(f"crgen {version('crgen')}", highlight=False)
+        console.print(f"crgen {version('crgen')}")
         raise typer.Exit
 
 
@@ -65,7 +65,7 @@ def options(
     if debug:
         logging.basicConfig(level=logging.DEBUG)
     else:
-        # What libraries and GDAL log they then raise, and what they warn of is not for people who map.
+        # Libraries and GDAL raise what they log; their warnings are not for users.
         logging.basicConfig(handlers=[logging.NullHandler()])
         os.environ.setdefault("CPL_LOG", os.devnull)
         warnings.filterwarnings("ignore", category=UserWarning)
@@ -73,7 +73,7 @@ def options(
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-    """Print a warning of crgen's as a note, any other as Python does."""
+    """Print a warning of crgen's as a note, and any other as Python does."""
     if issubclass(category, CrgenWarning):
         note(str(message))
     else:
@@ -84,7 +84,7 @@ _show_warning_as_python_does = warnings.showwarning
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 PATIENCE = 10.0
-"""Seconds after a signal to stop in which further ones are ignored."""
+"""Seconds for which further signals to stop are ignored after one."""
 _last_stop = -math.inf
 
 
@@ -96,7 +96,7 @@ class Interruption(BaseException):
 
 
 def main() -> None:
-    """Run the command line and leave with a documented exit code."""
+    """Run the command line, and exit with a documented code."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, OSError):
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal that knows no "×" gets "?"
@@ -107,7 +107,7 @@ def main() -> None:
         code = app(standalone_mode=False) or 0
         sys.stdout.flush()
     except BrokenPipeError:
-        code = 1  # whoever read the output has left; nobody wants to hear more
+        code = 1  # the reader of the output is gone
     except (Exception, Interruption) as error:
         if "--debug" in sys.argv:
             traceback.print_exc()
@@ -120,13 +120,13 @@ def main() -> None:
         try:
             stream.flush()
         except OSError:
-            # What cannot be written goes nowhere, or Python would complain once more while it shuts down.
+            # Discard what cannot be written, or Python would complain once more while it shuts down.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(code)
 
 
 def _check_words(words: Iterable[str]) -> None:
-    """Refuse words that are no text in the terminal's encoding: GDAL cannot open such names, nor JSON hold them."""
+    """Refuse words that are no text in the terminal's encoding: neither GDAL nor JSON can handle such names."""
     for word in words:
         try:
             word.encode()
@@ -138,7 +138,7 @@ def _check_words(words: Iterable[str]) -> None:
 
 
 def explain(error: BaseException) -> tuple[str, int]:
-    """Return the line for people and the exit code that an error stands for."""
+    """Return the line to print for an error, and the exit code."""
     kept = "; ".join(getattr(error, "__notes__", ()))
     if isinstance(error, CrgenError):
         return "; ".join(filter(None, (str(error), kept))), error.exit_code
@@ -163,9 +163,9 @@ def explain(error: BaseException) -> tuple[str, int]:
 def _stop(signum: int, frame: FrameType | None) -> None:
     global _last_stop
     now = time.monotonic()
-    # People press Ctrl-C twice, and launchers pass it on a second time: that must not cut the tidying up short.
+    # People press Ctrl-C twice, and launchers repeat it: that must not interrupt the cleaning up.
     if now - _last_stop > PATIENCE:
         _last_stop = now
         if waiting := sys.modules.get("crgen.gee.connection.retry"):
-            waiting.INTERRUPTED.set()  # threads that wait for Earth Engine would hold the exit up
+            waiting.INTERRUPTED.set()  # or threads that wait for Earth Engine would delay the exit
         raise Interruption(signum)

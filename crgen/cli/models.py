@@ -1,4 +1,4 @@
-"""`crgen models`: which weights there are, and what they say about themselves."""
+"""`crgen models`: list weights, and show their cards."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ app = typer.Typer(help="List trained weights and show their cards.", invoke_with
 
 @app.callback()
 def models(context: typer.Context) -> None:
-    """List the weights shipped with crgen and those in the cache folder."""
+    """List the weights that are shipped with crgen, and those in the cache folder."""
     if context.invoked_subcommand is not None:
         return
     from crgen.errors import WeightsError
@@ -24,14 +24,14 @@ def models(context: typer.Context) -> None:
         try:
             card = read_card(path)
         except WeightsError as error:
-            console.print(f"{name:16} {origin:8} cannot be used: {error}", highlight=False, markup=False)
+            console.print(f"{name:16} {origin:8} cannot be used: {error}")
             continue
         channels = f"{'/'.join(card.config.pols)} + {'/'.join(card.config.bands)}"
         size = path.stat().st_size / 1e6
         console.print(
             f"{name:16} {origin:8} {size:5.1f} MB  {channels}  {card.trained_on}", highlight=False, markup=False
         )
-    console.print(f"more weights go into {cache_folder()}", highlight=False, markup=False)
+    console.print(f"more weights go into {cache_folder()}")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Options of a fill on the command line: made from the fields that declare them."""
+"""Options of a fill on the command line, made from the dataclasses that declare them; and lines of dry runs."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from crgen.gee.fetch.arrays import Pull
 
 AS_TEXT: dict[Any, Any] = {datetime.date | None: str | None, tuple[str, ...] | None: str | None}
-"""Types that the command line takes as text; :func:`~crgen.pipeline.request.read` reads it."""
+"""Types that the command line takes as text, for :func:`~crgen.pipeline.request.read` to parse."""
 
 
 def takes(*kinds: type, without: Collection[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options that dataclasses declare; it is called with those that a person named, by field."""
+    """Add the options that dataclasses declare to a command; it gets those that were given, by the field's name."""
     declared = [(f, t, kind) for kind in kinds for f, t in options_of(kind) if f.name not in without]
     parameters = [inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)]
     for f, type_, kind in declared:
@@ -58,7 +58,7 @@ def takes(*kinds: type, without: Collection[str] = ()) -> Callable[[Callable[...
 
 
 def fetching(pulls: Sequence[Pull]) -> dict[str, str]:
-    """Return what a dry run says of the tiles that must be fetched, by heading; nothing where there are none."""
+    """Return the fields of a dry run about tiles to fetch; empty without any."""
     from crgen.files import size_text
     from crgen.gee.fetch.compute import compute_text
 
@@ -71,17 +71,17 @@ def fetching(pulls: Sequence[Pull]) -> dict[str, str]:
         "tiles": f"{tiles:,} of up to {side} × {side} px, {tiles - len(missing):,} here already",
         "requests": f"{len(missing):,} for pixels, {settings.concurrency} at once at most",
         "download": f"{size_text(sum(job.bytes for job in missing))} uncompressed, kept in {pulls[0].folder}",
-        **({"compute": compute_text(compute)} if missing else {}),
+        "compute": compute_text(compute) if missing else "",
     }
 
 
 def past_line(stack: xr.Dataset, whole: Pull | None = None, lessons: Pull | None = None) -> str:
-    """Return what a dry run says of the other looks at the place; empty where there are none.
+    """Return the line of a dry run about earlier images of the place; empty without any.
 
     Args:
         stack: the Stack.
         whole: the tiles of the whole area; None for a local stack.
-        lessons: those that its past is learned from, alike.
+        lessons: the tiles from which the past is learned; None for a local stack.
     """
     from crgen.files import size_text
     from crgen.pipeline.source.stack import past_days
@@ -99,12 +99,7 @@ def past_line(stack: xr.Dataset, whole: Pull | None = None, lessons: Pull | None
 
 
 def water_line(water: Pull | None, when: str) -> str:
-    """Return what a dry run says of how often there was water before; empty where that is not asked.
-
-    Args:
-        water: the tiles that tell it.
-        when: they are fetched.
-    """
+    """Return the line of a dry run about tiles of water occurrence, which are fetched ``when``; empty without any."""
     from crgen.files import size_text
 
     if water is None:

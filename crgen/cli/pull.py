@@ -1,4 +1,4 @@
-"""`crgen pull`: fetch an area's imagery from Earth Engine for use without a network."""
+"""`crgen pull`: fetch an area's imagery from Earth Engine, for use offline."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from crgen.cli.console import console, note, progress
+from crgen.cli.console import console, note, print_fields, progress
 from crgen.cli.options import fetching, past_line, takes, water_line
 from crgen.pipeline.request import NONE, YEAR, EarthEngine, parse_bands, parse_date
 
@@ -101,7 +101,7 @@ def pull(
             done = _waited_for(request)
         for one in done:
             text = f"{one.variable:6}  {one.state.lower():12}  {one.files}*.tif  {one.message}"
-            console.print(text.rstrip(), highlight=False, markup=False)
+            console.print(text.rstrip())
         if all(one.state == "SUCCEEDED" for one in done):
             note(f"all done: download the files from {export} '{to}', then crgen pull --exported FOLDER --out {out}")
         else:
@@ -109,29 +109,28 @@ def pull(
         return
     if exported is not None:
         import_export(request, exported)
-        console.print(str(out), highlight=False, markup=False)
+        console.print(str(out))
         return
     if dry_run:
         plan = plan_pull(request)
         _tell(plan)
         rows, columns = plan.pull.geobox.shape
         lessons = None if plan.acquired.lessons is None else plan.acquired.lessons.pull
-        cost = {
+        fields = {
             "area": f"{plan.acquired.area.name}, {plan.pull.geobox.crs}, with its margin",
             "pixels": f"{columns} × {rows} = {rows * columns:,}",
             **fetching(plan.pulls),
-            **({"past": said} if (said := past_line(plan.acquired.stack, plan.pull, lessons)) else {}),
-            **({"water": said} if (said := water_line(plan.acquired.water, "among them")) else {}),
+            "past": past_line(plan.acquired.stack, plan.pull, lessons),
+            "water": water_line(plan.acquired.water, "among them"),
             "disk": f"at most {size_text(plan.disk)} more for {out}",
         }
-        for name, value in cost.items():
-            console.print(f"{name:8} {value}", highlight=False, markup=False)
+        print_fields(fields)
         return
     with progress("fetching", "tiles") as report:
         plan = run_pull(request, report)
     stack = plan.acquired.stack
     _tell(plan, radar_shift(stack) if "s1_t1" in stack else None)
-    console.print(str(out), highlight=False, markup=False)
+    console.print(str(out))
 
 
 def _waited_for(request: PullRequest) -> list[Export]:
@@ -147,15 +146,14 @@ def _waited_for(request: PullRequest) -> list[Export]:
 
 
 def _tell(plan, shift=None) -> None:  # type: ignore[no-untyped-def]
-    """Print coverage by variable, and what a person should know."""
+    """Print the coverage of each variable, and notes."""
     from crgen.pipeline.source.imagery import radar_line
 
     manifest, dates = plan.acquired.manifest, plan.acquired.manifest.dates
     for name, share in manifest.coverage.items():
         days = ", ".join(dict.fromkeys(scene.time.date().isoformat() for scene in manifest.scenes.get(name, ())))
-        text = f"{100 * share:.1f} % of the area  {days}" if share else "none"
-        console.print(f"{name:8} {text}", highlight=False, markup=False)
-    if "t1" in dates and (text := radar_line(manifest.days, dates["t1"], dates["t2"], manifest.platforms, shift)):
-        console.print(f"radar    {text}", highlight=False, markup=False)
+        print_fields({name: f"{100 * share:.1f} % of the area  {days}" if share else "none"})
+    if "t1" in dates:
+        print_fields({"radar": radar_line(manifest.days, dates["t1"], dates["t2"], manifest.platforms, shift)})
     for text in (*plan.acquired.area.notes, *manifest.notes, *plan.acquired.notes, *(shift.warnings if shift else ())):
         note(text)

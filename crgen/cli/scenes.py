@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crgen.cli.console import console, note, table
+from crgen.cli.console import console, note, print_table
 from crgen.cli.options import takes
 from crgen.pipeline.request import EarthEngine, parse_bands, parse_date
 
@@ -38,8 +38,8 @@ def scenes(
 ) -> None:
     """Choose acquisitions from Earth Engine; fetches no pixels.
 
-    Prints every candidate, whether it was taken, and why not; then coverage, clear share and notes. Who tells the clear
-    share stands under 'by': 'score' is Cloud Score+, over the area; 'scene' the metadata, of the whole scene.
+    Prints every candidate, whether it was taken, and why not; then coverage, clear share and notes. Column 'by' names
+    the source of the clear share: 'score' is Cloud Score+, over the area; 'scene' the metadata, of the whole scene.
     """
     from crgen.errors import OutputError
     from crgen.files import check_writable, write_whole
@@ -60,13 +60,11 @@ def scenes(
     area, wanted = wanted_of(channels, aoi=with_layer(aoi, layer), crs=crs, alone=True, **days)
     choice = scenes_for(options, channels, area, wanted, strict=False)
     if choice.candidates:
-        room = console.width if console.is_terminal else None
-        for line in table([HEAD, *(row(candidate) for candidate in choice.candidates)], room):
-            console.print(line, highlight=False, markup=False)
+        print_table([HEAD, *(row(candidate) for candidate in choice.candidates)])
     for name, share in choice.manifest.coverage.items():
         text = f"{name}: {100 * share:.1f} % of the area" if share else f"{name}: none"
         text += clear_text([c.overpass for c in choice.candidates if c.taken and c.variable == name])
-        console.print(text, highlight=False, markup=False)
+        console.print(text)
     for text in (*area.notes, *choice.manifest.notes):
         note(text)
     if picture is not None:
@@ -77,22 +75,22 @@ def scenes(
     if manifest is not None:
         write_whole(manifest, choice.manifest.to_json().encode())
     for path in filter(None, (picture, manifest)):
-        console.print(str(path), highlight=False, markup=False)
+        console.print(str(path))
 
 
 def clear_text(taken: Sequence[Pass]) -> str:
-    """Return how clear the passes taken for a variable are, and who says so; nothing if that is unknown."""
+    """Return the clear share of the passes taken for a variable, with its source; empty if it is unknown."""
     known = [(overpass.clear, overpass.coverage) for overpass in taken if overpass.clear is not None]
     if not known:
         return ""
     share = sum(clear * coverage for clear, coverage in known) / sum(coverage for _, coverage in known)
-    said_by = {by for overpass in taken for by in overpass.clear_by}
+    sources = {by for overpass in taken for by in overpass.clear_by}
     names = {"score": "Cloud Score+", "scene": "the scenes' metadata"}
-    return f", {100 * share:.0f} % clear by {' and '.join(names[by] for by in names if by in said_by)}"
+    return f", {100 * share:.0f} % clear by {' and '.join(names[by] for by in names if by in sources)}"
 
 
 def row(candidate: Candidate) -> tuple[str, ...]:
-    """Return the cells of a candidate."""
+    """Return the cells of a candidate, in the order of :data:`HEAD`."""
     overpass, first = candidate.overpass, candidate.overpass.first
     return (
         candidate.variable,

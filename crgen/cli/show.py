@@ -30,6 +30,6 @@ def show(
             else "give a product that crgen made, by its .tif or its .json"
         )
         raise OutputError(f"cannot show {product}: {why}")
-    console.print(str(paths.page), highlight=False, markup=False)
+    console.print(str(paths.page))
     if not webbrowser.open(paths.page.absolute().as_uri()):
         note("there is no browser here: open that file in one, on any machine")

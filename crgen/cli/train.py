@@ -1,4 +1,4 @@
-"""`crgen train` and `crgen evaluate`: make weights, and score them."""
+"""`crgen train` and `crgen evaluate`: train weights, and score them."""
 
 from __future__ import annotations
 
@@ -89,11 +89,11 @@ def train(
     scores = Evaluation() if job.validation is None else score(generator, job.validation)
     count_skipped([*job.skipped, *job.trainer.skipped, *scores.skipped])
     card = save_weights(job.out, generator, job.card(scores.means(region="all")))
-    console.print(f"{job.out} {card.tensors_sha256}", highlight=False, markup=False)
+    console.print(f"{job.out} {card.tensors_sha256}")
 
 
 def _trained(job: Job) -> Generator:
-    """Train, saying how it goes if this is the first process, and return the generator."""
+    """Train, and return the generator; the first of several processes prints progress and notes."""
     trainer = job.trainer
     if not trainer.processes.first:
         return trainer.run()
@@ -160,11 +160,11 @@ def evaluate(
     with progress("scoring", "patches") as report:
         text = scoring.run(model.generator, report)
     count_skipped(scoring.skipped)
-    console.print(text, highlight=False, markup=False)
+    console.print(text)
 
 
 def count_skipped(lines: list[str]) -> None:
-    """Say how many missing or damaged samples were skipped, each counted once, where there were any."""
+    """Print how many samples were skipped as missing or damaged, each counted once, if any were."""
     if lines:
         note(f"skipped as missing or damaged: {len(set(lines))}")
 
@@ -176,5 +176,5 @@ def score(generator: Generator, data: PatchDataset) -> Evaluation:
 
     with progress("scoring", "patches") as report:
         results = evaluate(generator, data, on_sample=report)
-    console.print(as_markdown(results), highlight=False, markup=False)
+    console.print(as_markdown(results))
     return results

@@ -1,4 +1,4 @@
-"""`crgen verify`: is a product still as it was made?"""
+"""`crgen verify`: check a product's files against their digests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def verify(
         if said:
             note(f"{path}: {said}")
         elif not problems:
-            console.print(f"{path}: whole", highlight=False, markup=False)
+            console.print(f"{path}: whole")
         for problem in problems:
             damaged = True
             print(f"error: {path}: {problem}", file=sys.stderr, flush=True)

@@ -151,6 +151,8 @@ class FillRequest:
             )
         if self.out is not None and self.out.suffix.lower() not in (".tif", ".tiff"):
             raise RequestError(f"the output '{self.out}' is not a .tif: name the file to make, e.g. result.tif")
+        if self.out is not None and re.match(r"\w{2,}:/", self.out.as_posix()):
+            raise RequestError(f"the output '{self.out}' is a URL: make it on a disk, and copy it from there")
 
 
 def parse_date(value: datetime.date | str | None, name: str) -> datetime.date | None:

@@ -27,7 +27,7 @@ def asked(monkeypatch):
     return names
 
 
-def test_maps_that_an_image_may_still_tell_of_are_looked_after_once_a_day(make_product, tmp_path, asked) -> None:
+def test_maps_are_audited_once_a_day_while_later_images_may_still_come(make_product, tmp_path, asked) -> None:
     for name, t2 in (("old", "2021-07-12"), ("last", "2021-07-13"), ("new", "2021-08-02"), ("today", "2021-08-03")):
         make_product(tmp_path, name, t2)
     for _ in range(2):
@@ -44,9 +44,7 @@ def test_a_map_is_scored_again_only_for_a_clearer_day_than_it_was(make_product, 
     assert asked == [("map", datetime.date(2021, 7, 29))]
 
 
-def test_one_damaged_map_holds_up_no_other_and_a_service_that_is_away_is_asked_again(
-    make_product, tmp_path, monkeypatch
-) -> None:
+def test_a_damaged_map_stops_no_other_audit_and_an_outage_is_retried(make_product, tmp_path, monkeypatch) -> None:
     for name in ("a", "b"):
         make_product(tmp_path, name, "2021-07-22")
 
@@ -65,5 +63,5 @@ def test_one_damaged_map_holds_up_no_other_and_a_service_that_is_away_is_asked_a
     assert said == ["b is damaged", "a is damaged"]
 
 
-def test_a_folder_that_is_not_there_yet_is_passed_over(tmp_path, asked) -> None:
+def test_a_missing_folder_has_no_audits(tmp_path, asked) -> None:
     assert list(audit_products(tmp_path / "products", EarthEngine(), TODAY)) == []

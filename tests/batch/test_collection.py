@@ -10,8 +10,7 @@ from urllib.parse import unquote, urlsplit
 import pystac
 import pytest
 
-from crgen.batch.products.collection import update_collection
-from crgen.batch.products.index import write_index
+from crgen.batch.products.collection import write_listing
 from crgen.errors import OutputError
 from crgen.pipeline.tiling.quality import LABELS
 from tests.products import ENDINGS
@@ -59,8 +58,8 @@ def folder(make_product, tmp_path):
 
 
 def test_the_collection_links_to_every_item(folder):
-    path = update_collection(folder)
-    collection = pystac.Collection.from_file(str(path))
+    write_listing(folder)
+    collection = pystac.Collection.from_file(str(folder / "collection.json"))
 
     collection.validate()
     items = list(collection.get_items())
@@ -76,8 +75,8 @@ def test_the_collection_links_to_every_item(folder):
 
 
 def test_the_page_shows_the_newest_first_and_links_to_what_is_there(folder):
-    update_collection(folder)
-    page = Page(write_index(folder))
+    write_listing(folder)
+    page = Page(folder / "index.html")
 
     assert page.headings == ["beira", "zhengzhou", "beira"]
     assert [page.text.index(name) for name in ("new", "mid", "old")] == sorted(
@@ -101,8 +100,8 @@ def test_the_page_shows_the_newest_first_and_links_to_what_is_there(folder):
 
 def test_names_that_html_and_urls_would_misread_are_shown_as_they_are(make_product, tmp_path):
     make_product(tmp_path / "a&b #1", "<script>100% übel?")
-    update_collection(tmp_path)
-    page = Page(write_index(tmp_path))
+    write_listing(tmp_path)
+    page = Page(tmp_path / "index.html")
     assert page.headings == ["a&b #1"]
     assert "<script>100% übel?" in page.text
     assert "script" not in page.tags
@@ -116,34 +115,24 @@ def test_a_product_of_the_version_before_is_listed_without_what_it_lacks(make_pr
     for name in ("crgen:water", "crgen:self_check"):
         del item["properties"][name]
     paths.item.write_text(json.dumps(item))
-    update_collection(tmp_path)
-    page = Page(write_index(tmp_path))
+    write_listing(tmp_path)
+    page = Page(tmp_path / "index.html")
     assert page.headings == ["old"]
     assert "Flooded" not in page.text
     assert all((tmp_path / file).is_file() for file in local(page))
 
 
 def test_an_empty_folder_has_an_empty_page(tmp_path):
-    pystac.Collection.from_file(str(update_collection(tmp_path / "new"))).validate()
-    assert "0 products" in Page(write_index(tmp_path / "new")).text
-
-
-def test_a_product_that_went_while_the_page_was_made_is_left_out(folder):
-    update_collection(folder)
-    (folder / "beira" / "new.json").unlink()
-    assert Page(write_index(folder)).headings == ["zhengzhou", "beira"]
-
-
-def test_a_page_needs_a_collection(tmp_path):
-    with pytest.raises(OutputError, match="cannot read the collection"):
-        write_index(tmp_path)
+    write_listing(tmp_path / "new")
+    pystac.Collection.from_file(str(tmp_path / "new" / "collection.json")).validate()
+    assert "0 products" in Page(tmp_path / "new" / "index.html").text
 
 
 def test_a_product_is_never_overwritten_by_the_collection(make_product, tmp_path):
     paths = make_product(tmp_path, "collection")
     content = paths.item.read_bytes()
-    with pytest.raises(OutputError, match="product named 'collection'"):
-        update_collection(tmp_path)
+    with pytest.raises(OutputError, match="is the item of a product; move that product elsewhere"):
+        write_listing(tmp_path)
     assert paths.item.read_bytes() == content
 
 
@@ -151,8 +140,7 @@ def test_writers_at_once_lose_no_product(make_product, tmp_path):
     def finish_one_by_one(name: str) -> None:
         for n in range(3):
             (tmp_path / name / f"{n}.hidden").rename(tmp_path / name / f"{n}.json")
-            update_collection(tmp_path)
-            write_index(tmp_path)
+            write_listing(tmp_path)
 
     for name in ("a", "b", "c"):
         for n in range(3):

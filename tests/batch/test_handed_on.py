@@ -3,10 +3,13 @@
 import base64
 import json
 import socket
+import sys
 import threading
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 
+from crgen.batch.jobs.jobs_file import read_jobs
+from crgen.batch.schedule.afterwards import look_after
 from tests.batch.schedulers import in_process, state_of, terminate, until
 
 JOBS = """
@@ -56,7 +59,7 @@ def test_products_arrive_whole_and_people_hear_what_they_can_use(write, webhook,
     assert posted.empty(), "nobody hears of it twice"
 
 
-def test_news_of_what_is_done_reaches_people_though_the_scheduler_is_stopped(write, start, webhook, tmp_path):
+def test_a_scheduler_that_is_stopped_still_sends_the_messages_about_what_is_done(write, start, webhook, tmp_path):
     address, posted, _ = webhook
     path = write(
         f'[notify]\nurls = ["json://{address}/hook"]\n[[job]]\nname = "quick"\npriority = 1\n'
@@ -69,7 +72,7 @@ def test_news_of_what_is_done_reaches_people_though_the_scheduler_is_stopped(wri
     assert [message["title"] for _, message in list(posted.queue)] == ["crgen: quick done"]
 
 
-def test_news_that_could_not_be_told_is_told_later_to_who_does_not_know_it_yet(write, webhook, tmp_path):
+def test_a_message_that_could_not_be_sent_is_sent_later_to_the_urls_that_missed_it(write, webhook, tmp_path):
     address, posted, handler = webhook
     with socket.create_server(("127.0.0.1", 0)) as free:
         away = f"127.0.0.1:{free.getsockname()[1]}"
@@ -93,6 +96,15 @@ def test_news_that_could_not_be_told_is_told_later_to_who_does_not_know_it_yet(w
     assert (first[0], where) == ("/there", "/away")
     assert message["message"] == first[1]["message"]
     assert message["message"].endswith(f"message {owed['id']}"), "by which it is known if it comes twice"
+
+
+def test_products_are_listed_without_the_libraries_of_the_extra_batch(write, make_product, tmp_path, monkeypatch):
+    path = write('[[job]]\nname = "a"\n')
+    make_product(tmp_path / "products" / "a")
+    for name in ("apprise", "obstore", "prometheus_client", "pythonjsonlogger", "pythonjsonlogger.json"):
+        monkeypatch.setitem(sys.modules, name, None)
+    look_after(path, read_jobs(path), 0)
+    assert "map" in (tmp_path / "products" / "index.html").read_text()
 
 
 def test_a_list_that_could_not_be_delivered_comes_next_time(write, tmp_path):

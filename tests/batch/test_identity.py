@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from crgen.batch.dry_run import plan_jobs
-from crgen.batch.jobs.job import Job
+from crgen.batch.jobs.job import Job, Limits
 from crgen.batch.jobs.jobs_file import read_jobs
 from crgen.batch.schedule import worker
 from crgen.batch.schedule.messages import Nothing, Order
@@ -88,7 +88,7 @@ def made_by_0_1_0(path: Path, status: str = "done") -> str:
 def what_becomes(path: Path, identity: str, folder: Path) -> object:
     """Return what the process of the job says, without letting it make anything."""
     [asked] = read_jobs(path).job
-    order = Order(asked, None, frozenset({identity}), TODAY, folder / "log", 1, None, 1)
+    order = Order(asked, None, frozenset({identity}), TODAY, folder / "log", 1, None, Limits())
 
     def tell(found: object) -> None:
         raise MadeAgainError
@@ -181,7 +181,7 @@ def test_other_shipped_weights_make_nothing_due_again(write, tmp_path, shipped):
     assert [planned.what for planned in plan_jobs(path)] == ["nothing new: done"]
 
 
-def test_other_shipped_weights_make_due_again_what_asks_for_that(write, tmp_path, shipped):
+def test_other_shipped_weights_make_a_job_due_again_that_asks_for_it(write, tmp_path, shipped):
     path = write(ONE + "remake_for_new_weights = true\n", weights="base")
     identity = made_by_0_1_0(path)
     assert what_becomes(path, identity, tmp_path) == Nothing(identity), "the same weights made it"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from crgen.batch.jobs.jobs_file import JobsError, read_jobs, read_toml
+from crgen.batch.jobs.jobs_file import JobsError, Lines, read_jobs
 from crgen.batch.jobs.values import DaysBefore, parse_duration
 from crgen.errors import RequestError
 
@@ -87,6 +87,12 @@ def test_jobs_take_defaults_and_rules(tmp_path):
             "retention.older: there is no such key; did you mean older",
         ),
         ("priority = 3", "precision = 'half'", 15, "job 'watch': "),
+        (
+            "priority = 3",
+            "out = 's3://b/maps'",
+            15,
+            "job 'watch': out must be a folder on a disk; object stores receive",
+        ),
         ("priority = 3", "chunk = 0", 15, "job 'watch': the chunk size and the number of workers must be positive"),
         ("priority = 3", "search_days = 400", 15, "job 'watch': --search-days and --observed-days must be from 0 to"),
     ],
@@ -123,11 +129,15 @@ def test_what_is_no_jobs_file_is_refused(tmp_path, text, says):
         read_jobs(jobs_file(tmp_path, text))
 
 
-def test_lines_are_right_in_nested_tables_and_arrays(tmp_path):
-    text = 'a.b = 1\n"c d" = [\n  [1],\n[2]\n]\ni = 3\n[[f]]\n[f.g]\nh = 1\n[[f]]\n[f.g]\nh = """\nj = 2"""\n'
-    _, lines = read_toml(jobs_file(tmp_path, text))
-    places = [("a", "b"), ("c d", 1), ("i",), ("f", 0), ("f", 0, "g", "h"), ("f", 1, "g", "h"), ("f", 1, "x")]
-    assert [lines.of(place) for place in places] == [1, 2, 6, 7, 9, 12, 10]
+def test_lines_are_those_of_tables_and_keys_however_they_are_written():
+    text = (
+        "limits.total = 2\n[ deliver ] # where\n'to' = 'x'\n[deliver.storage_options]\nregion = 'eu'\n"
+        '[[job]]\nname = "a"\nbands = [\n  "B2",\n  "B3"]\n[[ job ]]\n  "name"="b"\n'
+    )
+    lines = Lines(text)
+    places = [("limits", "total"), ("deliver", "to"), ("deliver", "storage_options", "region"), ("job", 0, "bands")]
+    assert [lines.of(place) for place in places] == [1, 3, 5, 8]
+    assert [lines.of(("job", 1, key)) for key in ("name", "t1")] == [12, 11]
 
 
 @pytest.mark.parametrize("section", ["[state]\nurl = 'postgresql://host/db'", "[state]\nlease = '60s'", ""])

@@ -48,7 +48,7 @@ def test_what_0_1_0_knew_of_every_job_is_taken_over(write, tmp_path):
         assert journal.runs() == runs, "once"
 
 
-def test_of_an_old_state_parts_are_gone_on_with_and_what_was_settled_stays(write, start, tmp_path):
+def test_unfinished_jobs_of_an_old_state_are_resumed_and_settled_ones_stay_settled(write, start, tmp_path):
     path = write('[[job]]\nname = "made"\n[[job]]\nname = "stopped"\n[[job]]\nname = "died"\n')
     rows = []
     for job in read_jobs(path).job:
@@ -94,7 +94,7 @@ def test_a_change_is_made_whole_or_not_at_all(write):
     assert Journal(path, look_only=True).jobs() == {}
 
 
-def test_who_looks_makes_nothing(write):
+def test_a_reader_creates_no_journal(write):
     path = journal_of(write(ONE))
     with Journal(path, look_only=True) as journal:
         assert (journal.jobs(), journal.runs()) == ({}, [])
@@ -115,7 +115,7 @@ def test_what_is_no_journal_is_refused(tmp_path, look_only):
         Journal(tmp_path / "other.sqlite", look_only=look_only)
 
 
-def test_a_full_disk_is_said(write, tmp_path):
+def test_a_full_disk_is_a_transient_error(write, tmp_path):
     folder = tmp_path / "small"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(folder)]
@@ -144,7 +144,7 @@ def test_a_product_made_in_time_is_not_late_afterwards(write, monkeypatch):
     with Journal(journal_of(write(ONE))) as journal, journal.change():
         assert begin(journal, job, None, "d") == Begun(None, frozenset())
         ledger.found(journal, job, Found("identity", ledger.today(), ledger.today(), "a.tif", None))
-        assert ledger.over(journal, job, Done("identity", 1.0, 1), "log")["status"] == "done"
+        assert ledger.over(journal, job, Done(1.0, 1), "log")["status"] == "done"
         row = journal.jobs()["a"]
         assert due(row, "d", False), "another acquisition may still join the catalogue"
         monkeypatch.setattr(ledger, "utc", lambda: noon + 3600)

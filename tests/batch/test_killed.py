@@ -53,12 +53,16 @@ def test_every_job_has_exactly_one_product_whoever_is_killed(write, start, tmp_p
     assert all("crgen:sha256" in item["properties"] for item in items)
 
 
-def test_a_job_killed_after_its_last_file_leaves_a_whole_product_and_nothing_beside_it(write, tmp_path):
-    path = write('[[job]]\nname = "area"', retry_wait="0.1s")
+def test_a_job_killed_between_its_last_file_and_delivery_is_delivered_by_the_next_run_and_not_made_again(
+    write, tmp_path
+):
+    path = write('[deliver]\nto = "there"\n[[job]]\nname = "area"', retry_wait="0.1s")
     environment = {"PUBLISHED": str(tmp_path / "published"), "UNTIDY": "area"}
     assert in_process(path, **environment).counts == {"retry": 1}
     assert list((tmp_path / "products" / "area").glob(".*.scratch/run.json"))
+    assert not (tmp_path / "there" / "area").exists()
     time.sleep(0.2)
     assert in_process(path, **environment).counts == {"done": 1}
     assert not list((tmp_path / "products" / "area").glob(".*"))
+    assert len(list((tmp_path / "there" / "area").glob("*.json"))) == 1
     assert len((tmp_path / "published").read_text().splitlines()) == 1, "it was made twice"

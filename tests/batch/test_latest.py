@@ -70,7 +70,22 @@ def test_a_new_acquisition_makes_one_new_product(write, acquired_until, environm
     assert len(list(tmp_path.glob("products/zhengzhou/*.html"))) == 2
 
 
-def test_an_outage_is_slept_off(write, acquired_until, environment, service):
+def test_what_was_begun_is_finished_with_its_scenes_before_a_newer_acquisition_has_its_turn(
+    write, acquired_until, environment, service
+):
+    path = write(WATCHED, source="gee", aoi=AREA)
+    service.add(faults.error(503, "The service is currently unavailable.", endpoint="image:computePixels"))
+    today = acquired_until("2021-07-19")
+    assert in_process(path, **environment, **today, CRGEN_EE_PATIENCE="0.1").counts == {"retry": 1}
+    [begun] = state_of(path).runs()
+    service.faults.clear()
+    assert in_process(path, **environment, **acquired_until("2021-07-22")).counts == {"done": 1}
+    assert days(path) == [("2021-07-03", "2021-07-15"), ("2021-07-08", "2021-07-20")]
+    finished = state_of(path).runs()[0]
+    assert (finished["identity"], finished["manifest"]) == (begun["identity"], begun["manifest"])
+
+
+def test_an_outage_of_earth_engine_is_retried(write, acquired_until, environment, service):
     path = write(WATCHED, source="gee", aoi=AREA, retry_wait="1h")
     today = acquired_until("2021-07-22")
     service.add(faults.error(503, "The service is currently unavailable."))

@@ -28,9 +28,9 @@ def lines(path: Path) -> list[dict[str, object]]:
 
 def test_lines_carry_time_level_run_and_fields(tmp_path):
     path = tmp_path / "logs" / "batch.jsonl"
-    log = open_log(path, "run-1")
+    log = open_log(str(path), "run-1")
     log.info("scheduler started", extra={"jobs": 3})
-    log.of(job="beira", run="run-2").warning("Straße %s", "überflutet")
+    log.warning("Straße %s", "überflutet", extra={"job": "beira", "run": "run-2"})
     logging.getLogger("crgen.batch.tell.notify").error("not sent")
 
     first, second, third = lines(path)
@@ -46,7 +46,7 @@ def test_lines_carry_time_level_run_and_fields(tmp_path):
 
 
 def test_an_error_brings_its_traceback_into_the_same_line(tmp_path):
-    log = open_log(tmp_path / "log", "run-1")
+    log = open_log(str(tmp_path / "log"), "run-1")
     try:
         raise ValueError("two\nlines")
     except ValueError:
@@ -56,7 +56,7 @@ def test_an_error_brings_its_traceback_into_the_same_line(tmp_path):
 
 
 def test_secrets_are_taken_out(tmp_path):
-    log = open_log(tmp_path / "log", "run-1")
+    log = open_log(str(tmp_path / "log"), "run-1")
     log.info(
         "sending to s3://key:hunter2@host/maps?X-Amz-Signature=hunter2",
         extra={
@@ -74,8 +74,8 @@ def test_secrets_are_taken_out(tmp_path):
 
 def test_processes_share_a_file_without_mixing_lines(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from crgen.batch.tell.json_log import open_log\n"
-        "log = open_log(Path(sys.argv[1]), sys.argv[2])\n"
+        "import sys; from crgen.batch.tell.json_log import open_log\n"
+        "log = open_log(sys.argv[1], sys.argv[2])\n"
         "for n in range(200): log.info('x' * 500, extra={'n': n})"
     )
     writers = [subprocess.Popen([sys.executable, "-c", code, tmp_path / "log", run]) for run in "ab"]
@@ -88,4 +88,4 @@ def test_processes_share_a_file_without_mixing_lines(tmp_path):
 def test_a_log_that_cannot_be_written_says_so(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot write the log"):
-        open_log(tmp_path / "file" / "log", "run-1")
+        open_log(str(tmp_path / "file" / "log"), "run-1")

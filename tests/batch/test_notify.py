@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from aiosmtpd.controller import Controller
 
-from crgen.batch.tell.notify import Event, check_urls, notify
+from crgen.batch.tell.notify import check_urls, notify
 from crgen.errors import RequestError
 
 
@@ -34,9 +34,7 @@ def mail_server():
     controller.stop()
 
 
-@pytest.fixture
-def event(one_product) -> Event:
-    return Event("done", "beira", "beira: map of 2021-07-22", "85 % generated", one_product.quicklook)
+TITLE, BODY = "beira: map of 2021-07-22", "85 % generated"
 
 
 @pytest.fixture
@@ -52,52 +50,53 @@ def everything_logged():
     root.removeHandler(handler)
 
 
-def test_a_webhook_gets_the_event_with_the_quicklook_once(webhook, event):
+def test_a_webhook_gets_the_event_with_the_quicklook_once(webhook, one_product):
     address, posted, _ = webhook
-    notify([f"json://{address}/hook"], event)
+    notify([f"json://{address}/hook"], "done", TITLE, BODY, picture=one_product.quicklook)
 
     path, message = posted.get_nowait()
     assert path == "/hook"
-    assert (message["title"], message["message"], message["type"]) == (event.title, event.body, "success")
+    assert (message["title"], message["message"], message["type"]) == (TITLE, BODY, "success")
     (picture,) = message["attachments"]
     assert picture["filename"] == "map.png"
-    assert base64.b64decode(picture["base64"]) == event.quicklook.read_bytes()
+    assert base64.b64decode(picture["base64"]) == one_product.quicklook.read_bytes()
     assert posted.empty()
 
 
-def test_an_e_mail_carries_the_quicklook(mail_server, event):
+def test_an_e_mail_carries_the_quicklook(mail_server, one_product):
     address, sent = mail_server
-    notify([f"mailto://{address}/?from=crgen@example.org&to=ops@example.org&mode=insecure&format=text"], event)
+    urls = [f"mailto://{address}/?from=crgen@example.org&to=ops@example.org&mode=insecure&format=text"]
+    notify(urls, "done", TITLE, BODY, picture=one_product.quicklook)
 
     (message,) = sent
-    assert message["Subject"] == event.title
+    assert message["Subject"] == TITLE
     assert "ops@example.org" in message["To"]
-    assert event.body in message.get_body(("plain",)).get_content()
+    assert BODY in message.get_body(("plain",)).get_content()
     (picture,) = message.iter_attachments()
     assert picture.get_content_type() == "image/png"
-    assert picture.get_content() == event.quicklook.read_bytes()
+    assert picture.get_content() == one_product.quicklook.read_bytes()
 
 
 def test_a_failure_says_so_and_needs_no_picture(webhook):
     address, posted, _ = webhook
-    notify([f"json://{address}"], Event("failed", "beira", "beira failed", "the area is no polygon", Path("gone.png")))
+    notify([f"json://{address}"], "failed", "beira failed", "the area is no polygon", picture=Path("gone.png"))
     _, message = posted.get_nowait()
     assert (message["type"], message["attachments"]) == ("failure", [])
 
 
-def test_who_cannot_be_reached_costs_neither_the_job_nor_the_others(webhook, event, everything_logged):
+def test_an_unreachable_url_costs_neither_the_job_nor_the_other_urls(webhook, everything_logged):
     address, posted, handler = webhook
     handler.status = 500
     with socket.create_server(("127.0.0.1", 0)) as free:
         nobody = f"127.0.0.1:{free.getsockname()[1]}"
     urls = [f"json://me:hunter2@{nobody}/hunter2", "nonsense://hunter2", "hunter2", f"json://x:hunter2@{address}/"]
-    notify(urls, event)
+    notify(urls, "done", TITLE, BODY)
     assert posted.qsize() == 1
     assert everything_logged.getvalue().splitlines() == [
-        f"notify url 1 (JSON) did not take the notification of {event.title}",
-        f"notify url 2 is none that apprise understands; nobody was notified of {event.title}",
-        f"notify url 3 is none that apprise understands; nobody was notified of {event.title}",
-        f"notify url 4 (JSON) did not take the notification of {event.title}",
+        f"notify url 1 (JSON) did not take the notification of {TITLE}",
+        f"notify url 2 is none that apprise understands; nobody was notified of {TITLE}",
+        f"notify url 3 is none that apprise understands; nobody was notified of {TITLE}",
+        f"notify url 4 (JSON) did not take the notification of {TITLE}",
     ]
 
 

@@ -11,8 +11,7 @@ import pytest
 from filelock import FileLock
 
 from crgen.batch.jobs.values import parse_size
-from crgen.batch.products.collection import update_collection
-from crgen.batch.products.index import write_index
+from crgen.batch.products.collection import write_listing
 from crgen.batch.products.listing import products_in
 from crgen.batch.products.prune import prune
 from crgen.batch.schedule.journal import Journal, journal_of
@@ -60,7 +59,7 @@ def test_products_over_the_size_go_oldest_first(archive):
     assert standing(folder) == {"m1", "m10"}
 
 
-def test_a_dry_run_only_tells(archive):
+def test_a_dry_run_removes_nothing(archive):
     folder, made = archive
     would = prune(folder, older_than=5 * DAY, dry_run=True)
     assert [pruned.paths for pruned in would if not pruned.kept] == [made[30], made[20], made[10]]
@@ -84,7 +83,7 @@ def test_what_is_pinned_or_being_made_stays(archive, unfinished):
     assert standing(folder) == {"m10", "m20", "m30"}
 
 
-def test_a_batch_takes_away_what_its_file_says_once_it_is_over(archive, write, tmp_path):
+def test_a_batch_applies_the_retention_of_its_file_at_the_end(archive, write, tmp_path):
     folder, made = archive
     made[30].reflectance.with_suffix(".pin").touch()
     path = write("[retention]\nolder_than = '15d'\n[[job]]\nname = 'a'\n", out="maps")
@@ -103,8 +102,7 @@ def test_a_batch_takes_away_what_its_file_says_once_it_is_over(archive, write, t
 
 def test_the_collection_and_the_page_follow(archive):
     folder, _ = archive
-    update_collection(folder)
-    write_index(folder)
+    write_listing(folder)
     prune(folder, older_than=15 * DAY)
     links = json.loads((folder / "collection.json").read_text())["links"]
     assert [link["title"] for link in links if link["rel"] == "item"] == ["m1", "m10"]
@@ -116,7 +114,7 @@ CHANGES = len(ENDINGS) + 3
 
 
 @pytest.mark.parametrize("calls", [0, 1, 2, CHANGES - 2, CHANGES - 1, CHANGES])
-def test_killed_anywhere_nothing_half_is_shown_and_the_next_prune_ends_it(archive, calls):
+def test_a_killed_prune_lists_nothing_half_removed_and_the_next_one_finishes(archive, calls):
     folder, _ = archive
 
     def die_at_the_nth_change() -> None:

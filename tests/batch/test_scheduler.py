@@ -24,7 +24,7 @@ def test_what_is_due_is_made_once(write, tmp_path):
     assert in_process(path).counts == {"nothing": 1}, "another priority is no other product"
 
 
-def test_what_nobody_can_do_stops_with_its_reason_until_the_job_is_changed(write, tmp_path):
+def test_a_permanent_failure_stops_a_job_with_its_reason_until_the_job_is_changed(write, tmp_path):
     path = write(TWO + 'aoi = "nowhere.geojson"\n')
     summary = in_process(path)
     assert summary.counts == {"done": 1, "failed": 1}
@@ -50,7 +50,7 @@ def test_a_job_that_kills_its_process_is_given_up_and_blocks_nobody(write, tmp_p
     assert products(tmp_path) == ["a_2021-07-10_2021-07-22"]
 
 
-def test_a_product_that_stands_but_was_not_noted_is_not_made_again(write, tmp_path):
+def test_a_product_that_the_journal_does_not_know_is_made_again_only_if_it_does_not_verify(write, tmp_path):
     path = write('[[job]]\nname = "a"\n')
     published = {"PUBLISHED": str(tmp_path / "published")}
     in_process(path, **published)
@@ -62,8 +62,15 @@ def test_a_product_that_stands_but_was_not_noted_is_not_made_again(write, tmp_pa
     [run] = state_of(path).runs()
     assert (run["status"], run["windows"]) == ("done", 0)
 
+    path.with_suffix(".sqlite").unlink()
+    next((tmp_path / "products").glob("*/*_quality.tif")).write_bytes(b"damaged")
+    assert in_process(path, **published).counts == {"done": 1}
+    assert state_of(path).runs()[0]["windows"] > 0, "it stands, but does not verify"
+
 
 def test_waits_double_up_to_a_bound_with_jitter():
-    longest = [wait_after(n, 60.0, lambda low, high: high) for n in (1, 2, 3, 50)]
-    assert longest == [60, 120, 240, 6 * 3600]
-    assert wait_after(3, 60.0, lambda low, high: low) == 120
+    for attempts, longest in ((1, 60), (2, 120), (3, 240), (50, 6 * 3600)):
+        waits = {wait_after(attempts, 60.0) for _ in range(100)}
+        assert len(waits) == 100
+        assert 0.5 * longest <= min(waits) < 0.6 * longest
+        assert 0.9 * longest < max(waits) <= longest

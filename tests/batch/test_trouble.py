@@ -6,6 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.batch.schedulers import in_process, state_of
@@ -21,8 +22,11 @@ def test_a_job_goes_on_from_its_parts_whether_its_scheduler_was_stopped_or_died(
     while len(parts := list(tmp_path.glob("products/a/.*.scratch/*.part"))) < 2:
         assert scheduler.is_alive()
         time.sleep(0.01)
+    jobs = psutil.Process(scheduler.pid).children()
+    assert jobs
     os.kill(scheduler.pid, number)
     scheduler.join()
+    assert psutil.wait_procs(jobs, timeout=30)[1] == [], "jobs end with their scheduler"
     row = state_of(path).jobs()["a"]
     if number == signal.SIGTERM:
         assert (row["status"], row["attempts"]) == ("stopped", 0)
@@ -39,7 +43,7 @@ def test_a_job_goes_on_from_its_parts_whether_its_scheduler_was_stopped_or_died(
     assert len(parts) >= 2
 
 
-def test_what_was_left_of_a_job_that_was_changed_goes(write, start, tmp_path):
+def test_parts_of_a_job_that_was_changed_are_removed(write, start, tmp_path):
     path = write(ONE, aoi=CHUNKS, chunk=64)
     scheduler = start(path)
     while len(list(tmp_path.glob("products/a/.*.scratch/*.part"))) < 2:
@@ -65,7 +69,7 @@ def test_a_retry_does_not_wait_beyond_the_deadline(write):
     assert in_process(path, TODAY="2021-07-24").counts == {}
 
 
-def test_a_full_disk_passes(write, tmp_path):
+def test_a_full_disk_is_retried(write, tmp_path):
     folder = tmp_path / "small"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(folder)]

@@ -80,6 +80,7 @@ def test_a_folder_is_no_area(refused, fill, here):
         (["--crs", ""], "crs is empty"),
         (["--source", ""], "source is empty"),
         (["--weights", ""], "weights is empty"),
+        (["--out", "s3://maps/map.tif"], "map.tif' is a URL: make it on a disk, and copy it from there"),
         (["extra"], "extra"),
     ],
 )

@@ -10,7 +10,7 @@ from importlib.metadata import version
 
 import pytest
 
-from crgen.cli.console import duration, progress
+from crgen.cli.console import console, duration, progress
 from tests.cli.conftest import COMMAND, files_in
 
 
@@ -114,6 +114,11 @@ def test_progress_in_a_pipe_is_a_line_at_once_then_few(capfd):
     assert lines[0] == "filling: 0/100 windows"
     assert re.fullmatch(r"filling: 100/100 windows, [\d.]+ windows/s", lines[-1])
     assert len(lines) == 2
+
+
+def test_a_name_is_printed_as_it_is(capfd):
+    console.print("maps/:fire:/[bold]1.tif")
+    assert capfd.readouterr().out == "maps/:fire:/[bold]1.tif\n"
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def product(folder, name, created):
     (folder / f"{name}.tif").write_bytes(bytes(1_000_000))
 
 
-def test_it_says_what_goes_and_what_stays(crgen, tmp_path):
+def test_it_says_what_is_removed_and_what_is_kept(crgen, tmp_path):
     for name, year in (("a", 2021), ("b", 2022), ("c", 2023)):
         product(tmp_path / "maps", name, f"{year}-01-01T00:00:00Z")
     (tmp_path / "maps" / "a.pin").touch()
@@ -30,15 +30,15 @@ def test_it_says_what_goes_and_what_stays(crgen, tmp_path):
     assert done.code == 0
     assert lines == [
         "a.tif: 1 MB, one of the oldest of too much: kept, pinned",
-        "b.tif: 1 MB, one of the oldest of too much: would go",
-        "c.tif: 1 MB, one of the oldest of too much: would go",
-        "2 products, 2 MB would go",
+        "b.tif: 1 MB, one of the oldest of too much: would be removed",
+        "c.tif: 1 MB, one of the oldest of too much: would be removed",
+        "2 products, 2 MB would be removed",
     ]
     assert files_in(tmp_path) == before
 
-    assert "2 products, 2 MB gone" in crgen(*asked).out
+    assert "2 products, 2 MB removed" in crgen(*asked).out
     assert set(files_in(tmp_path / "maps")) == {"a.json", "a.tif", "a.pin"}
-    assert "0 products, 0 B gone" in crgen("batch", "prune", tmp_path / "maps", "--older-than", "36500d").out
+    assert "0 products, 0 B removed" in crgen("batch", "prune", tmp_path / "maps", "--older-than", "36500d").out
 
 
 def test_a_bad_request_says_what_to_write(crgen, tmp_path):

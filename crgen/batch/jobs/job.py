@@ -1,7 +1,8 @@
-"""What a jobs file holds: what is asked of every area, and of all of them together."""
+"""The content of a jobs file: what is asked of every area, and of all of them together."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import json
@@ -18,21 +19,16 @@ from crgen.files import files_identity, stack_files
 from crgen.pipeline.request import EarthEngine, FillRequest, options_of, read
 
 
-def _expanded(text: str) -> str:
-    """Put environment variables, written ``${NAME}``, into a value that may hold a secret."""
-
-    def value(found: re.Match[str]) -> str:
-        if found[1] not in os.environ:
-            raise ValueError(f"the environment variable {found[1]} is not set")
-        return os.environ[found[1]]
-
-    return re.sub(r"\$\{(\w+)\}", value, text)
-
-
-def _expanded_inside(value: Any) -> Any:
+def _expanded(value: Any) -> Any:
+    """Replace ``${NAME}`` by the environment variable NAME, in a text or in the texts of a table."""
     if isinstance(value, dict):
-        return {key: _expanded_inside(inner) for key, inner in value.items()}
-    return _expanded(value) if isinstance(value, str) else value
+        return {key: _expanded(inner) for key, inner in value.items()}
+    if not isinstance(value, str):
+        return value
+    try:
+        return re.sub(r"\$\{(\w+)\}", lambda found: os.environ[found[1]], value)
+    except KeyError as error:
+        raise ValueError(f"the environment variable {error.args[0]} is not set") from None
 
 
 Secret = Annotated[str, AfterValidator(_expanded)]
@@ -48,12 +44,11 @@ _DEFINING = (
     *("credentials", "search_days", "observed_days", "min_coverage", "no_cache", "priority", "deadline", "retries"),
     "retry_wait",
 )
-"""The options that the definition of a job has been made of since version 0.1.0; the list stays as it is. Later ones
-count where they have another value than their default, so that a new option changes no definition."""
-
+"""The options in a job's definition since version 0.1.0; this list must not change. Later options count only where
+they differ from their default, so that a new option changes no definition."""
 
 _AS_WRITTEN: dict[Any, Any] = {Path | None: str | None, tuple[str, ...] | None: list[str] | None}
-"""Types of options, and as what a jobs file holds them."""
+"""Types of options of a fill, and their types in a jobs file."""
 _NOT_OF_A_JOB = ("overwrite", "restart", "keep_tiles")
 _OPTIONS: dict[str, Any] = {
     option.name: (_AS_WRITTEN.get(type_, type_), option.default)
@@ -65,7 +60,7 @@ _Options: Any = create_model("_Options", **_OPTIONS)
 
 
 class Job(_Options, _Section):  # type: ignore[misc]
-    """One area, watched. The options of ``crgen fill`` have its names and defaults, but where it says otherwise."""
+    """One area. The options of ``crgen fill`` have the same names and defaults here, unless declared anew below."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
     t1: T1 | None = None
@@ -79,16 +74,18 @@ class Job(_Options, _Section):  # type: ignore[misc]
     priority: int = 0
     """Higher goes first."""
     deadline: Deadline | None = None
-    """Nothing is begun after this moment, or so long after the acquisitions were found."""
+    """Nothing is begun after this moment, or after so long since the acquisitions were found."""
     retries: Annotated[int, Field(ge=0)] = 5
-    """Attempts after the first before a product is given up."""
+    """Attempts after the first, before a product is given up."""
     retry_wait: Duration = datetime.timedelta(minutes=1)
-    """Before the first of them; every further one waits twice as long."""
+    """Longest wait before the first of them; it doubles with each."""
     remake_for_new_weights: bool = False
-    """Whether weights that another version of crgen ships under the same name make maps due again that were made."""
+    """Whether a finished product is due again once another version of crgen ships other weights under their name."""
 
     @model_validator(mode="after")
-    def _dates_fit(self) -> Self:
+    def _fits_together(self) -> Self:
+        if "://" in self.out:
+            raise ValueError('out must be a folder on a disk; object stores receive copies: [deliver] to = "s3://…"')
         if self.t1 == BEFORE_EVENT and self.event is None:
             raise ValueError('t1 = "before event" needs the day: event = YYYY-MM-DD')
         if self.t2 == LATEST and self.source != "gee":
@@ -102,34 +99,35 @@ class Job(_Options, _Section):  # type: ignore[misc]
         return self
 
     @property
-    def fixed(self) -> bool:
-        """Whether the days stand in the file."""
-        return self.t2 != LATEST
-
-    @property
     def ee_project(self) -> str | None:
-        """Whose Earth Engine quota it uses; None if none."""
+        """The Earth Engine project whose quota it uses; None for other sources."""
         if self.source != "gee":
             return None
         return self.project or os.environ.get("EE_PROJECT_ID") or os.environ.get("GOOGLE_CLOUD_PROJECT") or "default"
 
     def earth_engine(self, processes: int = 1) -> EarthEngine:
-        """Return how to ask Earth Engine."""
+        """Return the options of Earth Engine; ``processes`` share the project's quota."""
         return EarthEngine(**read(EarthEngine, dict(self)), keep_tiles=not self.no_cache, processes=processes)
 
     def request(self, t1: datetime.date | None, t2: datetime.date | None, out: Path | None, **more: Any) -> FillRequest:
-        """Return what to ask of :func:`~crgen.pipeline.fill.run`; ``more`` are fields of it that go first."""
+        """Return the request for :func:`~crgen.pipeline.fill.run`; ``more`` are fields that replace the job's."""
         asked = read(FillRequest, {**dict(self), "t1": t1, "t2": t2, "out": out})
         return FillRequest(**{**asked, "earth_engine": self.earth_engine(), **more})
 
     @property
     def definition(self) -> str:
-        """A digest of all that is asked and of the files it names: once it changes, what failed is tried again."""
-        area = _content(self.aoi) if self.aoi else b""
+        """Digest of all that is asked, and of the files it names: when it changes, the job is due again."""
+        area = b""
+        if self.aoi:
+            with contextlib.suppress(OSError):  # an area may be written as numbers
+                area = Path(self.aoi).read_bytes()
         weights = files_identity(Path(self.weights)) if Path(self.weights).is_file() else []
         options = {n: v for n, v in self if n in _DEFINING or v != type(self).model_fields[n].default}
         if self.remake_for_new_weights:
-            options["weights digest"] = _weights_digest(self.weights)
+            from crgen.pipeline.run.plan import weights_digest  # torch takes seconds to load
+
+            with contextlib.suppress(WeightsError):  # reported when the job is tried
+                options["weights digest"] = weights_digest(self.weights)
         asked = [options, hashlib.sha256(area).hexdigest(), stack_files(self.source), weights]
         return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -139,11 +137,11 @@ class Limits(_Section):
 
     total: Annotated[int, Field(ge=1)] = 1
     per_project: Annotated[int, Field(ge=1)] = 1
-    """Of those that use the quota of one Earth Engine project."""
+    """Those that use the quota of one Earth Engine project."""
     per_device: Annotated[int, Field(ge=1)] = 1
-    """Of those that compute on one device."""
+    """Those that compute on one device."""
     eecu_hours: Annotated[float, Field(gt=0)] | None = None
-    """EECU-hours of a month, UTC: once an Earth Engine project has used them, no new product is begun with it."""
+    """Of a calendar month, UTC: once an Earth Engine project has used them, no new product is begun with it."""
 
 
 class Deliver(_Section):
@@ -151,19 +149,19 @@ class Deliver(_Section):
 
     to: Secret
     """A folder, or the URL of one in an object store."""
-    storage_options: Annotated[dict[str, Any], AfterValidator(_expanded_inside)] = {}
+    storage_options: Annotated[dict[str, Any], AfterValidator(_expanded)] = {}
 
 
 class Notify(_Section):
-    """Who is told of what."""
+    """Who is notified of what."""
 
     urls: list[Secret]
-    """As apprise writes them."""
+    """URLs of apprise."""
     on: list[Literal["done", "failed", "late"]] = ["done", "failed", "late"]
 
 
 class Retention(_Section):
-    """Which products are taken away at the end, as ``crgen batch prune`` does, from the folders of the jobs."""
+    """Which products are removed from the folders of the jobs at the end, as by ``crgen batch prune``."""
 
     older_than: Duration | None = None
     max_size: Size | None = None
@@ -177,17 +175,17 @@ class Retention(_Section):
 
 
 class Metrics(_Section):
-    """What Prometheus is told."""
+    """Metrics for Prometheus."""
 
     textfile: str
     """In the folder of node_exporter's textfile collector."""
 
 
 class Log(_Section):
-    """The log for machines."""
+    """The log for programs."""
 
     file: str
-    """Lines of JSON are added to it; ``-`` for standard error."""
+    """Lines of JSON are appended to it; ``-`` for standard error."""
 
 
 class JobsFile(_Section):
@@ -200,19 +198,3 @@ class JobsFile(_Section):
     retention: Retention | None = None
     metrics: Metrics | None = None
     log: Log | None = None
-
-
-def _weights_digest(weights: str) -> str:
-    from crgen.pipeline.run.plan import weights_digest  # torch takes seconds to load
-
-    try:
-        return weights_digest(weights)
-    except WeightsError:  # said when the job is tried
-        return ""
-
-
-def _content(aoi: str) -> bytes:
-    try:
-        return Path(aoi).read_bytes()
-    except OSError:
-        return b""

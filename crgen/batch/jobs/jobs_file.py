@@ -1,4 +1,4 @@
-"""Reading a jobs file: what is wrong with it is said with file, line and key, all at once."""
+"""Reads a jobs file; reports every error in it with file, line and key."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NO_STATE = (
 
 
 class JobsError(RequestError):
-    """A jobs file that cannot be used; ``problems`` holds a line for everything that is wrong."""
+    """A jobs file that cannot be used; ``problems`` holds a line for every error."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__(problems[0] + (f" (and {len(problems) - 1} more: crgen batch check)" if problems[1:] else ""))
@@ -37,60 +37,37 @@ class JobsError(RequestError):
 
 
 class Lines:
-    """Where the tables of a file and the keys in them stand, by a plain scan for how they begin."""
+    """Line numbers of the tables in a jobs file and of their keys, by a scan for how such lines begin."""
 
-    def __init__(self, text: str, content: dict[str, Any]) -> None:
+    def __init__(self, text: str) -> None:
         self._lines: dict[Place, int] = {}
-        last: dict[Place, int] = {}  # index of the last element of each array of tables
         table: Place = ()
+        jobs = 0
         for number, line in enumerate(text.split("\n"), 1):
-            header = re.match(r"\s*(\[\[?)([^\[\]]+)\]", line)
-            key = re.match(r"""\s*((?:[\w.-]|\s|"[^"]*"|'[^']*')+?)\s*=""", line)
-            if header is not None and (names := _names(header[2])):
-                place: Place = ()
-                *above, own = names
-                for name in above:
-                    place = (*place, name)
-                    place = (*place, last[place]) if place in last else place
-                place = (*place, own)
-                if header[1] == "[[":
-                    last[place] = last.get(place, -1) + 1
-                    place = (*place, last[place])
-                if _holds(content, place):  # else it is a line of a value
-                    table = place
-                    self._lines[table] = number
-            elif key is not None and _holds(content, place := (*table, *_names(key[1]))):
-                self._lines.setdefault(place, number)
+            if header := re.match(r"\s*\[\[?\s*([\w.-]+)\s*\]", line):
+                table = tuple(header[1].split("."))
+                if table == ("job",):
+                    table, jobs = ("job", jobs), jobs + 1
+                self._lines.setdefault(table, number)
+            elif key := re.match(r"""\s*["']?([\w.-]+)["']?\s*=""", line):
+                self._lines.setdefault((*table, *key[1].split(".")), number)
 
     def of(self, place: Place) -> int:
-        """Return the line, from 1, of the innermost key on the way to ``place`` that was found."""
+        """Return the line, from 1, of ``place`` or of the nearest table around it."""
         while place and place not in self._lines:
             place = place[:-1]
         return self._lines.get(place, 1)
 
 
-def _holds(content: Any, place: Place) -> bool:
-    for step in place:
-        try:
-            content = content[step]
-        except (KeyError, IndexError, TypeError):
-            return False
-    return True
-
-
-def _names(key: str) -> tuple[str, ...]:
-    return tuple(name.strip("\"'") for name in re.findall(r"""[\w-]+|"[^"]*"|'[^']*'""", key))
-
-
-def read_toml(path: Path) -> tuple[dict[str, Any], Lines]:
-    """Return the content of a file, and where it stands.
+def _read_toml(path: Path) -> tuple[dict[str, Any], Lines]:
+    """Return the content of a file with its line numbers.
 
     Raises:
-        RequestError: if it cannot be read, naming the line where it is not TOML.
+        RequestError: if it cannot be read, or is no TOML; with the line.
     """
     try:
         text = path.read_bytes().removeprefix(codecs.BOM_UTF8).decode()
-        content = tomllib.loads(text)
+        return tomllib.loads(text), Lines(text)
     except OSError as error:
         raise RequestError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -99,17 +76,16 @@ def read_toml(path: Path) -> tuple[dict[str, Any], Lines]:
         reason, _, at = str(error).partition(" (at line ")
         line = at.partition(",")[0]
         raise RequestError(f"{path}{':' + line if line else ''}: {reason}") from None
-    return content, Lines(text, content)
 
 
 def read_jobs(path: Path) -> JobsFile:
     """Read a jobs file; relative paths in it start at its folder.
 
     Raises:
-        JobsError: with a line for everything that is wrong: file, line, key, what to do.
-        RequestError: if it cannot be read, or is not TOML.
+        JobsError: with a line for every error: file, line, key, what to do.
+        RequestError: if it cannot be read, or is no TOML.
     """
-    content, lines = read_toml(path)
+    content, lines = _read_toml(path)
     defaults = content.pop("defaults", {})
     jobs = content.get("job", [])
     if not isinstance(defaults, dict) or not isinstance(jobs, list) or not all(isinstance(job, dict) for job in jobs):
@@ -119,40 +95,35 @@ def read_jobs(path: Path) -> JobsFile:
     if "state" in content or os.environ.get(_OLD_STATE):
         where = f"{path}:{lines.of(('state',))}: [state]" if "state" in content else f"{path}: {_OLD_STATE}"
         raise JobsError([f"{where} is of the past: {_NO_STATE.format(path.with_suffix('.sqlite').name)}"])
-    content["job"] = [{**defaults, **job} for job in jobs]
-    if "job" in content and not jobs:
-        del content["job"]
+    if jobs:
+        content["job"] = [{**defaults, **job} for job in jobs]
+    else:
+        content.pop("job", None)
     try:
         read = JobsFile.model_validate(content)
     except ValidationError as error:
-        wrong = dict.fromkeys(_problem(path, lines, jobs, e) for e in error.errors(include_url=False))
-        raise JobsError(list(wrong)) from None
-    home = path.absolute().parent
-    located: dict[str, Any] = {"job": [_at_home(job, home) for job in read.job]}
-    for section, key in (("deliver", "to"), ("metrics", "textfile"), ("log", "file")):
-        held = getattr(read, section)
-        if held is not None and "://" not in (value := getattr(held, key)) and value != "-":
-            located[section] = held.model_copy(update={key: _under(home, value)})
-    read = read.model_copy(update=located)
+        found = dict.fromkeys(_problem(path, lines, jobs, e) for e in error.errors(include_url=False))
+        raise JobsError(list(found)) from None
+    read = _located(read, path.absolute().parent)
     if problems := list(_refusals(path, lines, read)):
         raise JobsError(problems)
     return read
 
 
 def _problem(path: Path, lines: Lines, jobs: list[dict[str, Any]], error: Any) -> str:
+    """Return the line for an error that pydantic reports."""
     place: Place = error["loc"]
     who, key = "", place
     known: type[BaseModel] = JobsFile
-    if place[:1] == ("job",) and len(place) > 1:
-        at = place[1]
-        assert isinstance(at, int)
+    if len(place) > 1 and place[0] == "job":
+        at = int(place[1])
         known, key = Job, place[2:]
         who = f"job '{jobs[at].get('name', at + 1)}': "
         if key and key[0] not in jobs[at] and error["type"] != "missing":
             place, who = ("defaults", *key), "defaults: "
     elif len(place) > 1:
         known = _SECTIONS.get(str(place[0]), JobsFile)
-    name = ".".join(str(k) for k in key)
+    name = ".".join(map(str, key))
     what = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         near = difflib.get_close_matches(str(key[-1]), known.model_fields, 1)
@@ -165,40 +136,40 @@ def _problem(path: Path, lines: Lines, jobs: list[dict[str, Any]], error: Any) -
 
 
 def _refusals(path: Path, lines: Lines, read: JobsFile) -> Iterator[str]:
-    """Yield what no type can tell: names given twice, and what the options of a fill refuse."""
+    """Yield the errors that are not of a single value: names given twice, and what a fill refuses."""
     first: dict[str, int] = {}
     for at, job in enumerate(read.job):
         if (other := first.setdefault(job.name, at)) != at:
             here, there = (lines.of(("job", n, "name")) for n in (at, other))
             yield f"{path}:{here}: job '{job.name}': the job of line {there} has that name too"
-    for at, job in enumerate(read.job):
         try:
             job.request(None, None, None)
         except CrgenError as error:
             yield f"{path}:{lines.of(('job', at))}: job '{job.name}': {error}"
 
 
+def _located(read: JobsFile, home: Path) -> JobsFile:
+    """Return the content of a jobs file of the folder ``home`` with absolute paths."""
+    update: dict[str, Any] = {"job": [_at_home(job, home) for job in read.job]}
+    for section, key in (("deliver", "to"), ("metrics", "textfile"), ("log", "file")):
+        held = getattr(read, section)
+        if held is not None and "://" not in (value := getattr(held, key)) and value != "-":
+            update[section] = held.model_copy(update={key: _under(home, value)})
+    return read.model_copy(update=update)
+
+
 def _at_home(job: Job, home: Path) -> Job:
-    """Return the job with paths that no longer depend on the working folder."""
-    update: dict[str, str] = {"out": _under(home, job.out)}
+    update = {"out": _under(home, job.out)}
     if job.source not in ("gee", "demo"):
         update["source"] = _under(home, job.source)
     if job.credentials is not None:
         update["credentials"] = _under(home, job.credentials)
-    for name in ("aoi", "weights"):
-        value = getattr(job, name)
-        if value is not None and _is_file(Path(_under(home, value))):
+    for name in ("aoi", "weights"):  # which may be no path
+        if (value := getattr(job, name)) is not None and os.path.isfile(_under(home, value)):  # noqa: PTH113
             update[name] = _under(home, value)
     return job.model_copy(update=update)
 
 
 def _under(home: Path, path: str) -> str:
-    """Return a path of a jobs file: from its folder, or from a person's home folder where it begins with ``~``."""
+    """Return the path that a jobs file means: from its folder, or from the user's where it begins with ``~``."""
     return str(home / os.path.expanduser(path))  # noqa: PTH111 (pathlib's raises where there is no home)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:
-        return False

@@ -1,4 +1,4 @@
-"""Audits of a folder's products: each against the clearest Sentinel-2 that has come since."""
+"""Audits of a folder's products: each is scored against the clearest Sentinel-2 image acquired since."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from crgen.pipeline.product.outputs import Paths
 from crgen.pipeline.request import EarthEngine
 
 LOOKED = ".audited"
-"""In a folder: the day on which its maps were last looked after; Earth Engine is asked once a day."""
+"""File in a folder with the day of its last audit: Earth Engine is asked once a day."""
 
 
 def audit_products(folder: Path, options: EarthEngine, today: datetime.date) -> Iterator[tuple[Path, Audit | str]]:
-    """Yield the maps that were scored, each with its result, or with why it could not be.
+    """Audit the products in a folder, and yield the reflectance COG of each with its result or the reason for none.
 
-    A map is scored again when a clearer image comes, while images still tell of it.
+    A product is audited again when a clearer image is acquired, until :data:`~crgen.pipeline.audit.DAYS` after t2.
 
     Args:
         folder: of the products.
@@ -37,21 +37,22 @@ def audit_products(folder: Path, options: EarthEngine, today: datetime.date) -> 
         return
     for product in products_in(folder):
         age = (today - datetime.date.fromisoformat(product.item["properties"]["crgen:t2"])).days
-        if not 0 < age <= DAYS + 1:  # an image is there a day after it was taken
+        if not 0 < age <= DAYS + 1:  # an image joins the catalogue a day after its acquisition
             continue
         try:
-            yield product.paths.reflectance, audit(product.paths.item, earth_engine=options, unless=_day(product.paths))
+            day = _audited_day(product.paths)
+            yield product.paths.reflectance, audit(product.paths.item, earth_engine=options, unless=day)
         except NotYetError:
             continue
-        except SourceError:  # none of the others can be asked about either: looked after again next time
+        except SourceError:  # the others would fail alike; the folder is audited again next time
             raise
         except CrgenError as error:
             yield product.paths.reflectance, str(error)
     write_whole(looked, today.isoformat().encode())
 
 
-def _day(paths: Paths) -> datetime.date | None:
-    """Return the day that a map was scored against; None if it was not."""
+def _audited_day(paths: Paths) -> datetime.date | None:
+    """Return the day of the image that a product was scored against; None if it was not."""
     try:
         return datetime.date.fromisoformat(json.loads(paths.audit.read_bytes())["day"])
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,24 +1,21 @@
-"""A page of a folder's products for people: one file that a browser opens from a disk, an object store or a phone."""
+"""The page of a folder's products: one HTML file that a browser opens from a disk or an object store."""
 
 from __future__ import annotations
 
-import json
 import math
+import os
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from crgen.batch.products.collection import COLLECTION
-from crgen.batch.products.listing import Product, listing, read_product
-from crgen.errors import OutputError
-from crgen.files import size_text, write_whole
+from crgen.batch.products.listing import COLLECTION, Product
+from crgen.files import size_text
 from crgen.pipeline.picture.viewer import template
 from crgen.pipeline.tiling.quality import COLOURS, LABELS, Quality
 
-INDEX = "index.html"
 NAMES = {
     "reflectance": "Reflectance",
     "quality": "Quality classes",
@@ -28,46 +25,28 @@ NAMES = {
     "quicklook": "Picture",
     "page": "Page",
 }
+CLASSES = [quality for quality in Quality if quality != Quality.NODATA]
 
 
-def write_index(folder: Path) -> Path:
-    """Write ``index.html`` from the STAC Collection of ``folder``: its products, newest first, with their pictures.
-
-    Returns:
-        The file.
-
-    Raises:
-        OutputError: if there is no collection, or the page cannot be written.
-    """
-    path = folder / INDEX
-    with listing(folder):
-        cards = [_card(href, product) for href, product in _listed(folder)]
-        page = template(Path(__file__).with_name("index.html.j2")).render(
-            cards=cards,
-            view=_view([card["bbox"] for card in cards]),
-            collection=COLLECTION,
-            legend=[(LABELS[quality], _colour(quality)) for quality in Quality if quality != Quality.NODATA],
-        )
-        write_whole(path, page.encode())
-    return path
+def page_of(folder: Path, products: Sequence[Product]) -> str:
+    """Return the HTML page of products below ``folder``, in the order given, with their pictures and a map."""
+    cards = [_card(href_of(folder, product.paths.item), product) for product in products]
+    return template(Path(__file__).with_name("index.html.j2")).render(
+        cards=cards,
+        view=_view([card["bbox"] for card in cards]),
+        collection=COLLECTION,
+        legend=[(LABELS[quality], _colour(quality)) for quality in CLASSES],
+    )
 
 
-def _listed(folder: Path) -> Iterator[tuple[str, Product]]:
-    """Yield the products that the collection lists, with the hrefs of their items."""
-    path = folder / COLLECTION
-    try:
-        links = json.loads(path.read_bytes())["links"]
-        hrefs = [link["href"] for link in links if link["rel"] == "item"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise OutputError(f"cannot read the collection {path}: {error}; make it first") from None
-    for href in hrefs:
-        product = read_product(folder / unquote(href))
-        if product is not None:
-            yield href, product
+def href_of(folder: Path, file: Path) -> str:
+    """Return the relative URL of a file, as seen from ``folder``."""
+    return "./" + quote(Path(os.path.relpath(file, folder)).as_posix())
 
 
 def _card(href: str, product: Product) -> dict[str, Any]:
     properties, assets = product.item["properties"], product.item["assets"]
+    water = properties.get("crgen:water", {})
     west, south, east, north = product.item["bbox"]
     lat, lon = (south + north) / 2, (west + east) / 2
     counts: Mapping[str, int] = properties["crgen:counts"]
@@ -75,8 +54,8 @@ def _card(href: str, product: Product) -> dict[str, Any]:
         "name": product.item["id"],
         "job": posixpath.dirname(posixpath.normpath(unquote(href))) or product.item["id"],
         "page": _beside(href, assets["page"]["href"]) if "page" in assets else None,
-        "flooded": properties["crgen:water"]["flooded_km2"] if "crgen:water" in properties else None,
-        "flooded_90": properties.get("crgen:water", {}).get("flooded_90_km2"),
+        "flooded": water.get("flooded_km2"),
+        "flooded_90": water.get("flooded_90_km2"),
         "bbox": (west, south, east, north),
         "t1": _day(properties["crgen:t1"]),
         "t2": _day(properties["crgen:t2"]),
@@ -98,7 +77,7 @@ def _card(href: str, product: Product) -> dict[str, Any]:
 
 
 def _view(boxes: Sequence[tuple[float, float, float, float]]) -> dict[str, Any] | None:
-    """Return the frame of a map of products in degrees, and the meridians and parallels to draw; None for none."""
+    """Return the frame of the map of products in degrees, with its meridians and parallels; None without products."""
     if not boxes:
         return None
     wests, souths, easts, norths = zip(*boxes, strict=True)
@@ -115,12 +94,10 @@ def _view(boxes: Sequence[tuple[float, float, float, float]]) -> dict[str, Any] 
 
 
 def _shares(counts: Mapping[str, int]) -> list[tuple[str, float, str]]:
-    """Return label, percent of the pixels that have a value, and colour of every class that occurs."""
-    classes = [quality for quality in Quality if quality != Quality.NODATA]
-    held = {quality: counts.get(quality.name.lower(), 0) for quality in classes}
-    valid = sum(held.values()) or 1
-    shares = ((quality, 100 * count / valid) for quality, count in held.items())
-    return [(LABELS[quality], share, _colour(quality)) for quality, share in shares if share]
+    """Return the label, the percentage of the valid pixels, and the colour of every class that occurs."""
+    held = {quality: count for quality in CLASSES if (count := counts.get(quality.name.lower(), 0))}
+    valid = sum(held.values())
+    return [(LABELS[quality], 100 * count / valid, _colour(quality)) for quality, count in held.items()]
 
 
 def _colour(quality: Quality) -> str:
@@ -129,7 +106,7 @@ def _colour(quality: Quality) -> str:
 
 
 def _beside(item: str, href: str) -> str:
-    """Return where a file of an item is, seen from the page."""
+    """Return the URL of a file of an Item, as seen from the page."""
     return quote(posixpath.normpath(posixpath.join(posixpath.dirname(unquote(item)), unquote(href))))
 
 

@@ -1,4 +1,4 @@
-"""The products below a folder, as their items tell."""
+"""The products below a folder, as their STAC Items describe them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from filelock import FileLock
-
-from crgen.errors import OutputError
-from crgen.files import told_after
 from crgen.pipeline.product.outputs import Paths
+
+COLLECTION, INDEX = "collection.json", "index.html"
+"""Names of the two files that list a folder's products: for programs and for people."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +26,8 @@ class Product:
     """Its STAC Item."""
 
     @property
-    def order(self) -> tuple[str, str, str]:
-        """Sorts products by the day they show, then by when they were made."""
-        properties = self.item["properties"]
-        return properties["crgen:t2"], properties["created"], self.item["id"]
-
-    @property
     def size(self) -> int:
-        """Bytes of all its files that are there."""
+        """Bytes of all its files that exist."""
         total = 0
         for path in self.paths.all:
             with contextlib.suppress(FileNotFoundError):
@@ -43,7 +36,7 @@ class Product:
 
 
 def read_product(path: Path) -> Product | None:
-    """Return the product whose item is at ``path``; None if nothing of crgen's is there, or no longer."""
+    """Return the product whose Item is the file ``path``; None if that is no Item of crgen's, or gone."""
     try:
         item = json.loads(path.read_bytes())
         if item["type"] != "Feature" or not {"created", "crgen:t2", "crgen:sha256"} <= item["properties"].keys():
@@ -55,33 +48,18 @@ def read_product(path: Path) -> Product | None:
 
 
 def products_in(folder: Path) -> list[Product]:
-    """Return the products in a folder and in the folders in it, newest first; hidden folders are left out."""
-    found = []
+    """Return the products in a folder and its subfolders, newest t2 first; hidden files and folders are left out."""
+
+    def order(product: Product) -> tuple[str, str, str]:
+        properties = product.item["properties"]
+        return properties["crgen:t2"], properties["created"], product.item["id"]
+
+    items = (path for path in files_below(folder) if path.suffix == ".json" and not path.name.startswith("."))
+    return sorted(filter(None, map(read_product, items)), key=order, reverse=True)
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield the files in a folder and its subfolders, without hidden folders."""
     for here, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in names:
-            if name.endswith(".json") and not name.startswith("."):
-                product = read_product(Path(here, name))
-                if product is not None:
-                    found.append(product)
-    return sorted(found, key=lambda product: product.order, reverse=True)
-
-
-@contextlib.contextmanager
-def listing(folder: Path) -> Iterator[None]:
-    """Let one process at a time list a folder's products, so that whoever lists last has seen them all.
-
-    Raises:
-        OutputError: if the folder cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".listing.lock")
-        with told_after(f"waiting for {lock.lock_file}, which another process holds while it lists the products"):
-            lock.acquire()
-    except OSError as error:
-        raise OutputError(f"cannot write into {folder}: {error.strerror}; choose another folder") from error
-    try:
-        yield
-    finally:
-        lock.release()
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(here, name) for name in names)

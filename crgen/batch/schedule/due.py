@@ -1,4 +1,4 @@
-"""From a job's rules to acquisitions: which product is due, frozen, and named by what it will show."""
+"""What is due to a job: its dates and rules become acquisitions, and these the identity of a product."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from crgen.batch.jobs.job import Job
 from crgen.batch.jobs.values import BEFORE_EVENT, LATEST, DaysBefore
+from crgen.batch.schedule.journal import Row
 from crgen.batch.schedule.messages import Found
 from crgen.errors import SourceError, StackError
 from crgen.pipeline.request import FillRequest
@@ -26,28 +27,28 @@ LOOK_BACK = 45
 
 
 class NothingYet(Exception):  # noqa: N818
-    """What a job waits for has not been acquired; not an error."""
+    """Acquisitions that a job waits for are not in the catalogue yet; not an error."""
 
 
 def find(job: Job, today: datetime.date, scratch: Path, *, processes: int = 1) -> tuple[Found, FillRequest, Plan]:
-    """Turn a job's dates and rules into acquisitions; fetches no pixels.
+    """Choose the acquisitions of a job; fetches no pixels.
 
     Args:
         job: what is asked.
         today: the day, UTC.
-        scratch: a folder for the manifest.
-        processes: how many processes share the quota of Earth Engine.
+        scratch: a folder in which the manifest is written for the request.
+        processes: how many processes share the quota of the Earth Engine project.
 
     Returns:
-        The product, what to ask for it, and how it was laid out.
+        The product that is due unless it was made before, its request, and the plan of that.
 
     Raises:
         NothingYet: if acquisitions are missing that may still come.
-        CrgenError: of the kind that fits what is wrong.
+        CrgenError: if the acquisitions cannot be chosen, or do not fit the request.
     """
+    t1, t2 = _days(job, today, processes)
     manifest = None
     if job.source == "gee":
-        t1, t2 = _days(job, today, processes)
         assert t1 is not None
         assert t2 is not None
         try:
@@ -57,11 +58,7 @@ def find(job: Job, today: datetime.date, scratch: Path, *, processes: int = 1) -
         except StackError as error:
             raise NothingYet(str(error)) from error
         manifest = choice.manifest.model_dump(mode="json")
-    else:
-        t1, t2 = _relative(job, job.t2 if isinstance(job.t2, datetime.date) else None)
-        if t2 is not None and t2 > today:
-            raise NothingYet(f"t2 ({t2}) lies in the future")
-    request = frozen(job, manifest, (t1, t2), None, scratch, processes=processes)
+    request = _request(job, manifest, (t1, t2), None, scratch, processes)
     work = lay_out(request)
     identity = identity_of(request, work)
     earlier = () if job.remake_for_new_weights else earlier_identities(request, work)
@@ -71,15 +68,10 @@ def find(job: Job, today: datetime.date, scratch: Path, *, processes: int = 1) -
 
 
 def require_compute(job: Job, most: float | None, today: datetime.date) -> None:
-    """Refuse to begin a product once the job's Earth Engine project has used what it may in a month.
-
-    Args:
-        job: what is asked.
-        most: EECU-hours; None for no limit.
-        today: the day, UTC; it is the month's that counts.
+    """Refuse to begin a product once the job's Earth Engine project has used ``most`` EECU-hours in today's month.
 
     Raises:
-        SourceError: if it has, which passes with the month; or if that cannot be told.
+        SourceError: if it has, which passes with the month; or if the use cannot be read.
     """
     if most is None or job.source != "gee":
         return
@@ -93,45 +85,35 @@ def require_compute(job: Job, most: float | None, today: datetime.date) -> None:
         )
 
 
-def taught(job: Job, found: Found, scratch: Path, processes: int = 1) -> tuple[Found, FillRequest]:
-    """Return a product that is due with the other looks at its place that it learns from, and what to ask for it.
-
-    Args:
-        job: what is asked.
-        found: the product.
-        scratch: a folder for the manifest.
-        processes: how many processes share the quota of Earth Engine.
+def with_past(job: Job, found: Found, scratch: Path, processes: int) -> tuple[Found, FillRequest]:
+    """Return a product, with acquisitions of the place's past to learn from in its manifest, and its request.
 
     Raises:
-        CrgenError: of the kind that fits what is wrong.
+        CrgenError: if they cannot be chosen.
     """
     if found.manifest is not None:
         channels, options = channels_of(job.weights, job.bands), job.earth_engine(processes)
         asked = asked_for(job.past, job.after) or USUAL
         found = replace(found, manifest=with_past_of(options, channels, found.manifest, asked))
     days = found.t1, found.t2
-    return found, frozen(job, found.manifest, days, Path(found.product), scratch, processes=processes)
+    return found, _request(job, found.manifest, days, Path(found.product), scratch, processes)
 
 
-def frozen(
+def request_of(job: Job, run: Row, scratch: Path, processes: int = 1) -> FillRequest:
+    """Return the request of a product that was begun, for the acquisitions in its row of the journal's runs."""
+    days = datetime.date.fromisoformat(run["t1"]), datetime.date.fromisoformat(run["t2"])
+    return _request(job, run["manifest"], days, Path(run["product"]), scratch, processes)
+
+
+def _request(
     job: Job,
     manifest: dict[str, Any] | None,
     days: tuple[datetime.date | None, datetime.date | None],
     product: Path | None,
     scratch: Path,
-    *,
-    processes: int = 1,
+    processes: int,
 ) -> FillRequest:
-    """Return what to ask for a product whose acquisitions are known.
-
-    Args:
-        job: what is asked.
-        manifest: the frozen scenes of source ``gee``.
-        days: t1 and t2.
-        product: the reflectance COG to make; a stopped run's is gone on with, and a damaged one replaced.
-        scratch: a folder for the manifest.
-        processes: how many processes share the quota of Earth Engine.
-    """
+    """Return the request of known acquisitions; it resumes a stopped run, and replaces a damaged product."""
     if manifest is None:
         return job.request(*days, product, overwrite=True)
     file = scratch / "manifest.json"
@@ -141,13 +123,9 @@ def frozen(
 
 
 def _days(job: Job, today: datetime.date, processes: int) -> tuple[datetime.date | None, datetime.date | None]:
-    if isinstance(job.t2, datetime.date):
-        t2: datetime.date | None = job.t2
-        if job.t2 > today:
-            raise NothingYet(f"t2 ({t2}) lies in the future")
-    else:
-        assert job.t2 == LATEST
-        assert job.aoi is not None
+    """Return t1 and t2, None where a local stack is to tell them."""
+    t2 = job.t2
+    if t2 == LATEST:
         t2 = newest_acquisition(
             job.earth_engine(processes),
             channels_of(job.weights, job.bands),
@@ -160,11 +138,8 @@ def _days(job: Job, today: datetime.date, processes: int) -> tuple[datetime.date
             raise NothingYet(f"no Sentinel-1 acquisition covers the area in the {LOOK_BACK} days up to {today}")
         if job.event is not None and t2 < job.event:
             raise NothingYet(f"no Sentinel-1 acquisition since the event ({job.event}): the latest is of {t2}")
-    return _relative(job, t2)
-
-
-def _relative(job: Job, t2: datetime.date | None) -> tuple[datetime.date | None, datetime.date | None]:
-    """Return both days, once t2 is known."""
+    elif t2 is not None and t2 > today:
+        raise NothingYet(f"t2 ({t2}) lies in the future")
     if isinstance(job.t1, DaysBefore):
         assert t2 is not None
         return t2 - datetime.timedelta(job.t1.days), t2
@@ -172,5 +147,4 @@ def _relative(job: Job, t2: datetime.date | None) -> tuple[datetime.date | None,
         assert job.event is not None
         # So early that no acquisition within search_days of it shows the event.
         return job.event - datetime.timedelta(job.search_days + 1), t2
-    assert job.t1 is None or isinstance(job.t1, datetime.date)
     return job.t1, t2

@@ -1,8 +1,7 @@
 """The journal of a jobs file: what was found, tried, made, given up and told, in a SQLite file beside it.
 
-One scheduler at a time writes it, under a lock that dies with its process; anybody may read it meanwhile. It is one
-file, without a write-ahead log, which must be on a disk whose locks work. What version 0.1.0 kept for several
-schedulers is taken over.
+One scheduler at a time writes it, under a lock that ends with its process; others may read it meanwhile. It has no
+write-ahead log, and must be on a disk whose locks work. The state that version 0.1.0 kept there is taken over.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ Row = Mapping[str, Any]
 
 VERSION = 2
 BUSY = 30.0
-"""Seconds to wait for another's write."""
+"""Seconds to wait while another process writes."""
 LETTING_GO = 2.0
-"""Seconds to wait for the lock: somebody may only be looking whether it is held."""
+"""Seconds to wait for the lock: :func:`is_scheduled` holds it for a moment."""
 
 TABLES = (
     "CREATE TABLE crgen_batch (version INTEGER PRIMARY KEY, changes INTEGER NOT NULL DEFAULT 0, "
@@ -40,8 +39,8 @@ TABLES = (
     "CREATE TABLE crgen_message (id TEXT PRIMARY KEY, kind TEXT NOT NULL, job TEXT NOT NULL, body TEXT NOT NULL, "
     "picture TEXT, made_at REAL NOT NULL, told TEXT NOT NULL DEFAULT '[]', over INTEGER NOT NULL DEFAULT 0)",
 )
-"""``job``: how each one stands. ``run``: every product that was due, with its frozen scenes. ``message``: what people
-are told, and who was. ``batch``: how much changed, and up to where lists and metrics follow."""
+"""``job``: the state of each. ``run``: every product that was due, with its frozen scenes. ``message``: what people are
+to be told, and who has been. ``batch``: the count of changes, and the count up to which listings and metrics are."""
 
 
 def journal_of(jobs: Path) -> Path:
@@ -51,10 +50,10 @@ def journal_of(jobs: Path) -> Path:
 
 @contextlib.contextmanager
 def scheduling(jobs: Path) -> Iterator[None]:
-    """Be the one scheduler of a jobs file.
+    """Hold the lock of a jobs file, as its one scheduler.
 
     Raises:
-        BusyError: if another one is.
+        BusyError: if another process holds it.
         OutputError: if there can be no lock beside the file.
     """
     lock = FileLock(jobs.absolute().with_suffix(".lock"), timeout=LETTING_GO, fallback_to_soft=False)
@@ -76,7 +75,7 @@ def scheduling(jobs: Path) -> Iterator[None]:
 
 
 def is_scheduled(jobs: Path) -> bool:
-    """Say whether a scheduler works on a jobs file now, as far as can be told."""
+    """Say whether a scheduler holds the lock of a jobs file now, as far as can be told."""
     lock = jobs.absolute().with_suffix(".lock")
     if not lock.exists():
         return False
@@ -92,7 +91,7 @@ class Journal:
 
     Args:
         path: the file.
-        look_only: change nothing; a file that is not there is empty.
+        look_only: change nothing; a file that does not exist reads as empty.
 
     Raises:
         OutputError: if it cannot be used, or was made by a newer crgen.
@@ -103,27 +102,22 @@ class Journal:
         with self._explained():
             self._open(":memory:" if look_only and not path.exists() else f"{path.absolute().as_uri()}?mode=rwc")
             version = self._version()
-            if look_only and version is None:
-                self._open(":memory:")
             if version not in (None, 1, VERSION):
                 raise OutputError(
                     f"the journal {path} is of version {version}, this crgen keeps version {VERSION}: use the crgen "
                     "that made it, or move it away"
                 )
-            if version == 1 and look_only:
-                return  # it holds the same, and more
-            if not look_only:
-                self.do("PRAGMA journal_mode = DELETE")
-                self.do("PRAGMA synchronous = EXTRA")
+            if look_only:  # version 1 has the same columns, and more
+                if version is None:
+                    self._open(":memory:")
+                    self._create()
+                return
+            self.do("PRAGMA journal_mode = DELETE")
+            self.do("PRAGMA synchronous = EXTRA")
             with self.change():
-                if version == 1:
-                    for name in ("batch", "job", "run"):
-                        self.do(f"ALTER TABLE crgen_{name} RENAME TO old_{name}")
-                if version != VERSION:
-                    for table in TABLES:
-                        self.do(table)
-                    self.do("INSERT INTO crgen_batch (version) VALUES (?)", VERSION)
-                if version == 1:
+                if version is None:
+                    self._create()
+                elif version == 1:
                     self._take_over()
 
     def _open(self, address: str) -> None:
@@ -135,8 +129,16 @@ class Journal:
             return None
         return int(self.rows("SELECT version FROM crgen_batch")[0]["version"])
 
+    def _create(self) -> None:
+        for table in TABLES:
+            self.do(table)
+        self.do("INSERT INTO crgen_batch (version) VALUES (?)", VERSION)
+
     def _take_over(self) -> None:
-        """Keep of the state of several schedulers what one needs: all but who held what by which lease."""
+        """Copy the tables of version 1 without the columns that told which scheduler held which lease."""
+        for name in ("batch", "job", "run"):
+            self.do(f"ALTER TABLE crgen_{name} RENAME TO old_{name}")
+        self._create()
         for name in ("job", "run"):
             columns = ", ".join(row["name"] for row in self.rows(f"PRAGMA table_info(crgen_{name})"))
             self.do(f"INSERT INTO crgen_{name} ({columns}) SELECT {columns} FROM old_{name}")
@@ -160,19 +162,14 @@ class Journal:
 
     @contextlib.contextmanager
     def change(self) -> Iterator[None]:
-        """Do everything inside, or nothing of it.
+        """Make all changes of the block, or none: one transaction.
 
         Raises:
             OutputError: if it cannot be written.
         """
-        with self._explained():
+        with self._explained(), self._db:  # commits, or rolls back after any exception
             self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
+            yield
 
     def do(self, statement: str, *values: Any) -> int:
         """Execute a statement, within :meth:`change`; return how many rows it changed."""
@@ -184,43 +181,43 @@ class Journal:
             return [dict(row) for row in self._db.execute(query, values)]
 
     def put(self, table: str, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
-        """Change the row of ``key``, or make it; within :meth:`change`."""
-        changes, where = (", ".join(f"{n} = ?" for n in values), " AND ".join(f"{n} = ?" for n in key))
+        """Update the row of ``key``, or insert it; within :meth:`change`."""
+        changes, where = ", ".join(f"{n} = ?" for n in values), " AND ".join(f"{n} = ?" for n in key)
         if not self.do(f"UPDATE crgen_{table} SET {changes} WHERE {where}", *values.values(), *key.values()):
             both = {**key, **values}
             marks = ", ".join("?" * len(both))
             self.do(f"INSERT INTO crgen_{table} ({', '.join(both)}) VALUES ({marks})", *both.values())
 
     def jobs(self) -> dict[str, Row]:
-        """Return how every job stands, by name."""
+        """Return the row of every job, by name."""
         return {row["name"]: row for row in self.rows("SELECT * FROM crgen_job")}
 
     def runs(self, job: str | None = None) -> list[Row]:
-        """Return the products that were due to one job or to all, oldest first, with their manifests."""
+        """Return the products that were due to one job, or to all, oldest first, with their manifests."""
         found = self.rows("SELECT * FROM crgen_run WHERE job = coalesce(?, job) ORDER BY found_at, job", job)
         return [row | {"manifest": json.loads(row["manifest"] or "null")} for row in found]
 
     def changes(self) -> tuple[int, int]:
-        """Return how often anything changed, and up to which change lists and metrics follow."""
+        """Return the count of changes, and the count up to which listings and metrics are."""
         [row] = self.rows("SELECT changes, listed FROM crgen_batch")
         return row["changes"], row["listed"]
 
     def listed(self, change: int) -> None:
-        """Note that lists and metrics follow up to a change."""
+        """Note the count of changes up to which listings and metrics are."""
         with self.change():
             self.do("UPDATE crgen_batch SET listed = ?", change)
 
     def message(self, kind: str, job: str, body: str, picture: str | None, now: float) -> None:
-        """Note what people are to be told; within :meth:`change`."""
+        """Note a message that is to be sent; within :meth:`change`."""
         values = {"kind": kind, "job": job, "body": body, "picture": picture, "made_at": now}
         self.put("message", {"id": uuid.uuid4().hex[:12]}, values)
 
     def untold(self) -> list[Row]:
-        """Return the messages of which not everybody was told yet, oldest first; ``told`` says who was."""
+        """Return the messages that not every URL has had, oldest first; ``told`` are the digests of those that have."""
         found = self.rows("SELECT * FROM crgen_message WHERE NOT over ORDER BY made_at")
         return [row | {"told": set(json.loads(row["told"]))} for row in found]
 
     def told(self, message: str, told: Collection[str], *, over: bool) -> None:
-        """Note who was told of a message, and whether nobody is left to be."""
+        """Note the digests of the URLs that have had a message, and whether it is not sent any more."""
         with self.change():
             self.do("UPDATE crgen_message SET told = ?, over = ? WHERE id = ?", json.dumps(sorted(told)), over, message)

@@ -1,4 +1,4 @@
-"""What a scheduler and the processes of its jobs say to each other."""
+"""What the scheduler tells the process of a job, and what that process tells the scheduler."""
 
 from __future__ import annotations
 
@@ -6,61 +6,56 @@ import datetime
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from crgen.batch.jobs.job import Deliver, Job
-from crgen.batch.schedule.failures import Failure
+from crgen.batch.jobs.job import Deliver, Job, Limits
 from crgen.batch.schedule.journal import Row
 
 
 @dataclass(frozen=True)
 class Order:
-    """What a process is to do."""
+    """What the process of a job is to do."""
 
     job: Job
     unfinished: Row | None
-    """A product to go on with, as the journal holds it; None to look for acquisitions."""
+    """The run in the journal to resume; None to look for acquisitions."""
     finished: frozenset[str]
-    """Identities that were made, or given up."""
+    """Identities of products that were made, or given up."""
     today: datetime.date
     log: Path
     threads: int
     """Cores to use."""
     deliver: Deliver | None
     """Where to copy the product."""
-    processes: int
-    """Processes that share the quota of the Earth Engine project."""
-    eecu_hours: float | None = None
-    """Of a month, that the project may have used before no new product is begun."""
+    limits: Limits
 
 
 @dataclass(frozen=True)
 class Found:
-    """A product is due, and is being made now."""
+    """A product is due; the process makes it now."""
 
     identity: str
     t1: datetime.date
     t2: datetime.date
     product: str
-    """The reflectance COG."""
+    """Path of the reflectance COG."""
     manifest: dict[str, Any] | None
     """The frozen scenes, of source ``gee``."""
     earlier: tuple[str, ...] = ()
-    """Identities of the same product by weights that crgen shipped before under the same name, if these will do."""
+    """Its identities by weights that crgen shipped before under the same name, if these count as the same product."""
 
     def among(self, identities: Collection[str]) -> str | None:
-        """Return by which identity it is among others; None if it is not."""
+        """Return the first of its identities that is in ``identities``; None if none is."""
         return next((identity for identity in (self.identity, *self.earlier) if identity in identities), None)
 
 
 @dataclass(frozen=True)
 class Done:
-    """The product stands."""
+    """The product is made and delivered."""
 
-    identity: str
     seconds: float
     windows: int
-    """Windows computed now; not those of a stopped run, or of a product that stood already."""
+    """Windows computed by this process, without those of the run that it resumed."""
 
 
 @dataclass(frozen=True)
@@ -79,19 +74,16 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Failed:
-    """It failed."""
+    """The job failed."""
 
-    failure: Failure
-
-    @property
-    def reason(self) -> str:
-        """Why, in one line."""
-        return self.failure.reason
+    kind: Literal["transient", "permanent", "crash"]
+    """``crash``: the process died, or raised an error nobody foresaw; it is retried, but not without end."""
+    reason: str
 
 
 @dataclass(frozen=True)
 class Stopped:
-    """It was asked to stop; finished parts are kept."""
+    """The process was asked to stop; finished parts are kept."""
 
 
 Outcome = Done | Nothing | Waiting | Failed | Stopped

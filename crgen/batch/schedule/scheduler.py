@@ -1,9 +1,10 @@
-"""The scheduler of a jobs file: runs every job that is due in a process of its own, and notes what became of it."""
+"""The scheduler of a jobs file: it runs every job that is due in a process of its own, and notes the outcome."""
 
 from __future__ import annotations
 
 import contextlib
 import datetime
+import logging
 import multiprocessing
 import os
 import time
@@ -22,51 +23,53 @@ from crgen.batch.schedule import ledger
 from crgen.batch.schedule.failures import died
 from crgen.batch.schedule.journal import Journal, journal_of, scheduling
 from crgen.batch.schedule.messages import Failed, Found, Nothing, Order, Outcome, Stopped, Waiting
-from crgen.batch.tell.json_log import RunLogger, open_log
-from crgen.errors import CrgenError, RequestError
+from crgen.batch.tell.json_log import open_log
+from crgen.errors import CrgenError
 from crgen.pipeline.product.outputs import Paths
 from crgen.pipeline.run.scratch import abandon
 
 GRACE = 30.0
-"""Seconds jobs have to stop before they are killed; what they finished is kept either way."""
+"""Seconds that jobs have to stop before they are killed; finished parts are kept either way."""
 AFTERWARDS_EVERY = 30.0
-"""Seconds between updates of lists, metrics and news while there is work."""
+"""Seconds between updates of listings, metrics and notifications while jobs run."""
 TICK = 5.0
-"""Seconds between looks at what is due, at most."""
+"""Longest time, in seconds, between checks of what is due."""
 
 PROCESSES: Any = multiprocessing.get_context("forkserver")
-"""How processes start: at once, for what takes seconds to load, :data:`LOADED`, is loaded once for all."""
+"""How processes start: forked from a server of the standard library that has imported :data:`LOADED` once."""
 LOADED = ["__main__", "crgen.batch.schedule.worker", "distributed"]
 
 Tell = Callable[..., None]
-"""Told of what happens: ``tell("done", job="beira", …)``."""
+"""Called with every event: ``tell("done", job="beira", …)``."""
 
 
 @dataclass
 class Summary:
-    """What became of the jobs that a scheduler took up."""
+    """The outcomes of the jobs that a scheduler ran."""
 
     last: dict[str, str] = field(default_factory=dict)
     """By job: done, nothing (no new acquisition), waiting, retry, failed, late or stopped."""
 
     @property
     def counts(self) -> Counter[str]:
-        """Jobs by what became of them."""
+        """Number of jobs by outcome."""
         return Counter(self.last.values())
-
-    def note(self, job: str, kind: str) -> None:
-        """Remember what became of a job; that nothing came after its product is no news."""
-        if kind != "nothing" or job not in self.last:
-            self.last[job] = kind
 
     @property
     def failures(self) -> int:
-        """Jobs that were due and are not done."""
+        """Number of jobs that were due and are not done."""
         return self.counts["retry"] + self.counts["failed"] + self.counts["late"]
+
+    def note(self, job: str, kind: str) -> None:
+        """Note an outcome; that nothing new was acquired after a product does not replace the product's."""
+        if kind != "nothing" or job not in self.last:
+            self.last[job] = kind
 
 
 @dataclass
 class _Running:
+    """A job whose process runs."""
+
     job: Job
     resumes: bool
     process: BaseProcess
@@ -82,9 +85,9 @@ class Scheduler:
 
     Args:
         path: the jobs file.
-        tell: told of what happens.
-        poll: seconds between looks for new acquisitions; None to leave once nothing is due.
-        retry_failed: try again what failed for good, or came too late.
+        tell: called with every event.
+        poll: seconds between searches for new acquisitions; None to end once nothing is due.
+        retry_failed: make due again what failed for good, or came too late.
 
     Raises:
         CrgenError: if the file cannot be used.
@@ -97,11 +100,10 @@ class Scheduler:
         self._looked: dict[str, float] = {}
         self._read = self._stamp()
         self._take_up(read_jobs(path))
-        self._log = self._open_log()
+        self._log = None if self.file.log is None else open_log(self.file.log.file, f"scheduler {os.getpid()}")
         self._afterwards: BaseProcess | None = None
-        self._cared_at, self._cared_for = time.monotonic(), -1
-        self._retain = self.file.retention is not None
-        self._audited: datetime.date | None = None
+        self._afterwards_at, self._afterwards_of = time.monotonic(), -1
+        self._tidied: datetime.date | None = None
 
     def run(self) -> Summary:
         """Work until nothing is due, or until stopped.
@@ -127,7 +129,7 @@ class Scheduler:
                     self._collect(TICK)
             except BaseException:
                 self._stop()
-                self._look_after(last=True, patience=GRACE)  # whoever waits for news of what is done by now gets it
+                self._look_after(last=True, patience=GRACE)  # people are told of what is done by now
                 raise
 
     def _start_what_is_due(self) -> None:
@@ -148,16 +150,13 @@ class Scheduler:
     def _has_room(self, job: Job) -> bool:
         """Say whether one more job is within the limits."""
         limits, running = self.file.limits, self._running.values()
-        return (
-            len(running) < limits.total
-            and sum(other.device == self._device(job) for other in running) < limits.per_device
-            and (
-                job.ee_project is None or sum(o.job.ee_project == job.ee_project for o in running) < limits.per_project
-            )
-        )
+        device, project = self._device(job), job.ee_project
+        same_device = sum(other.device == device for other in running)
+        same_project = sum(other.job.ee_project == project for other in running if project is not None)
+        return len(running) < limits.total and same_device < limits.per_device and same_project < limits.per_project
 
     def _device(self, job: Job) -> str:
-        """Return where a job computes; what ``auto`` means is asked only where others say it by name."""
+        """Return the device of a job; ``auto`` is resolved only if another job names a device."""
         named = str(job.device)
         if named != "auto" or all(other.device == "auto" for other in self.jobs.values()):
             return named
@@ -179,8 +178,7 @@ class Scheduler:
             log=log,
             threads=cores,
             deliver=self.file.deliver,
-            processes=self.file.limits.per_project,
-            eecu_hours=self.file.limits.eecu_hours,
+            limits=self.file.limits,
         )
         here, there = PROCESSES.Pipe(duplex=False)
         process = PROCESSES.Process(target=work, args=(there, order))
@@ -191,7 +189,7 @@ class Scheduler:
         self._say("started", job=job.name, run=run_id, log=str(log), resumes=resumes)
 
     def _collect(self, timeout: float) -> None:
-        """Take in what jobs say, and what became of those that ended."""
+        """Receive what processes of jobs send, and end those that have exited."""
         everyone = [thing for r in self._running.values() for thing in (r.connection, r.process.sentinel)]
         if everyone:
             wait(everyone, timeout)
@@ -223,7 +221,7 @@ class Scheduler:
         del self._running[job.name]
         running.connection.close()
         running.process.join()
-        outcome = running.outcome or Failed(died(running.process.exitcode))
+        outcome = running.outcome or died(running.process.exitcode)
         running.process.close()
         details = {"run": running.run_id}
         if isinstance(outcome, Failed | Waiting):
@@ -238,51 +236,44 @@ class Scheduler:
             running.log.unlink(missing_ok=True)
 
     def _note(self, job: Job, kind: str, *, product: str | None = None, **details: Any) -> None:
-        """Say what became of a job, and note what people are to be told of it."""
+        """Tell an outcome, and note in the journal the message to send about it."""
         self.summary.note(job.name, kind)
         self._say(kind, job=job.name, **details)
         if self.file.notify is not None and kind in self.file.notify.on:
             picture = str(Path(product).with_suffix(".png")) if product and kind == "done" else None
-            body = str(product) if kind == "done" else str(details["reason"])
-            self.journal.message(kind, job.name, body, picture, ledger.utc())
+            self.journal.message(kind, job.name, str(details.get("reason", product)), picture, ledger.utc())
 
     def _say(self, kind: str, **details: Any) -> None:
         self.tell(kind, **details)
         if self._log is not None:
-            log = self._log.of(**{"job": "", **details})
-            (log.warning if kind in ("retry", "failed", "late", "ignored") else log.info)(kind)
-
-    def _open_log(self) -> RunLogger | None:
-        if self.file.log is None:
-            return None
-        try:
-            return open_log(None if self.file.log.file == "-" else Path(self.file.log.file), f"scheduler {os.getpid()}")
-        except ModuleNotFoundError as error:
-            raise RequestError(f"the JSON log needs {error.name}: pip install 'crgen[batch]'") from None
+            level = logging.WARNING if kind in ("retry", "failed", "late", "ignored") else logging.INFO
+            self._log.log(level, kind, extra={"job": "", **details})
 
     def _look_after(self, *, last: bool = False, patience: float | None = None) -> None:
-        """Let lists, metrics and people follow what changed, in one process at a time.
+        """Bring listings, metrics and notifications up to date in a process of their own, one at a time.
 
         Args:
-            last: wait until it is done.
-            patience: for so many seconds; what is not done then is done by the next scheduler.
+            last: wait for its end.
+            patience: for at most so many seconds; what is not done by then is done by the next scheduler.
         """
-        if self._afterwards is not None and last:
-            self._afterwards.join(patience)
-        if self._afterwards is not None and self._afterwards.is_alive():
-            return
+        if self._afterwards is not None:
+            if last:
+                self._afterwards.join(patience)
+            if self._afterwards.is_alive():
+                return
         changes, listed = self.journal.changes()
-        unscored = self._audited != ledger.today() and any(job.source == "gee" for job in self.file.job)
-        untold = self.file.notify is not None and bool(self.journal.untold())
-        owed = changes != listed or self._retain or unscored or untold
-        late = time.monotonic() - self._cared_at > AFTERWARDS_EVERY
-        if owed and (late or (not self._running and changes != self._cared_for)):
+        daily = self.file.retention is not None or any(job.source == "gee" for job in self.file.job)  # audits
+        untidy = daily and self._tidied != ledger.today()
+        if changes == listed and not untidy and not (self.file.notify is not None and self.journal.untold()):
+            return
+        waited = time.monotonic() - self._afterwards_at > AFTERWARDS_EVERY
+        if waited or (not self._running and changes != self._afterwards_of):
             from crgen.batch.schedule.afterwards import look_after
 
             self._afterwards = PROCESSES.Process(target=look_after, args=(self.path, self.file, changes), daemon=True)
             self._afterwards.start()
-            self._cared_at, self._cared_for, self._retain = time.monotonic(), changes, False
-            self._audited = ledger.today()
+            self._afterwards_at, self._afterwards_of = time.monotonic(), changes
+            self._tidied = ledger.today()
             if last:
                 self._afterwards.join(patience)
 
@@ -291,7 +282,7 @@ class Scheduler:
         return since is not None and (self.poll is None or time.monotonic() - since < self.poll)
 
     def _stop(self) -> None:
-        """End all jobs, keeping what they finished."""
+        """Stop all jobs; their finished parts are kept."""
         for running in self._running.values():
             running.process.terminate()
         end = time.monotonic() + GRACE
@@ -303,15 +294,14 @@ class Scheduler:
                     running.process.kill()
 
     def _reload(self) -> None:
-        """Take up a jobs file that was changed; one that is wrong changes nothing."""
+        """Read the jobs file again if it was changed; keep to the old one if the new one is wrong."""
         stamp = self._stamp()
-        if stamp == self._read:
-            if self.poll is not None and time.monotonic() - self._defined > self.poll:
-                self._take_up(self.file)
-            return
-        self._read = stamp
         try:
-            self._take_up(read_jobs(self.path))
+            if stamp != self._read:
+                self._read = stamp
+                self._take_up(read_jobs(self.path))
+            elif self.poll is not None and time.monotonic() - self._defined > self.poll:
+                self._take_up(self.file)  # the files that it names may have changed
         except CrgenError as error:
             self._say("ignored", reason=f"the jobs file was changed, but is wrong: {error}")
 

@@ -1,9 +1,8 @@
-"""One job in a process of its own: find what is due, make it, say what became of it."""
+"""The process of one job: it finds what is due, makes and delivers it, and sends the outcome to the scheduler."""
 
 from __future__ import annotations
 
 import contextlib
-import datetime
 import multiprocessing
 import os
 import signal
@@ -21,9 +20,9 @@ from types import FrameType
 import torch
 
 from crgen.batch.products.deliver import deliver
-from crgen.batch.schedule.due import NothingYet, find, frozen, require_compute, taught
+from crgen.batch.schedule.due import NothingYet, find, request_of, require_compute, with_past
 from crgen.batch.schedule.failures import failure_of
-from crgen.batch.schedule.messages import Done, Failed, Found, Nothing, Order, Outcome, Stopped, Waiting
+from crgen.batch.schedule.messages import Done, Found, Nothing, Order, Outcome, Stopped, Waiting
 from crgen.errors import OutputError
 from crgen.pipeline.fill import run
 from crgen.pipeline.product.outputs import Paths
@@ -33,7 +32,7 @@ from crgen.pipeline.source.earthengine.settings import interrupt
 from crgen.pipeline.verify import verify
 
 HANDOVER = 60.0
-"""Seconds that the process of a scheduler which died has to let go of the product."""
+"""Seconds to wait for the lock of the product: the process of a scheduler that died may still hold it."""
 
 
 class _Stop(BaseException):
@@ -41,9 +40,9 @@ class _Stop(BaseException):
 
 
 def work(connection: Connection, order: Order) -> None:
-    """Do a job and send what became of it; everything it prints goes to its log."""
-    _into(order.log)
-    _listen()
+    """Do a job and send its outcome; whatever is printed meanwhile goes to the job's log."""
+    _print_into(order.log)
+    _stop_when_asked_or_orphaned()
     torch.set_num_threads(order.threads)
     try:
         outcome = _do(order, connection.send)
@@ -52,10 +51,9 @@ def work(connection: Connection, order: Order) -> None:
     except NothingYet as waits:
         outcome = Waiting(str(waits))
     except Exception as error:
-        failure = failure_of(error)
-        if failure.kind == "crash":
+        outcome = failure_of(error)
+        if outcome.kind == "crash":
             traceback.print_exc()
-        outcome = Failed(failure)
     print(outcome, file=sys.stderr, flush=True)
     with contextlib.suppress(OSError):
         connection.send(outcome)
@@ -63,30 +61,28 @@ def work(connection: Connection, order: Order) -> None:
 
 def _do(order: Order, tell: Callable[[Found], None]) -> Outcome:
     start = time.perf_counter()
-    job = order.job
+    job, processes = order.job, order.limits.per_project
     with tempfile.TemporaryDirectory(prefix="crgen-batch-") as name:
         scratch = Path(name)
-        if (row := order.unfinished) is not None:
-            days = (datetime.date.fromisoformat(row["t1"]), datetime.date.fromisoformat(row["t2"]))
-            identity, product = row["identity"], Path(row["product"])
-            request = frozen(job, row["manifest"], days, product, scratch, processes=order.processes)
+        if order.unfinished is not None:
+            request = request_of(job, order.unfinished, scratch, processes)
         else:
-            found, _, _ = find(job, order.today, scratch, processes=order.processes)
+            found, _, _ = find(job, order.today, scratch, processes=processes)
             if (held := found.among(order.finished)) is not None:
                 return Nothing(held)
-            require_compute(job, order.eecu_hours, order.today)
-            found, request = taught(job, found, scratch, processes=order.processes)
+            require_compute(job, order.limits.eecu_hours, order.today)
+            found, request = with_past(job, found, scratch, processes)
             tell(found)
-            identity, product = found.identity, Path(found.product)
-        windows = 0 if _whole(Paths(product)) else _fill(request)
+        assert request.out is not None
+        product = Paths(request.out)
+        windows = 0 if _is_whole(product) else _fill(request)
         if order.deliver is not None:
-            where = f"{order.deliver.to.rstrip('/')}/{job.name}"
-            deliver(Paths(product), where, order.deliver.storage_options)
-        return Done(identity, time.perf_counter() - start, windows)
+            deliver(product, f"{order.deliver.to.rstrip('/')}/{job.name}", order.deliver.storage_options)
+        return Done(time.perf_counter() - start, windows)
 
 
-def _whole(paths: Paths) -> bool:
-    """Say whether a product stands that nobody marked as done; then see to it that nothing of its run is left."""
+def _is_whole(paths: Paths) -> bool:
+    """Say whether the product stands and verifies; if so, remove what a killed run left beside it."""
     try:
         whole = paths.item.exists() and not any(checked.problems for checked in verify(paths.item))
     except OutputError:
@@ -97,7 +93,7 @@ def _whole(paths: Paths) -> bool:
 
 
 def _fill(request: FillRequest) -> int:
-    """Make the product; return the windows that were computed."""
+    """Make the product; return how many windows were computed."""
     lock, windows = threading.Lock(), 0
 
     def count(done: int, total: int) -> None:
@@ -110,7 +106,7 @@ def _fill(request: FillRequest) -> int:
         try:
             result = run(request, count)
             break
-        except OtherRun:  # by another version of crgen, or on another device
+        except OtherRun:  # parts of another version of crgen, or of another device
             request = replace(request, restart=True)
         except InUse:
             if time.monotonic() > end:
@@ -121,7 +117,7 @@ def _fill(request: FillRequest) -> int:
     return windows
 
 
-def _into(log: Path) -> None:
+def _print_into(log: Path) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (1, 2):
@@ -129,8 +125,8 @@ def _into(log: Path) -> None:
     os.close(descriptor)
 
 
-def _listen() -> None:
-    """Stop at a signal, keeping finished parts; and end when the scheduler's pipe closes, for it is no more."""
+def _stop_when_asked_or_orphaned() -> None:
+    """Stop on SIGINT and SIGTERM, keeping finished parts; exit when the pipe to the scheduler closes."""
 
     def stop(signum: int, frame: FrameType | None) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -143,8 +139,8 @@ def _listen() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
 
-    def watch() -> None:
+    def exit_with_scheduler() -> None:
         wait([parent.sentinel])
         os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=exit_with_scheduler, daemon=True).start()

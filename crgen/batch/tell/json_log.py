@@ -1,72 +1,63 @@
-"""A log for machines: a line of JSON for everything that happens, with the run it happened in."""
+"""A log for programs: a JSON object in a line for every event, with the run that it belongs to."""
 
 from __future__ import annotations
 
 import datetime
 import logging
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
 from typing import Any
 
-from crgen.errors import OutputError, redact
+from crgen.errors import OutputError, RequestError, redact
 
 ROOT = "crgen.batch"
 
 
-class RunLogger(logging.LoggerAdapter[logging.Logger]):
-    """Logs into a run; what is passed as ``extra`` becomes fields of the line."""
+def open_log(file: str, run_id: str) -> logging.Logger:
+    """Return the logger of this package, which from now on writes JSON lines; so do those of its modules.
 
-    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        """Add the run to the fields."""
-        kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
-        return msg, kwargs
-
-    def of(self, **fields: Any) -> RunLogger:
-        """Return a logger whose lines have these fields too, e.g. ``job`` and its own ``run``."""
-        return RunLogger(self.logger, {**(self.extra or {}), **fields})
-
-
-def open_log(path: Path | None, run_id: str) -> RunLogger:
-    """Log what happens under ``crgen.batch``, this package's modules included, as JSON lines.
-
-    Every line has ``time`` (UTC), ``level``, ``logger``, ``message`` and ``run``; secrets in URLs and in fields are
-    taken out. Several processes may write one file; a file moved away by logrotate is made anew.
+    Every line has ``time`` (UTC), ``level``, ``logger``, ``message`` and ``run``, and what is passed as ``extra``;
+    secrets in URLs and in fields are removed. Several processes may write one file; after logrotate moved it away, it
+    is made anew.
 
     Args:
-        path: the file to add to; None for standard error.
-        run_id: names the run of lines that name no other.
+        file: path of the file to append to; ``-`` for standard error.
+        run_id: the run of lines whose ``extra`` names none.
 
     Raises:
         OutputError: if the file cannot be written.
+        RequestError: if the extra ``batch`` is not installed.
     """
+    formatter = _formatter(run_id)
     logger = logging.getLogger(ROOT)
     for old in list(logger.handlers):
         logger.removeHandler(old)
         old.close()
-    handler: logging.Handler
-    if path is None:
-        handler = logging.StreamHandler(sys.stderr)
-    else:
+    handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    if file != "-":
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handler = WatchedFileHandler(path, encoding="utf-8")
+            Path(file).parent.mkdir(parents=True, exist_ok=True)
+            handler = WatchedFileHandler(file, encoding="utf-8")
         except OSError as error:
-            raise OutputError(f"cannot write the log {path}: {error.strerror}; choose another file") from None
-    handler.setFormatter(_formatter(run_id))
+            raise OutputError(f"cannot write the log {file}: {error.strerror}; choose another file") from None
+    handler.setFormatter(formatter)
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    return RunLogger(logger, {"run": run_id})
+    return logger
 
 
 def _formatter(run_id: str) -> logging.Formatter:
-    from pythonjsonlogger.json import JsonFormatter
+    try:
+        from pythonjsonlogger.json import JsonFormatter
+    except ModuleNotFoundError as error:
+        raise RequestError(f"the JSON log needs {error.name}: pip install 'crgen[batch]'") from None
 
     class Formatter(JsonFormatter):
         def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
-            return {key: _clean(key, value) for key, value in log_data.items()}
+            return {key: _redacted(key, value) for key, value in log_data.items()}
 
         def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
             moment = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
@@ -81,12 +72,12 @@ def _formatter(run_id: str) -> logging.Formatter:
     )
 
 
-def _clean(key: str, value: Any) -> Any:
+def _redacted(key: str, value: Any) -> Any:
+    """Return a field's value without secrets, as its key and the value itself tell them."""
     if isinstance(value, str):
-        kept = redact(f"{key}={value}")
-        return value if kept == f"{key}={value}" else kept.removeprefix(f"{key}=")
+        return redact(f"{key}={value}").removeprefix(f"{key}=")
     if isinstance(value, Mapping):
-        return {name: _clean(str(name), inner) for name, inner in value.items()}
+        return {name: _redacted(str(name), inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_clean(key, inner) for inner in value]
+        return [_redacted(key, inner) for inner in value]
     return value

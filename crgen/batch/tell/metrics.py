@@ -1,50 +1,36 @@
-"""What Prometheus is told: a textfile for node_exporter's collector, written whole or not at all.
+"""Metrics in Prometheus' text format, for node_exporter's textfile collector.
 
-Ages are left to the one who asks, who knows the time: ``time() - crgen_newest_product_timestamp_seconds``.
+Ages are left to the query, which knows the time: ``time() - crgen_newest_product_timestamp_seconds``.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from crgen.errors import OutputError
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What is known when the metrics are written; times are seconds since 1970."""
-
-    jobs: Mapping[str, int]
-    """Jobs by state."""
-    runs: Mapping[str, int]
-    """Runs by state, over all time."""
-    newest_product: float | None = None
-    """When the newest product was finished."""
-    last_success: Mapping[str, float] = field(default_factory=dict)
-    """By job: when its last product was finished, or found to be still the newest."""
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    """By job: how long its last finished run took."""
-    windows: Mapping[str, int] = field(default_factory=dict)
-    """By job: windows computed in its last finished run."""
-    size: Mapping[str, int] = field(default_factory=dict)
-    """By job: bytes of its last product."""
+from crgen.errors import OutputError, RequestError
+from crgen.pipeline.product.outputs import Paths
 
 
-def write_metrics(path: Path, counts: Counts) -> None:
-    """Write the metrics.
+def write_metrics(path: Path, jobs: Mapping[str, Mapping[str, Any]], runs: Sequence[Mapping[str, Any]]) -> None:
+    """Write the metrics atomically.
 
     Args:
         path: a ``.prom`` file in the folder that node_exporter's textfile collector reads.
-        counts: what is known.
+        jobs: rows of the journal's jobs, by name.
+        runs: rows of the journal's runs of these jobs.
 
     Raises:
-        OutputError: if it cannot be written; an older file stays as it was.
+        OutputError: if it cannot be written; an older file then stays as it was.
+        RequestError: if the extra ``batch`` is not installed.
     """
-    from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
-
+    try:
+        from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+    except ImportError:
+        raise RequestError("metrics need prometheus-client: pip install 'crgen[batch]'") from None
     registry = CollectorRegistry()
 
     def gauge(name: str, about: str, values: Mapping[str, float], label: str) -> None:
@@ -52,18 +38,24 @@ def write_metrics(path: Path, counts: Counts) -> None:
         for of, value in values.items():
             made.labels(of).set(value)
 
-    def one(name: str, about: str, value: float) -> None:
+    def number(name: str, about: str, value: float) -> None:
         Gauge(f"crgen_{name}", about, registry=registry).set(value)
 
-    gauge("jobs", "Jobs by state.", counts.jobs, "state")
-    gauge("runs", "Runs so far by state.", counts.runs, "state")
-    if counts.newest_product is not None:
-        one("newest_product_timestamp_seconds", "When the newest product was finished.", counts.newest_product)
-    gauge("job_last_success_timestamp_seconds", "When a job was last up to date.", counts.last_success, "job")
-    gauge("job_run_seconds", "How long a job's last finished run took.", counts.seconds, "job")
-    gauge("job_run_windows", "Windows computed in a job's last finished run.", counts.windows, "job")
-    gauge("job_product_bytes", "Size of a job's last product.", counts.size, "job")
-    one("metrics_timestamp_seconds", "When these metrics were written.", time.time())
+    finished = sorted((run for run in runs if run["status"] == "done"), key=lambda run: run["finished_at"] or 0.0)
+    last = {run["job"]: run for run in finished}
+    current = {name: row["changed_at"] for name, row in jobs.items() if row["status"] == "done" and row["changed_at"]}
+    gauge("jobs", "Jobs by state.", Counter(row["status"] for row in jobs.values()), "state")
+    gauge("runs", "Runs so far by state.", Counter(run["status"] for run in runs), "state")
+    if finished and (moment := finished[-1]["finished_at"]):
+        number("newest_product_timestamp_seconds", "When the newest product was finished.", moment)
+    gauge("job_last_success_timestamp_seconds", "When a job was last up to date.", current, "job")
+    seconds = {job: run["seconds"] or 0.0 for job, run in last.items()}
+    windows = {job: run["windows"] or 0 for job, run in last.items()}
+    gauge("job_run_seconds", "How long a job's last finished run took.", seconds, "job")
+    gauge("job_run_windows", "Windows computed in a job's last finished run.", windows, "job")
+    sizes = {job: sum(p.stat().st_size for p in Paths(Path(r["product"])).all if p.exists()) for job, r in last.items()}
+    gauge("job_product_bytes", "Size of a job's last product.", sizes, "job")
+    number("metrics_timestamp_seconds", "When these metrics were written.", time.time())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_to_textfile(str(path), registry)

@@ -81,13 +81,13 @@ class Wanted:
 
 @dataclass
 class Candidate:
-    """A pass that was looked at for a variable, and what became of it."""
+    """A pass that was considered for a variable, and whether it was taken."""
 
     variable: str
     overpass: Pass
     days_apart: int
     fits: bool
-    """Whether it could serve the date, looked at alone."""
+    """Whether it could serve the date by itself."""
     taken: bool = False
     why: str = ""
     """Why it was not taken."""
@@ -95,7 +95,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Choice:
-    """The manifest, and all passes that were looked at."""
+    """The manifest, and all passes that were considered."""
 
     manifest: Manifest
     wanted: tuple[Wanted, ...]
@@ -174,7 +174,7 @@ def could_serve(
 
 
 def nearness(candidate: Candidate, w: Wanted, platforms: Collection[str] = ()) -> tuple[Any, ...]:
-    """Return what an orbit's passes near a date are ordered by.
+    """Return the sort key of an orbit's passes near a date.
 
     Both polarisations come before one, then fewer days apart, then, at a date to map, after it, then the satellites of
     other dates, ``platforms``, then more coverage.
@@ -185,7 +185,7 @@ def nearness(candidate: Candidate, w: Wanted, platforms: Collection[str] = ()) -
 
 
 def orbit_order(row: Sequence[Candidate], wanted: Sequence[Wanted]) -> tuple[Any, ...]:
-    """Return what orbits are ordered by: as their passes, the days from dates to map before those from the others.
+    """Return the sort key of orbits: as of their passes, the days from dates to map before those from other dates.
 
     Args:
         row: the pass of one orbit for each date.
@@ -215,7 +215,7 @@ def _ahead(candidate: Candidate, w: Wanted) -> bool:
 
 
 def cost(candidate: Candidate) -> tuple[float, int, float, str]:
-    """Return what optical passes are ordered by: days apart and cloud, then days apart alone, then coverage."""
+    """Return the sort key of optical passes: days apart and cloud, then days apart alone, then coverage."""
     clear = candidate.overpass.clear
     cloud = UNKNOWN_CLOUD if clear is None else 1 - clear
     apart, overpass = candidate.days_apart, candidate.overpass

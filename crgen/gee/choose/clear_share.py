@@ -1,6 +1,6 @@
-"""How clear optical images are over an area, by Cloud Score+: one small request, whatever the size of the area.
+"""Clear share of optical images over an area, by Cloud Score+: one small request, whatever the size of the area.
 
-What a scene's metadata says is of its whole tile, 110 km wide: of a small area it tells little.
+A scene's metadata gives the cloud of its whole tile, 110 km wide, which tells little about a small area.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from crgen.gee.manifest import CLOUD_SCORE, SCORE_BAND, Grid
 CLEAR_FROM = 0.6
 """Score from which a pixel counts as clear, as in a fill that names no other."""
 PIXELS = 200_000
-"""Pixels of the area that are looked at, at most: all of a small one, of others those of a coarser level."""
+"""Largest number of pixels of the area that are counted: those of larger areas are of a coarser level."""
 FINEST = 10.0
-"""Metres of Cloud Score+'s pixels; Earth Engine keeps them at twice that, four times, … too."""
+"""Pixel size of Cloud Score+, metres; the levels of Earth Engine's pyramid have twice that, four times, …"""
 SMALL_TILES = 4
-"""Earth Engine computes all images of one place at once: smaller tiles keep that within its memory."""
+"""Earth Engine's ``tileScale``: it computes all images of a place at once, which larger tiles have no memory for."""
 
 
 def with_clear_shares(session: Session, catalogue: Catalogue, area: Grid, assets: Iterable[Asset]) -> Catalogue:
@@ -59,7 +59,7 @@ def with_clear_shares(session: Session, catalogue: Catalogue, area: Grid, assets
 
 
 def scale_for(area: Grid) -> float:
-    """Return the metres of the finest level at which the area has no more than ``PIXELS``."""
+    """Return the pixel size, in metres, of the finest level at which the area has no more than ``PIXELS`` pixels."""
     coarser = math.sqrt(area.polygon.area / PIXELS) / FINEST
     return FINEST * 2.0 ** max(0, math.ceil(math.log2(coarser)))
 

@@ -1,4 +1,4 @@
-"""From an area and dates to a manifest: ask what there is and how clear it is, choose, and refuse what falls short."""
+"""Choose acquisitions for an area and dates: search the catalogue, choose, and refuse what covers too little."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def find_scenes(
     margin: float = 0.0,
     strict: bool = True,
 ) -> Choice:
-    """Choose the acquisitions for an area and dates, with one request per collection, and one of how clear they are.
+    """Choose the acquisitions for an area and dates, with one request per collection, and one for clear shares.
 
     Args:
         settings: how to reach Earth Engine.
@@ -121,7 +121,7 @@ def _newest_day(passes: Sequence[Pass], area: Grid, rules: Rules) -> date | None
 
 
 def refuse_shortfall(settings: Settings, choice: Choice, rules: Rules) -> None:
-    """Refuse a choice that covers too little, after asking once more for what there is in a longer time.
+    """Refuse a choice that covers too little, after searching a longer time for alternatives.
 
     Raises:
         StackError: naming the variable, what there is, and the nearest alternatives.

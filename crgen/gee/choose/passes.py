@@ -1,4 +1,4 @@
-"""Passes: all scenes of one satellite that it took of an area in one go."""
+"""Passes: all scenes of one overpass of a satellite over an area."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from crgen.gee.choose.description import Asset
 from crgen.gee.choose.outlines import projected
 
 OVERPASS = timedelta(minutes=30)
-"""Time between scenes from which they are of different passes; an orbit takes 100 minutes."""
+"""Scenes further apart in time are of different passes; an orbit takes 100 minutes."""
 
 
 ClearBy = Literal["score", "scene"]
@@ -32,7 +32,7 @@ class Pass:
     clear: float | None
     """Share without cloud of what it covers."""
     clear_by: frozenset[ClearBy]
-    """Who says so."""
+    """Where that share is from."""
 
     @property
     def first(self) -> Asset:
@@ -54,7 +54,7 @@ def passes_over(
 ) -> list[Pass]:
     """Return the passes that touch the area, earliest first; scenes that lack a channel are left out of theirs.
 
-    A pass of such scenes alone is kept, to be told of. Scenes that touch only ``reach`` are in their pass.
+    A pass of such scenes alone is kept, marked unfit. Scenes that touch only ``reach`` are in their pass.
     """
     groups: list[list[Asset]] = []
     for asset in sorted(assets, key=lambda a: (a.platform, *a.geometry, a.orbit, a.time, a.id)):

@@ -1,4 +1,4 @@
-"""Refusals: a choice that leaves too much of an area uncovered, told with the nearest alternatives."""
+"""Refusal of a choice that leaves too much of an area uncovered, with the nearest alternatives."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def require_coverage(choice: Choice, rules: Rules, nearby: Catalogue) -> None:
         advice = f"Accept it with --min-coverage {math.floor(100 * share) / 100:g}, {change}"
     elif fitting[variable]:
         orbits = {f"{c.overpass.first.relative_orbit} {c.overpass.first.direction.lower()}" for c in fitting[variable]}
-        what = f"no orbit of {mission} looks at the area near every date; {period} only {', '.join(sorted(orbits))} do"
+        what = f"no orbit of {mission} covers the area near every date; {period} only {', '.join(sorted(orbits))} do"
         advice = "Change a date, or raise --search-days"
     else:
         reasons = sorted({c.why for c in choice.candidates if c.variable == variable and c.why})
@@ -75,7 +75,7 @@ def _brief(overpass: Pass) -> str:
 def _rare(day: date, sensor: str) -> str:
     if sensor == "s2" and day < date(2018, 12, 15):
         return "surface reflectance starts in March 2017 and is sparse before December 2018; choose a later date"
-    return "at sea and near the poles the missions seldom look; is the area where you mean it to be?"
+    return "at sea and near the poles few images are acquired; is the area where you mean it to be?"
 
 
 def _percent(share: float) -> str:

@@ -284,7 +284,7 @@ def test_too_little_names_the_share_that_would_be_accepted() -> None:
 
 def test_dates_without_a_common_orbit_are_told_as_such() -> None:
     choice = chosen(radar(T1, 40), radar(T2, 7), optical(T1))
-    with pytest.raises(StackError, match="no orbit of Sentinel-1 looks at the area near every date"):
+    with pytest.raises(StackError, match="no orbit of Sentinel-1 covers the area near every date"):
         require_coverage(choice, RULES, Catalogue(radar=(radar(T1, 40),)))
 
 
