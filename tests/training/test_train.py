@@ -61,7 +61,7 @@ def test_a_few_steps_reduce_the_loss() -> None:
     trainer = training(TINY, settings, Patches())
     averaged = trainer.run(lambda step, values: losses.append(values["loss"]))
     assert len(losses) == trainer.step == 80
-    assert np.mean(losses[-10:]) < 0.6 * np.mean(losses[:10])
+    assert np.mean(losses[-10:]) < 0.75 * np.mean(losses[:10])
     assert averaged is trainer.averaged
     assert not averaged.training
     assert not same(state(averaged), state(trainer.generator)), "what is returned is the average, not the last step"
