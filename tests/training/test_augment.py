@@ -246,8 +246,6 @@ def test_variation_hides_the_target_and_never_shows_what_is_not_clear() -> None:
     dropped = inputs.s2_t1.isnan().flatten(1).all(1)
     assert 0 < int(dropped.sum()) < 12
     assert not (inputs.clear_t1.isfinite().flatten(1).any(1) & dropped).any(), "no score of what is not there"
-    assert inputs.told.shape == (64, 1, 1, 1)
-    assert 0.6 < float(inputs.told.mean()) < 0.9
     assert not inputs.s1_t2[:, 0].isnan().any()
     assert not batch.s2_t1.isnan().any(), "the samples themselves stay as they are"
 
