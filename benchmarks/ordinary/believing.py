@@ -4,7 +4,8 @@
 
 The same targets as `python -m benchmarks.ordinary`, each with what `--past 1y` takes of the dates at least 8 days
 before it. OUT takes `believing.md`. "Shipped" goes by `crgen/model/past_learned.py` as it is; "other grounds" by a
-prior of the other grounds alone, so that nothing of the place but its own past is known.
+prior of the other grounds alone, so that nothing of the place but its own past is known. "Held out": targets on days of
+which the generator was trained on no image, whose lessons mostly are of days that it knows.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ from crgen.model.generator import Prediction
 from crgen.model.looks import Look
 from crgen.model.past_learned import LEARNED
 from crgen.model.weights import load_model
-from crgen.training.data.series import BANDS, GROUND, series
+from crgen.training.data.series import BANDS, GROUND, held_out, series
 
 COLUMNS = ("copy", "mean of three", "alone", "shipped", "other grounds")
 HEAD = (
     *("series", "targets", "copy, RMSE", "÷ copy: mean of three", "÷ copy: alone", "÷ copy: shipped"),
     *("÷ copy: other grounds", "÷ better of copy and mean: shipped", "other grounds"),
     *("worse than copy by > 5 %: shipped", "other grounds"),
+    *("held out: targets", "held out, ÷ copy: alone", "shipped", "other grounds"),
 )
 
 
@@ -68,9 +70,10 @@ def main() -> None:
     plain = maker(generator)
     judged: dict[str, list[Judged]] = {}
     scores: dict[str, list[list[float]]] = {}
+    late: dict[str, list[bool]] = {}
     for place in given.series.split(","):
         dates = series(place, given.data)
-        judged[place], scores[place] = [], []
+        judged[place], scores[place], late[place] = [], [], []
         make = remembered(plain)
         for a, b in nearest_pairs(dates):
             first, then = look(dates[a], generator), look(dates[b], generator)
@@ -86,6 +89,7 @@ def main() -> None:
                 ]
             )
             judged[place].append(one)
+            late[place].append(held_out(place, dates[b]))
     everything = [one for found in judged.values() for one in found]
     priors = priors_of(everything)
     for place, found in judged.items():
@@ -97,31 +101,31 @@ def main() -> None:
             for prior in (LEARNED.prior, priors[GROUND[place]]):
                 set_to(prior=prior)
                 line.append(float(np.sqrt(mixture_of(one).score(own)[0].mean())))
-    text = table(scores)
+    text = table(scores, late)
     print(text)
     given.out.mkdir(parents=True, exist_ok=True)
     (given.out / "believing.md").write_text(text + "\n")
 
 
-def table(scores: dict[str, list[list[float]]]) -> str:
-    """Return the table of the targets' errors by :data:`COLUMNS`."""
+def table(scores: dict[str, list[list[float]]], late: dict[str, list[bool]]) -> str:
+    """Return the table of the targets' errors by :data:`COLUMNS`, and of those that are held out."""
     rows, cells = [], []
     for place, found in scores.items():
-        values = np.array(found)
-        mean = values.mean(0)
+        values, out = np.array(found), np.array(late[place])
+        mean, unknown = values.mean(0), values[out].mean(0)
         worse = [(values[:, at] > 1.05 * values[:, 0]).mean() for at in (3, 4)]
         best = mean[:2].min()
-        numbers = [*(mean[1:] / mean[0]), *(mean[3:] / best)]
-        cells.append([mean[0], *numbers, *worse])
-        rows.append(
-            [place, str(len(found)), f"{mean[0]:.4f}", *(f"{v:.3f}" for v in numbers), *(f"{w:.0%}" for w in worse)]
-        )
+        numbers, held = [*(mean[1:] / mean[0]), *(mean[3:] / best)], [*(unknown[2:] / unknown[0])]
+        cells.append([mean[0], *numbers, *held])
+        held_cells = [str(out.sum()), *(f"{v:.3f}" for v in held)]
+        text = [f"{mean[0]:.4f}", *(f"{v:.3f}" for v in numbers), *(f"{w:.0%}" for w in worse)]
+        rows.append([place, str(len(found)), *text, *held_cells])
     average = np.mean(cells, 0)
     pooled = np.concatenate([np.array(found) for found in scores.values()])
     worse = [f"{(pooled[:, at] > 1.05 * pooled[:, 0]).mean():.0%}" for at in (3, 4)]
-    rows.append(
-        ["mean of the series", str(len(pooled)), f"{average[0]:.4f}", *(f"{v:.3f}" for v in average[1:-2]), *worse]
-    )
+    text = [f"{average[0]:.4f}", *(f"{v:.3f}" for v in average[1:-3]), *worse]
+    held_cells = [str(sum(map(sum, late.values()))), *(f"{v:.3f}" for v in average[-3:])]
+    rows.append(["mean of the series", str(len(pooled)), *text, *held_cells])
     return "\n".join(f"| {' | '.join(row)} |" for row in (HEAD, ["---"] * len(HEAD), *rows))
 
 

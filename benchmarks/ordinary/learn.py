@@ -33,13 +33,14 @@ from crgen.training.augment import cloud_opacity
 from crgen.training.data.series import GROUND, held_out, series
 
 OF_LESSONS = {
-    "season": (10.0, 20.0, 40.0, 80.0, 1000.0),
+    "season": (20.0, 40.0, 80.0, 1000.0),
     "apart": (60.0, 120.0, 240.0, 1000.0),
-    "gap": (0.5, 1.0, 10.0),
-    "lessons": (1.0, 3.0, 6.0, 12.0, 30.0, 60.0),
-    "caution": (0.0, 0.03, 0.06, 0.09, 0.12, 0.15, 0.2, 0.3),
+    "gap": (0.25, 0.5, 1.0, 10.0),
+    "lessons": (1.0, 3.0, 6.0, 12.0),
+    "caution": (0.0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4),
 }
-"""Settings that change no candidate."""
+"""Settings that change no candidate. The training series count for no more lessons than a place has, so that a place
+unlike them is heard."""
 MARGINS = (0.95, 0.9, 0.8, 0.0, 1.0)
 OF_LOOKS = {"half_life": (15.0, 30.0, 60.0, 240.0), "changed": (1.0, 1.5, 2.0, 3.0)}
 NEAR = (5.0, 10.0, 20.0, 40.0, 1000.0)
@@ -184,6 +185,15 @@ def try_out(name: str, values: tuple[float, ...], judged: list[Judged]) -> None:
     print(name, {value: round(lost, 4) for value, lost in found.items()}, flush=True)
 
 
+def settle(judged: list[Judged]) -> None:
+    """Try the settings that change no candidate one after the other, until none changes."""
+    settings = None
+    while settings != [getattr(past_learned.LEARNED, name) for name in OF_LESSONS]:
+        settings = [getattr(past_learned.LEARNED, name) for name in OF_LESSONS]
+        for name, values in OF_LESSONS.items():
+            try_out(name, values, judged)
+
+
 def learn_seen(judged: list[Judged], generator: Generator) -> None:
     """Learn how looks fade while more of t2 is seen, from targets of which some is shown."""
     squared: dict[float, list[float]] = defaultdict(list)
@@ -298,8 +308,7 @@ def main() -> None:
         return [judge(target, generator, make_in(target.place), taught=taught) for target in found]
 
     judged = judge_all(taught=False)
-    for name, values in OF_LESSONS.items():
-        try_out(name, values, judged)
+    settle(judged)
     for name, values in OF_LOOKS.items():
         losses = {}
         for value in values:
@@ -311,8 +320,7 @@ def main() -> None:
     set_to(margin=1.0)
     judged = judge_all(taught=True)
     try_out("margin", MARGINS, judged)
-    for name in ("lessons", "caution"):
-        try_out(name, OF_LESSONS[name], judged)
+    settle(judged)
     learn_seen(judged, generator)
     learn_near(given.data, generator, given.every)
     print("loss", loss(judged, priors_of(judged)))

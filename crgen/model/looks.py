@@ -80,12 +80,12 @@ def as_they_are_now(looks: Tensor) -> Tensor:
     Args:
         looks: the candidates that were seen, ``(batch, candidate, band, y, x)``, NaN where there is none.
     """
-    nearest = looks[:, COPY : COPY + 1]
-    since = (looks - nearest).flatten(3)
+    nearest, others = looks[:, : COPY + 1], looks[:, COPY + 1 :]
+    since = (others - nearest).flatten(3)
     off = (since - since.nanmedian(3, keepdim=True).values).abs()
     limit = OUTLIER * off.nanmedian(3, keepdim=True).values
-    changed = (off > limit).any(2, keepdim=True).view(*looks.shape[:2], 1, *looks.shape[3:])
-    return torch.where(changed, nearest, looks)
+    changed = (off > limit).any(2, keepdim=True).view(*others.shape[:2], 1, *others.shape[3:])
+    return torch.cat([nearest, torch.where(changed, nearest, others)], 1)
 
 
 def outdated(looks: Sequence[Look], first: int, day: int) -> float:

@@ -126,8 +126,7 @@ def believe(lessons: Sequence[tuple[float, Errors]], bands: int) -> Mixture:
     for made in (ALONE, TAUGHT) if taught else (ALONE,):
         some = [*LOOKS, made]
         weights = np.zeros(total.shape[:3])
-        for at in np.ndindex(total.shape[:2]):
-            weights[at][some] = _best(total[at][np.ix_(some, some)])
+        weights[..., some] = _best(total[..., some, :][..., some])
         found.append((float(np.einsum("zbc,zbcd,zbd->", weights, total, weights)), weights))
     (plain, alone), *others = found
     return Mixture(next((weights for value, weights in others if value < past_learned.LEARNED.margin * plain), alone))
@@ -154,18 +153,25 @@ def _comparable(errors: Errors) -> Numbers:
 
 
 def _best(moments: Numbers) -> Numbers:
-    """Return the weights, not negative and of sum 1, of the least ``w · moments · w``: every support is tried."""
-    size = len(moments)
-    values, vectors = np.linalg.eigh((moments + moments.T) / 2)
-    moments = (vectors * values.clip(1e-6 * values.max())) @ vectors.T  # parts of several lessons may contradict
-    best: Numbers = np.eye(size)[0]
-    least = np.inf
+    """Return the weights, not negative and of sum 1, of the least ``w · moments · w``: every support is tried.
+
+    Args:
+        moments: ``(…, candidate, candidate)``.
+    """
+    size = moments.shape[-1]
+    values, vectors = np.linalg.eigh((moments + moments.swapaxes(-1, -2)) / 2)
+    values = np.maximum(values, 1e-6 * values.max(-1, keepdims=True))  # parts of several lessons may contradict
+    moments = (vectors * values[..., None, :]) @ vectors.swapaxes(-1, -2)
+    best = np.zeros(moments.shape[:-1])
+    least = np.full(moments.shape[:-2], np.inf)
     for count in range(1, size + 1):
-        for some in combinations(range(size), count):
-            part = np.linalg.solve(moments[np.ix_(some, some)], np.ones(count))
-            if (part >= 0).all() and (value := 1 / part.sum()) < least:
-                best, least = np.zeros(size), value
-                best[list(some)] = part / part.sum()
+        for some in map(list, combinations(range(size), count)):
+            part = np.linalg.solve(moments[..., some, :][..., some], np.ones((count, 1)))[..., 0]
+            value = 1 / part.sum(-1)
+            better = (part >= 0).all(-1) & (value < least)
+            least[better] = value[better]
+            best[better] = 0
+            best[..., some] = np.where(better[..., None], part * value[..., None], best[..., some])
     return best
 
 
@@ -237,16 +243,18 @@ def moments(candidates: Tensor, truth: Tensor, changed: Tensor, clear: Tensor) -
         changed: :func:`radar_changed`.
         clear: where the truth counts, ``(batch, 1, y, x)`` bool.
     """
-    errors = (candidates - truth[:, None]).double().movedim(0, 2).flatten(3)  # candidate, band, batch, pixels
-    errors = errors.flatten(2)
-    exist = torch.isfinite(errors).any(2).any(1)
-    usable = clear[:, 0].flatten() & torch.isfinite(errors[exist]).all(0).all(0)
-    second, first, count = [], [], []
-    for of_class in (~changed, changed):
-        some = errors[:, :, usable & of_class[:, 0].flatten()]
-        count.append(some.shape[2])
-        known = torch.where(exist[:, None, None], some, 0.0)
-        missing = torch.where(exist, 0.0, torch.nan).double()
-        second.append(torch.einsum("cbp,dbp->bcd", known, known) + missing[:, None] + missing)
-        first.append(known.sum(2).T + missing)
-    return Errors(torch.stack(second).numpy(), torch.stack(first).numpy(), np.array(count, float))
+    errors = (candidates - truth[:, None]).movedim(0, 2).flatten(2)  # candidate, band, pixel
+    finite = torch.isfinite(errors)
+    exist = finite.any(2).any(1)
+    usable = clear.flatten() & finite[exist].all(0).all(0)
+    bands, size = errors.shape[1], len(errors)
+    second = torch.full((2, bands, size, size), torch.nan, dtype=torch.float64)
+    first = torch.full((2, bands, size), torch.nan, dtype=torch.float64)
+    count = np.zeros(2)
+    there = exist.nonzero()[:, 0]
+    for at, of_class in enumerate((~changed, changed)):
+        some = errors[exist][..., usable & of_class.flatten()].double().transpose(0, 1)  # band, candidate, pixel
+        count[at] = some.shape[2]
+        second[at, :, there[:, None], there] = some @ some.transpose(1, 2)
+        first[at][:, there] = some.sum(2)
+    return Errors(second.numpy(), first.numpy(), count)

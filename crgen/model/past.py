@@ -216,12 +216,11 @@ def _judge(
     every = torch.cat([guarded, alone.reflectance[:, None], taught.reflectance[:, None]], 1)[:, :, held]
     changed = radar_changed(a.s1, b.s1)
     clear = b.clear & torch.isfinite(b.s2[:, held]).all(1, keepdim=True)
-    plain = torch.full_like(every, torch.nan)
-    plain[:, COPY] = seen[:, COPY, held]
+    copied = seen[:, COPY : COPY + 1, held]
     truth = b.s2[:, held]
     stated = [torch.full_like(truth, torch.nan) if v is None else v[:, held] for v in (alone.variance, taught.variance)]
     sample = _sampled(every - truth[:, None], changed, clear, torch.stack(stated, 1).sqrt())
-    return Judged(moments(every, truth, changed, clear), moments(plain, truth, changed, clear), sample)
+    return Judged(moments(every, truth, changed, clear), moments(copied, truth, changed, clear), sample)
 
 
 def _sampled(errors: Tensor, changed: Tensor, clear: Tensor, deviation: Tensor) -> Sample:

@@ -33,6 +33,16 @@ def test_a_fill_says_what_it_made_and_leaves_four_files(crgen, fill, here):
     assert json.loads((here / "my maps" / "map.json").read_text())["id"] == "map"
 
 
+def test_that_copying_was_better_on_the_places_past_is_said_first(crgen, fill, here):
+    """Untrained weights know less of the demo's ground than its last image does."""
+    outcome = crgen(*fill, "--past", "1y", "--out", "map.tif")
+    assert outcome.code == 0, outcome.err
+    notes = [line for line in outcome.err.splitlines() if not line.startswith("filling: ")]
+    said = r"copying was better on this place's past: RMSE 0\.\d+ against 0\.\d+ over \d+ earlier pairs"
+    assert re.search(said, notes[0]), outcome.err
+    assert "on this place's past" not in outcome.out
+
+
 @pytest.mark.parametrize(
     "options",
     [

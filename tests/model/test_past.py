@@ -60,6 +60,16 @@ def test_no_other_such_weights_have_less_error(seed: int, size: int) -> None:
     assert best @ moments @ best <= found.fun * (1 + 1e-4)
 
 
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 5))
+def test_bands_solved_together_get_the_weights_that_each_gets_alone(seed: int, size: int) -> None:
+    factor = np.random.default_rng(seed).normal(size=(2, 3, size, size + 1))
+    moments = factor @ factor.swapaxes(-1, -2)
+    together = mixing._best(moments)
+    for at in np.ndindex(2, 3):
+        np.testing.assert_allclose(together[at], mixing._best(moments[at]), atol=1e-9)
+
+
 def test_the_candidate_that_was_right_on_many_lessons_is_believed() -> None:
     for right in (COPY, SEASON, ALONE, TAUGHT):
         deviations = [0.1] * C
