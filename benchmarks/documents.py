@@ -4,9 +4,9 @@
 
 Speed (docs/speed.md) comes from benchmarks/results, where those benchmarks leave it, and from OUT/peers.md, where
 `benchmarks.peers` left one. Accuracy (docs/accuracy.md) comes from OUT, where `benchmarks.floods`,
-`benchmarks.floods.past`, `benchmarks.floods.calibration`, `benchmarks.ordinary` and `benchmarks.ordinary.believing`
-left floods.md, floods_past.md, calibration.md, ordinary.md and believing.md; what is not there stays as it is. The
-sentences around the tables are a person's: read them again.
+`benchmarks.floods.past`, `benchmarks.floods.calibration`, `benchmarks.ordinary.intervals`, `benchmarks.ordinary` and
+`benchmarks.ordinary.believing` left floods.md, floods_past.md, calibration.md, intervals.md, ordinary.md and
+believing.md; what is not there stays as it is. The sentences around the tables are a person's: read them again.
 """
 
 import json
@@ -17,7 +17,7 @@ from benchmarks.common import RESULTS, markdown
 
 DOCS = Path(__file__).parents[1] / "docs"
 SPEED = ("generator", "throughput", "cog", "simulated_gpu", "size")
-ACCURACY = ("floods", "floods_past", "calibration", "ordinary", "believing")
+ACCURACY = ("floods", "floods_past", "calibration", "intervals", "ordinary", "believing")
 
 
 def speed(results: Path) -> str:

@@ -30,6 +30,8 @@ class Made(NamedTuple):
     """Probability of water at t1 and at t2, ``(2, y, x)``; None for what has none."""
     deviation: Array | None = None
     """Standard deviation of the image, of its shape; alike."""
+    hidden: Array | None = None
+    """How far S2 at t1 does not show the ground, 0 to 1, ``(y, x)``; alike."""
 
 
 class Channels(NamedTuple):
@@ -71,7 +73,10 @@ def generate(
     if prediction.variance is not None:
         stated = prediction.variance[0].float().sqrt().cpu().numpy()[:, :height, :width]
         deviation = _as(stated, config.bands, channels.bands)
-    return Made(made, None if water is None else water[0].float().cpu().numpy()[:, :height, :width], deviation)
+    hidden = None
+    if prediction.reliability is not None:
+        hidden = 1 - prediction.reliability[0, 0].float().cpu().numpy()[:height, :width]
+    return Made(made, None if water is None else water[0].float().cpu().numpy()[:, :height, :width], deviation, hidden)
 
 
 def _as(image: Array, have: Sequence[str], want: Sequence[str]) -> Array:

@@ -7,11 +7,13 @@ takes `calibration.md`. Events that the weights were not trained on are left out
 fitted on the others. With --write, weights go to NEW.safetensors with what was fitted on all of these events in their
 card (`crgen.model.card.WaterErrors`, `ErrorWidths`): then `crgen fill` states intervals.
 
-Fitted are how probabilities of water are to be read (beta calibration, every event counting alike), how the doubts of
-near pixels go together (the correlogram of residuals), what a whole scene has in common (so that nine in ten patches'
-areas are held), and half the width of intervals in stated deviations, where nothing of t2 is seen and where some is.
-Where some is seen, a patch's interval is scaled as `crgen fill` scales it, by hidden blocks of its own scene: here the
-other patches of its event.
+Fitted are how probabilities of water are to be read (the logit times a slope and the share of pixels around that agree;
+every event counting alike), how the doubts of near pixels go together (the correlogram of residuals), what a whole
+scene has in common (so that nine in ten patches' areas are held), and half the width of intervals in stated deviations,
+where nothing of t2 is seen and where some is, and how much wider they are where t1 does not show the ground. Where
+nothing is seen they are as wide as hold nine in ten pixels of an event that was not fitted to, of these left out in
+turn. Where some is seen, a patch's interval is scaled as `crgen fill` scales it, by hidden blocks of its own scene:
+here the other patches of its event.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,14 +31,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.fft import irfft2, next_fast_len, rfft2
-from scipy.optimize import curve_fit, minimize
+from scipy.optimize import curve_fit, minimize_scalar
 
 from benchmarks.common import markdown
 from benchmarks.floods.__main__ import NOTHING, WHOLE, View, views
 from benchmarks.floods.water_unet import WaterRow
 from benchmarks.made import Channels, generate
 from benchmarks.water import Truth, otsu, scored_patches
-from crgen.model.card import ErrorWidths, WaterErrors
+from crgen.model.card import ErrorWidths, WaterErrors, evidence_of
 from crgen.model.weights import load_model, save_weights
 from crgen.pipeline.flood.area import SMALLEST, deviation_of, interval_of
 from crgen.pipeline.tiling.hidden import COVERED, RATIOS, Hidden, widths
@@ -67,6 +69,8 @@ class Patch:
     """Of the image, absolute, ``(band, y, x)``, NaN where nothing counts."""
     deviation: Array
     """Stated with it, alike."""
+    hidden: Array
+    """How far S2 at t1 does not show the ground, 0 to 1, ``(y, x)``."""
     otsu: NDArray[np.bool_]
     unet: Array | None
 
@@ -79,6 +83,10 @@ class Patch:
     def ratio(self) -> Array:
         """The error over the stated deviation."""
         return np.asarray(self.error / np.maximum(self.deviation, 1e-9), np.float32)
+
+    def ratio_by(self, known: ErrorWidths) -> Array:
+        """Return the error over the deviation as it is to be read."""
+        return np.asarray(self.ratio / known.hidden**self.hidden, np.float32)
 
     @property
     def known(self) -> NDArray[np.bool_]:
@@ -106,6 +114,7 @@ def gather(data: Path, out: Path, weights: str, every: int) -> tuple[list[Patch]
             assert made.reflectance is not None
             assert made.water is not None
             assert made.deviation is not None
+            assert made.hidden is not None
             error = np.abs(np.where(counts, made.reflectance - sample.target, np.nan))
             patches.append(
                 Patch(
@@ -116,6 +125,7 @@ def gather(data: Path, out: Path, weights: str, every: int) -> tuple[list[Patch]
                     counts[0],
                     error.astype(np.float32),
                     made.deviation,
+                    made.hidden,
                     otsu(view.s1_t2[0]),
                     None if unet is None else _unet(unet, view),
                 )
@@ -130,30 +140,27 @@ def _unet(unet: WaterRow, view: View) -> Array | None:
 
 def read(p: NDArray[np.floating], errors: WaterErrors) -> NDArray[np.float64]:
     """Return how predicted probabilities are to be read."""
-    return errors.read(torch.from_numpy(p.astype(np.float64))).numpy()
+    return errors.read(torch.from_numpy(p.astype(np.float64))[None, None])[0, 0].numpy()
 
 
 def fit_reading(patches: Sequence[Patch]) -> WaterErrors:
     """Return the reading that makes the labels likeliest, every event counting alike; nothing is said of areas yet."""
-    logs, labels, weights = [], [], []
+    evidence, labels, weights = [], [], []
     by_event: dict[str, int] = defaultdict(int)
     for patch in patches:
         by_event[patch.event] += int(patch.known.sum())
     for patch in patches:
-        p = np.clip(patch.p[patch.known][::THIN].astype(np.float64), 1e-6, 1 - 1e-6)
-        logs.append(np.stack([np.log(p), -np.log1p(-p)]))
+        logit, agree = evidence_of(torch.from_numpy(patch.p.astype(np.float64))[None, None])
+        evidence.append((logit * agree)[0, 0].numpy()[patch.known][::THIN])
         labels.append(patch.truth.t2[patch.known][::THIN])
-        weights.append(np.full(len(p), 1 / by_event[patch.event]))
-    x, y, weight = (np.concatenate(parts, -1) for parts in (logs, labels, weights))
+        weights.append(np.full(len(labels[-1]), 1 / by_event[patch.event]))
+    x, y, weight = (np.concatenate(parts) for parts in (evidence, labels, weights))
 
-    def loss(at: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        slopes = np.exp(at[:2])
-        z = slopes @ x + at[2]
-        off = weight * (1 / (1 + np.exp(-z)) - y)
-        return float((weight * (np.logaddexp(0, z) - y * z)).sum()), np.array([*slopes * (x @ off), off.sum()])
+    def loss(slope: float) -> float:
+        return float((weight * (np.logaddexp(0, slope * x) - slope * y * x)).sum())
 
-    wet, dry, offset = minimize(loss, np.zeros(3), jac=True).x
-    return WaterErrors(slope=np.exp(wet), slope_dry=np.exp(dry), offset=offset, near=0.0, reach=1.0, scene=0.0)
+    slope = minimize_scalar(loss, bounds=(0.01, 10), method="bounded").x
+    return WaterErrors(slope=slope, near=0.0, reach=1.0, scene=0.0)
 
 
 def fit_near(patches: Sequence[Patch], errors: WaterErrors) -> tuple[float, float]:
@@ -227,37 +234,60 @@ def fit_water(patches: Sequence[Patch]) -> WaterErrors:
 
 def fit_widths(patches: Sequence[Patch], bands: Sequence[str]) -> ErrorWidths:
     """Return what the card is to say of intervals: every event counts alike."""
-    seen = [patch for patch in patches if patch.sees]
+    unseen, seen = [patch for patch in patches if not patch.sees], [patch for patch in patches if patch.sees]
+    known = _unseen_widths(unseen, bands)
+    wider = _left_out(unseen, bands)
     by_event: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
     for patch in seen:
-        by_event[patch.event].append(np.log(np.nanquantile(patch.ratio, COVERED, (1, 2))))
+        by_event[patch.event].append(np.log(np.nanquantile(patch.ratio_by(known), COVERED, (1, 2))))
     means = np.array([np.nanmean(some, 0) for some in by_event.values()])
     within = np.nanmean([np.nanvar(some, 0).mean() for some in by_event.values()])
     between = max(float(np.nanvar(means, 0).mean()), 1e-6)
-    return ErrorWidths(
-        bands=_widths_of([patch for patch in patches if not patch.sees], "ratio", bands),
-        seen=_widths_of(seen, "ratio", bands),
-        blocks=max(float(within / between), 0.1),
+    return known.model_copy(
+        update={
+            "bands": {band: wider * width for band, width in known.bands.items()},
+            "seen": {band: _nine_in_ten(seen, lambda p, i=i: p.ratio_by(known)[i]) for i, band in enumerate(bands)},
+            "blocks": max(float(within / between), 0.1),
+        }
     )
 
 
-def _widths_of(patches: Sequence[Patch], what: str, bands: Sequence[str]) -> dict[str, float]:
-    """Return by band below what nine in ten pixels of a plane of patches lie, every event counting alike."""
-    events = sorted({patch.event for patch in patches})
-    widths = {}
-    for i, band in enumerate(bands):
-        planes = {e: [getattr(patch, what)[i] for patch in patches if patch.event == e] for e in events}
-        values = [np.concatenate([plane[np.isfinite(plane)][::THIN] for plane in some]) for some in planes.values()]
-        weights = np.concatenate([np.full(len(some), 1 / len(some)) for some in values])
-        order = np.argsort(np.concatenate(values))
-        reached = np.cumsum(weights[order]) / weights.sum()
-        widths[band] = float(np.concatenate(values)[order][np.searchsorted(reached, COVERED)])
-    return widths
+def _unseen_widths(patches: Sequence[Patch], bands: Sequence[str]) -> ErrorWidths:
+    """Return widths where nothing of t2 is seen, of pixels that t1 shows, and how much wider they are of others."""
+    shown = [_nine_in_ten(patches, lambda p, i=i: p.ratio[i][p.hidden <= 0.5]) for i in range(len(bands))]
+    hidden = [_nine_in_ten(patches, lambda p, i=i: p.ratio[i][p.hidden > 0.5]) for i in range(len(bands))]
+    times = [math.log(b / a) for a, b in zip(shown, hidden, strict=True) if a > 0 and b > 0]
+    wider = math.exp(sum(times) / len(times)) if times else 1.0
+    return ErrorWidths(bands=dict(zip(bands, shown, strict=True)), hidden=wider, blocks=1)
 
 
-def blocks_of(patch: Patch) -> Hidden:
+def _left_out(patches: Sequence[Patch], bands: Sequence[str]) -> float:
+    """Return how many times as wide intervals must be of an event that they were not fitted to."""
+    events = {patch.event for patch in patches}
+    if len(events) == 1:
+        return 1.0
+    fitted = {event: _unseen_widths([p for p in patches if p.event != event], bands) for event in events}
+    return _nine_in_ten(patches, lambda p: p.error / half_widths(p, [], bands, fitted[p.event]))
+
+
+def _nine_in_ten(patches: Sequence[Patch], values: Callable[[Patch], Array]) -> float:
+    """Return below what nine in ten values of patches lie, every event counting alike; NaN without any."""
+    by_event: dict[str, list[Array]] = defaultdict(list)
+    for patch in patches:
+        some = values(patch)
+        by_event[patch.event].append(some[np.isfinite(some)][::THIN])
+    joined = [np.concatenate(some) for some in by_event.values()]
+    weights = np.concatenate([np.full(len(some), 1 / max(len(some), 1)) for some in joined])
+    if not len(weights):
+        return math.nan
+    order = np.argsort(np.concatenate(joined))
+    reached = np.cumsum(weights[order]) / weights.sum()
+    return float(np.concatenate(joined)[order][np.searchsorted(reached, COVERED)])
+
+
+def blocks_of(patch: Patch, known: ErrorWidths) -> Hidden:
     """Return a patch as hidden blocks of its scene are counted."""
-    bins = [np.searchsorted(RATIOS, band[np.isfinite(band)]) for band in patch.ratio]
+    bins = [np.searchsorted(RATIOS, band[np.isfinite(band)]) for band in patch.ratio_by(known)]
     found = Hidden(len(bins), blocks=1)
     found.ratios = np.stack([np.bincount(some, minlength=len(RATIOS) + 1) for some in bins])
     return found
@@ -275,7 +305,30 @@ def half_widths(patch: Patch, scene: Sequence[Hidden], bands: Sequence[str], kno
     found = Hidden(len(bands))
     for some in scene:
         found.add(some)
-    return np.asarray(patch.deviation * widths([found], bands, known)[:, None, None], np.float32)
+    deviation = patch.deviation * known.hidden**patch.hidden
+    return np.asarray(deviation * widths([found], bands, known)[:, None, None], np.float32)
+
+
+def _one_width(patches: Sequence[Patch], bands: Sequence[str]) -> Array:
+    """Return one global width by band."""
+    return np.array([_nine_in_ten(patches, lambda p, i=i: p.error[i]) for i in range(len(bands))], np.float32)
+
+
+class Held(NamedTuple):
+    """What intervals of a patch hold, as mean over bands."""
+
+    share: float
+    """Of the pixels."""
+    score: float
+    """See :func:`interval_score`."""
+    globe: float
+    """That of one global width."""
+
+
+def held_of(error: Array, half: Array, globe: Array) -> Held:
+    """Score intervals of some pixels, ``(band, pixel)``, beside one global width of each band."""
+    scores = (float(interval_score(error, width).mean()) for width in (half, globe[:, None]))
+    return Held(float((error <= half).mean()), *scores)
 
 
 def interval_score(error: NDArray[np.floating], half: NDArray[np.floating] | float) -> NDArray[np.floating]:
@@ -298,24 +351,20 @@ def score(patches: Sequence[Patch], bands: Sequence[str]) -> str:
     """Return the tables of events left out in turn."""
     events = sorted({patch.event for patch in patches})
     rows, found = [], []
-    cells: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
+    cells: dict[str, list[Held]] = defaultdict(list)
     for event in events:
         rest, own = [p for p in patches if p.event != event], [p for p in patches if p.event == event]
         found.append(_water_of(own, rest))
         rows.append([event, *_water_row(found[-1])])
-        known, globe = fit_widths(rest, bands), _widths_of(rest, "error", bands)
-        blocks = [(patch, blocks_of(patch)) for patch in own if patch.sees]
+        known, globe = fit_widths(rest, bands), _one_width(rest, bands)
+        blocks = [(patch, blocks_of(patch, known)) for patch in own if patch.sees]
         for one in own:
             scene = [some for patch, some in blocks if one.sees and patch is not one]
             half = half_widths(one, scene, bands, known)
-            for i, band in enumerate(bands):
-                there = np.isfinite(one.error[i])
-                names = {"all": there, one.condition: there, "newly under water": there & one.truth.new}
-                for name, where in names.items():
-                    if where.sum() >= 100:
-                        error, width = one.error[i][where], half[i][where]
-                        scores = interval_score(error, width).mean(), interval_score(error, globe[band]).mean()
-                        cells[name].append((float((error <= width).mean()), float(scores[0]), float(scores[1])))
+            there = one.counts
+            for name, where in {"all": there, one.condition: there, "newly under water": there & one.truth.new}.items():
+                if where.sum() >= 100:
+                    cells[name].append(held_of(one.error[:, where], half[:, where], globe))
     whole = Water(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
     rows.append(["**all**", *_water_row(whole)])
     head = [
@@ -334,7 +383,7 @@ def score(patches: Sequence[Patch], bands: Sequence[str]) -> str:
             markdown(
                 [
                     "intervals of reflectance", "pixels held (90 % is right)", "95 % of bootstraps",
-                    "interval score ÷ that of one global width", "patches × bands",
+                    "interval score ÷ that of one global width", "patches",
                 ],
                 [[name, *_interval_row(np.array(some))] for name, some in cells.items()],
             ),
@@ -367,7 +416,7 @@ def _water_of(own: Sequence[Patch], rest: Sequence[Patch]) -> Water:
     expected = np.array([expected for _, expected, _ in found])
     rate = float(np.quantile([abs(true - e) / max(e, 1.0) for true, e, _ in others], COVERED))
     return Water(
-        np.concatenate([read(one.p[at], errors) for one, at in known]),
+        np.concatenate([read(one.p, errors)[at] for one, at in known]),
         np.concatenate([one.truth.t2[at] for one, at in known]),
         np.concatenate([one.otsu[at].astype(np.float64) for one, at in known]),
         np.concatenate([np.full(at.sum(), np.nan) if one.unet is None else one.unet[at] for one, at in known]),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from crgen.errors import WeightsError
+from crgen.model.adaptive.surroundings import local_mean
 from crgen.model.config import GeneratorConfig
 
 if TYPE_CHECKING:
@@ -16,17 +18,18 @@ FIELDS_OF_0_1 = frozenset({"features", "waves", "gate"})
 """Fields of a generator's configuration that crgen 0.1 wrote and no later version knows."""
 
 
+AROUND = 31
+"""Side in pixels of the surroundings that a pixel's probability of water agrees with or does not."""
+
+
 class WaterErrors(BaseModel):
     """How far probabilities of water are off, fitted on events that the weights never saw."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     slope: float = Field(gt=0)
-    """A probability p is to be read as one whose logit is slope · log p − slope_dry · log(1 − p) + offset (beta
-    calibration; Kull et al. 2017, doi 10.1214/17-EJS1338SI)."""
-    slope_dry: float | None = Field(default=None, gt=0)
-    """The same as ``slope`` where there is none."""
-    offset: float
+    """A probability is to be read as one whose logit is as many times as large, and that times the share of what is
+    around that agrees with it."""
     near: float = Field(ge=0, le=1)
     """Share of a pixel's doubt that it has in common with those right beside it."""
     reach: float = Field(gt=0)
@@ -35,9 +38,20 @@ class WaterErrors(BaseModel):
     """Relative standard deviation of the area that a whole scene has in common."""
 
     def read(self, p: Tensor) -> Tensor:
-        """Return what predicted probabilities are to be read as, of any shape."""
-        p = p.clamp(1e-6, 1 - 1e-6)
-        return (self.slope * p.log() - (self.slope_dry or self.slope) * (-p).log1p() + self.offset).sigmoid()
+        """Return what predicted probabilities ``(batch, channel, y, x)`` are to be read as; a half stays a half."""
+        logit, agree = evidence_of(p)
+        return (self.slope * agree * logit).sigmoid()
+
+
+def evidence_of(p: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the logit of probabilities ``(batch, channel, y, x)``, and which share of what is around agrees, 0 to 1.
+
+    Around are :data:`AROUND` × :data:`AROUND` pixels. A pixel that is water rather than not agrees with each of them by
+    the probability that it is water; others alike.
+    """
+    p = p.clamp(1e-6, 1 - 1e-6)
+    around = local_mean(p, torch.ones_like(p), AROUND).clamp(0, 1)
+    return p.logit(), torch.where(p >= 0.5, around, 1 - around)
 
 
 class ErrorWidths(BaseModel):
@@ -50,8 +64,14 @@ class ErrorWidths(BaseModel):
     there is none."""
     seen: dict[str, float] = Field(default_factory=dict)
     """The same where some of t2 is seen; that of :attr:`bands` where there is none."""
+    hidden: float = Field(default=1.0, gt=0)
+    """How many times as far off a pixel is that S2 at t1 does not show; by degrees where it shows some of it."""
     blocks: float = Field(gt=0)
     """How many hidden blocks of a scene tell as much as this does."""
+
+    def read(self, deviation: Tensor, hidden: Tensor) -> Tensor:
+        """Return what stated deviations are to be read as; ``hidden`` is 1 where S2 at t1 does not show the ground."""
+        return deviation * self.hidden**hidden
 
 
 class ModelCard(BaseModel):

@@ -277,7 +277,10 @@ class PastOf:
         def made(*inputs: Tensor, **extra: Tensor) -> Tensor:
             prediction: Prediction = self.predictor.model.generator(*inputs, **extra)
             planes = [prediction.reflectance.float()]
-            planes += [plane.float() for plane in (prediction.variance, prediction.water) if plane is not None]
+            variance, widths = prediction.variance, self.predictor.model.card.error
+            if variance is not None and widths is not None and prediction.reliability is not None:
+                variance = widths.read(variance.float().sqrt(), 1 - prediction.reliability.float()).square()
+            planes += [plane.float() for plane in (variance, prediction.water) if plane is not None]
             return torch.cat(planes, 1)
 
         planes = self.predictor.over(made, a.s1, a.s2, b.s1, nothing, **more)

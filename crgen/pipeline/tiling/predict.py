@@ -309,6 +309,8 @@ class Predictor:
             assert made.variance is not None, "a form that predicts it"
             places = [self._opened[at] for at in self._made]
             deviation = made.variance[:, places].float().sqrt()
+            if (widths := self.model.card.error) is not None and made.reliability is not None:
+                deviation = widths.read(deviation, 1 - made.reliability.float())
             dn = torch.cat([dn, (deviation * REFLECTANCE_SCALE).round().clamp(max=MAX_GENERATED)], 1)
         told_of = self._unlike(inputs[1], inputs[2], more["clear_t1"])[:, None, None, None].expand_as(dn[:, :1]).float()
         if self.model.card.config.predicts_reliability:

@@ -12,7 +12,7 @@ from crgen.pipeline.flood.area import Areas, areas_of, deviation_of, interval_of
 from crgen.pipeline.tiling.water import NEW, OLD, OPEN
 from tests.pipeline.flood.test_polygons import write_water
 
-ERRORS = WaterErrors(slope=1, offset=0, near=0.6, reach=60, scene=0)
+ERRORS = WaterErrors(slope=1, near=0.6, reach=60, scene=0)
 
 
 def exact(doubt: np.ndarray, errors: WaterErrors) -> float:

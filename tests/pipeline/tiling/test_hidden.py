@@ -193,3 +193,16 @@ def test_the_width_scales_the_stated_deviation(model, scene, whole) -> None:  # 
     rows, cols = (slice(0, chunk.box.shape[0]), slice(0, chunk.box.shape[1]))
     expected = whole.error[:, rows, cols] / NORMAL * np.array([1, 2, 3])[:, None, None]
     np.testing.assert_allclose(wide[chunk.at], expected, rtol=1e-5)
+
+
+def test_where_t1_does_not_show_the_ground_the_width_is_what_the_card_says(model, scene, whole) -> None:  # noqa: F811
+    card = model.card.model_copy(update={"error": ErrorWidths(bands={}, hidden=4, blocks=8)})
+    work = run_of(model._replace(card=card), scene)
+    chunk = next(iter(work.grid))
+    wide = {}
+    work.fill(lambda chunk, computed, incoming: wide.update({chunk.at: work.compose(computed, incoming)[0].error}), 1)
+    rows, cols = (slice(0, chunk.box.shape[0]), slice(0, chunk.box.shape[1]))
+    times = wide[chunk.at] / whole.error[:, rows, cols]
+    times = times[np.isfinite(times)]
+    assert times.min() > 1
+    assert times.max() < 4.1
