@@ -1,21 +1,42 @@
 """Fixtures around the local Earth Engine, for every test that wants one."""
 
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from tests.earthengine.server import EarthEngineServer
 
+KEPT, LARGEST = 400, 500_000
+"""Tiles, and bytes of one."""
+
 
 @pytest.fixture(scope="session")
 def _earth_engine_process() -> Iterator["EarthEngineServer"]:
     # Imported here: most tests need neither Google's libraries nor the time they take to load.
+    from tests.earthengine import catalogue, ground, pixels
+    from tests.earthengine.requests import key_of
     from tests.earthengine.server import EarthEngineServer
 
-    with EarthEngineServer() as server:
+    compute, answers = pixels.compute, OrderedDict[object, bytes]()
+
+    def compute_once(body: Mapping[str, Any], flat: bool = False) -> bytes:
+        """Tests ask for the same small tiles over and over: the last ones are kept, of a world as it is."""
+        key = key_of(body), body.get("fileFormat"), flat, catalogue.collections, ground.LAKE
+        answer = answers.get(key)
+        if answer is None:
+            answer = compute(body, flat)
+            if len(answer) < LARGEST:
+                answers[key] = answer
+            while len(answers) > KEPT:
+                answers.popitem(last=False)
+        return answer
+
+    with pytest.MonkeyPatch.context() as patched, EarthEngineServer() as server:
+        patched.setattr(pixels, "compute", compute_once)
         yield server
 
 
