@@ -1,7 +1,7 @@
 """Fixtures around the local Earth Engine, for every test that wants one."""
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +17,24 @@ KEPT, LARGEST = 400, 500_000
 @pytest.fixture(scope="session")
 def _earth_engine_process() -> Iterator["EarthEngineServer"]:
     # Imported here: most tests need neither Google's libraries nor the time they take to load.
+    from tests.earthengine.server import EarthEngineServer
+
+    with EarthEngineServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _compute_once() -> Callable[..., bytes]:
+    """Pixels of the local Earth Engine, of which the last small tiles are kept: most tests ask for the same ones.
+
+    For tests of crgen, which leave its images as they are; the catalogue and the lake some of them change.
+    """
     from tests.earthengine import catalogue, ground, pixels
     from tests.earthengine.requests import key_of
-    from tests.earthengine.server import EarthEngineServer
 
     compute, answers = pixels.compute, OrderedDict[object, bytes]()
 
     def compute_once(body: Mapping[str, Any], flat: bool = False) -> bytes:
-        """Tests ask for the same small tiles over and over: the last ones are kept, of a world as it is."""
         key = key_of(body), body.get("fileFormat"), flat, catalogue.collections, ground.LAKE
         answer = answers.get(key)
         if answer is None:
@@ -35,9 +45,7 @@ def _earth_engine_process() -> Iterator["EarthEngineServer"]:
                 answers.popitem(last=False)
         return answer
 
-    with pytest.MonkeyPatch.context() as patched, EarthEngineServer() as server:
-        patched.setattr(pixels, "compute", compute_once)
-        yield server
+    return compute_once
 
 
 @pytest.fixture
@@ -58,12 +66,16 @@ def earth_engine(
 
 @pytest.fixture
 def service(
-    earth_engine: "EarthEngineServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    earth_engine: "EarthEngineServer",
+    _compute_once: Callable[..., bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator["EarthEngineServer"]:
     """The same, which crgen was never connected to, with an empty tile cache and short waits."""
     from crgen.gee.connection.session import disconnect
     from crgen.gee.fetch.fetcher import _fetchers
 
+    monkeypatch.setattr("tests.earthengine.pixels.compute", _compute_once)
     monkeypatch.setenv("CRGEN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("crgen.gee.connection.retry.FIRST_WAIT", 0.01)
     disconnect()
