@@ -39,6 +39,14 @@ def other_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny(tmp_path_factory.mktemp("weights") / "other.safetensors", seed=1)
 
 
+@pytest.fixture
+def drawn_lightly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that ask of their products neither picture nor page, which are half of the work of a small one."""
+    from tests.light import draw_lightly
+
+    draw_lightly(monkeypatch.setattr)
+
+
 def write_tiny(path: Path, seed: int) -> Path:
     config = preset("tiny")
     card = ModelCard(

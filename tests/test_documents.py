@@ -7,6 +7,7 @@ import inspect
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -165,9 +166,13 @@ def test_every_configuration_is_read(text: str, small_examples: Path) -> None:
 
 
 @pytest.mark.parametrize("code", blocks("python"))
-def test_every_snippet_runs(code: str, small_examples: Path) -> None:
-    """On the demo; one that needs Earth Engine is checked by the parameters it names."""
+def test_every_snippet_runs(
+    code: str, small_examples: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the demo, by small weights; one that needs Earth Engine is checked by the parameters it names."""
     if 'source="demo"' in code:
+        shutil.copy(tiny_weights, small_examples / "base.safetensors")
+        monkeypatch.setattr("crgen.model.weights.SHIPPED", small_examples)
         exec(compile(code, "snippet", "exec"), {})
         return
     for node in ast.walk(ast.parse(code)):

@@ -1,27 +1,22 @@
-"""What schedulers of the tests import: makes the picture of a job's product a single pixel, and its page empty.
+"""What schedulers of the tests import: their jobs draw no picture and no page (:mod:`tests.light`).
 
-Drawing them is half of the work of a product this small. Where ``PUBLISHED`` names a file, every product that was
-published is noted there; the process that makes a product of the job ``POISONED`` dies, and that of the job ``UNTIDY``
-right after it published its product.
+Where ``PUBLISHED`` names a file, every product that was published is noted there; the process that makes a product of
+the job ``POISONED`` dies, and that of the job ``UNTIDY`` right after it published its product.
 """
 
-import base64
 import os
 import signal
 from pathlib import Path
 
 import crgen.pipeline.fill as fill
-from crgen.files import partial_name, publish
+from crgen.files import publish
+from tests.light import draw_lightly, picture
 
-PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==")
 
-
-def picture(scene, paths, *_) -> Path:
+def deadly_picture(scene, paths, *rest) -> Path:
     if paths.folder.name == os.environ.get("POISONED"):
         os.kill(os.getpid(), signal.SIGKILL)
-    hidden = partial_name(paths.quicklook)
-    hidden.write_bytes(PIXEL)
-    return hidden
+    return picture(scene, paths, *rest)
 
 
 def noted(finished) -> None:
@@ -34,12 +29,6 @@ def noted(finished) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def page(scene, paths, *_) -> Path:
-    hidden = partial_name(paths.page)
-    hidden.write_text("<!doctype html>")
-    return hidden
-
-
-fill.picture = picture
-fill.write_product_page = page
+draw_lightly()
+fill.picture = deadly_picture
 fill.publish = noted

@@ -11,6 +11,7 @@ import pytest
 from crgen.cli import main
 from crgen.gee.connection.retry import INTERRUPTED
 from crgen.training.score.cost import windows_per_second
+from tests.demo import draw_once
 
 AREA = "113.50,34.70,113.503,34.703"
 DATES = ("--t1", "2021-07-10", "--t2", "2021-07-22")
@@ -55,6 +56,18 @@ def crgen(monkeypatch, capfd):
 def soon_measured(monkeypatch):
     """Let `crgen evaluate` take one batch for the generator's speed, not five seconds of them."""
     monkeypatch.setattr(windows_per_second, "__defaults__", (64, 1, 0.0))
+
+
+@pytest.fixture
+def small_images(monkeypatch):
+    """Let images of OMBRIA be a quarter of their size, in this process."""
+    monkeypatch.setattr("crgen.training.data.ombria.SIDE", 128)
+
+
+@pytest.fixture(autouse=True)
+def drawn_once(monkeypatch):
+    """Draw the demo scene of a small area once."""
+    draw_once(monkeypatch.setattr)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from tests.training.noise import write_ombria
 from tests.training.score.test_fid import write_network
 
 
-def test_fid_stands_beside_the_scores_of_every_method(crgen, here, tiny_weights):
+def test_fid_stands_beside_the_scores_of_every_method(crgen, here, small_images, tiny_weights):
     write_ombria(here / "data", ("0342", "0343"))
     words = ("--data", "data,split=validation", "--weights", tiny_weights, "--painted", "0.5", "--seen", "0.5")
     scored = crgen("evaluate", *words, "--fid", write_network(here))

@@ -1,5 +1,7 @@
 """A run that is stopped ends soon, says so in one line, leaves nothing half-written, and goes on when run again."""
 
+import contextlib
+import os
 import re
 import signal
 import subprocess
@@ -8,30 +10,31 @@ import time
 import pytest
 
 from tests.cli.conftest import AREA, COMMAND, files_in
+from tests.processes import Command
 from tests.products import files_of
 
 LARGE = "113.40,34.60,113.50,34.70"
 """A thousand windows: seconds of work."""
+MIDDLE = "113.40,34.60,113.44,34.64"
+"""Two hundred windows."""
 SMALL = "113.50,34.70,113.52,34.72"
 PRODUCT = set(files_of("map"))
 
 
-def start(*words: str) -> subprocess.Popen[str]:
+def start(*words: str) -> Command:
     """Start `crgen fill` and return once it works on windows."""
-    run = subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert run.stderr
-    line = run.stderr.readline()
-    assert line.startswith("filling: "), line
+    run = Command(*words)
+    run.until("filling: ")
     return run
 
 
-def stop(run: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str, str, float]:
+def stop(run: Command, number: signal.Signals) -> tuple[int, str, str, float]:
     begin = time.monotonic()
-    run.send_signal(number)
+    os.kill(run.process.pid, number)
     time.sleep(0.1)
-    run.send_signal(number)  # as impatient people and some launchers do
-    out, err = run.communicate(timeout=60)
-    return run.returncode, out, err, time.monotonic() - begin
+    with contextlib.suppress(ProcessLookupError):  # it has ended
+        os.kill(run.process.pid, number)  # as impatient people and some launchers do
+    return *run.ended(), time.monotonic() - begin
 
 
 STOPS = [
@@ -42,8 +45,18 @@ STOPS = [
 
 @pytest.mark.parametrize(("number", "code", "word"), STOPS)
 def test_a_run_that_is_stopped_before_its_first_chunk_is_done_leaves_nothing(crgen, fill, here, number, code, word):
+    """A real process from beginning to end."""
     words = (*fill, "--out", "new/map.tif", "--chunk", "1024")
-    returned, out, err, seconds = stop(start(*words, "--aoi", LARGE), number)
+    with subprocess.Popen(
+        [*COMMAND, *words, "--aoi", MIDDLE], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        assert run.stderr.readline().startswith("filling: ")
+        begin = time.monotonic()
+        run.send_signal(number)
+        time.sleep(0.1)
+        run.send_signal(number)
+        out, err = run.communicate(timeout=60)
+    returned, seconds = run.returncode, time.monotonic() - begin
     said = [line for line in err.splitlines() if not line.startswith("filling: ")]
     assert returned == code
     assert out == ""
@@ -111,7 +124,7 @@ def test_a_second_run_on_the_same_output_says_so_and_leaves_the_first_alone(crge
     second = crgen(*words, "--aoi", LARGE)
     assert second.code == 6
     assert second.err == ("error: another run is making map.tif at this moment; wait for it, or give another --out\n")
-    assert first.poll() is None
+    assert first.process.is_alive()
     assert stop(first, signal.SIGTERM)[0] == 143
 
 

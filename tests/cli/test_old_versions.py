@@ -32,7 +32,7 @@ def old_weights(tiny_weights: Path, tmp_path: Path) -> Path:
 
 
 def test_old_weights_are_refused_by_the_version_that_knows_them(
-    refused, crgen, fill, here, tmp_path, old_weights, monkeypatch
+    refused, crgen, fill, here, small_images, tmp_path, old_weights, monkeypatch
 ):
     data = tmp_path / "data"
     write_ombria(data, ("0001", "0342"))
@@ -65,7 +65,7 @@ def test_old_weights_are_refused_by_the_version_that_knows_them(
     assert "made by crgen 0.1; " in row
 
 
-def test_an_old_checkpoint_is_refused_by_the_version_that_knows_it(crgen, here, tmp_path):
+def test_an_old_checkpoint_is_refused_by_the_version_that_knows_it(crgen, here, small_images, tmp_path):
     write_ombria(tmp_path / "data", ("0001", "0002", "0080"))
     identity = {"config": OLD_GENERATOR, "recipe": {}, "origin": "", "generator": "AdaptiveGenerator", "samples": 2}
     torch.save({"identity": identity, "step": 3}, here / "mine.checkpoint.pt")

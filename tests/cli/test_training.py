@@ -25,7 +25,7 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def test_a_training_run_says_what_it_does_and_leaves_weights_and_a_log(crgen, here, data):
+def test_a_training_run_says_what_it_does_and_leaves_weights_and_a_log(crgen, here, small_images, data):
     outcome = crgen("train", "--data", data, "--out", "mine.safetensors", *TINY, "--steps", "3")
     assert outcome.code == 0
     assert "training: 3/3 steps" in outcome.err
@@ -49,7 +49,7 @@ def test_a_training_run_says_what_it_does_and_leaves_weights_and_a_log(crgen, he
     assert {"scores/scores.csv", "scores/scores.md", "scores/samples.png"} <= set(files_in(here))
 
 
-def test_damaged_patches_are_named_once_and_counted(crgen, here, data):
+def test_damaged_patches_are_named_once_and_counted(crgen, here, small_images, data):
     (data / "OmbriaS2/train/AFTER/S2_after_0002.png").write_bytes(b"404: Not Found")
     outcome = crgen("train", "--data", data, "--out", "mine.safetensors", *TINY, "--steps", "4")
     assert outcome.code == 0
@@ -124,7 +124,7 @@ def test_a_signal_to_all_processes_of_a_run_ends_them_with_one_line(here, data, 
     assert not list(here.glob("*.part"))
 
 
-def test_two_data_sets_and_a_configuration(crgen, here, data):
+def test_two_data_sets_and_a_configuration(crgen, here, small_images, data):
     (here / "run.toml").write_text(f'''
 preset = "tiny"
 out = "mixed.safetensors"

@@ -1,13 +1,17 @@
 """Fixtures around the local Earth Engine, for every test that wants one."""
 
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from tests.earthengine.server import EarthEngineServer
+
+KEPT, LARGEST = 400, 500_000
+"""Tiles, and bytes of one."""
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +21,31 @@ def _earth_engine_process() -> Iterator["EarthEngineServer"]:
 
     with EarthEngineServer() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def _compute_once() -> Callable[..., bytes]:
+    """Pixels of the local Earth Engine, of which the last small tiles are kept: most tests ask for the same ones.
+
+    For tests of crgen, which leave its images as they are; the catalogue and the lake some of them change.
+    """
+    from tests.earthengine import catalogue, ground, pixels
+    from tests.earthengine.requests import key_of
+
+    compute, answers = pixels.compute, OrderedDict[object, bytes]()
+
+    def compute_once(body: Mapping[str, Any], flat: bool = False) -> bytes:
+        key = key_of(body), body.get("fileFormat"), flat, catalogue.collections, ground.LAKE
+        answer = answers.get(key)
+        if answer is None:
+            answer = compute(body, flat)
+            if len(answer) < LARGEST:
+                answers[key] = answer
+            while len(answers) > KEPT:
+                answers.popitem(last=False)
+        return answer
+
+    return compute_once
 
 
 @pytest.fixture
@@ -37,12 +66,16 @@ def earth_engine(
 
 @pytest.fixture
 def service(
-    earth_engine: "EarthEngineServer", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    earth_engine: "EarthEngineServer",
+    _compute_once: Callable[..., bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator["EarthEngineServer"]:
     """The same, which crgen was never connected to, with an empty tile cache and short waits."""
     from crgen.gee.connection.session import disconnect
     from crgen.gee.fetch.fetcher import _fetchers
 
+    monkeypatch.setattr("tests.earthengine.pixels.compute", _compute_once)
     monkeypatch.setenv("CRGEN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("crgen.gee.connection.retry.FIRST_WAIT", 0.01)
     disconnect()

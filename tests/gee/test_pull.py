@@ -23,9 +23,10 @@ from crgen.pipeline.product import pictures
 from crgen.pipeline.pull import PullRequest
 from crgen.pipeline.source.channels import Channels, channels_of
 from crgen.pipeline.source.stack import manifest_of
-from tests.cli.conftest import COMMAND, crgen, files_in, here  # noqa: F401
+from tests.cli.conftest import crgen, files_in, here  # noqa: F401
 from tests.earthengine import faults
 from tests.earthengine.server import EarthEngineServer
+from tests.processes import Command
 
 AREA = "113.56,34.70,113.563,34.703"
 DATES = ("--t1", "2021-07-10", "--t2", "2021-07-22")
@@ -496,19 +497,20 @@ def test_pulls_of_one_date_that_make_no_sense(service: EarthEngineServer, crgen,
 
 def test_ctrl_c_does_not_wait_for_earth_engine_and_the_next_run_goes_on(
     service: EarthEngineServer,
+    crgen,  # noqa: F811
     here: Path,  # noqa: F811
 ) -> None:
     service.add(faults.storm(first=1000, retry_after=120))
-    command = [*COMMAND, "pull", *ASKED, "--out", "stack.zarr"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ)
+    words = ("pull", *ASKED, "--out", "stack.zarr")
+    process = Command(*words)
     deadline = time.monotonic() + 120
     while not service.tiles and time.monotonic() < deadline:
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
+        time.sleep(0.02)
+    os.kill(process.process.pid, signal.SIGINT)
+    code, _, errors = process.ended()
+    assert code == 130, errors
     assert "interrupted" in errors.splitlines()[-1]
     assert files_in(here) == {}
     service.clear()
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=300)
-    assert done.returncode == 0, done.stderr
+    done = crgen(*words)
+    assert done.code == 0, done.err

@@ -15,7 +15,7 @@ from crgen.training.events import CLEAR
 
 DAYS = (datetime.date(2021, 7, 10), datetime.date(2021, 7, 22))
 BANDS = ("B2", "B3", "B4", "B8", "B11", "B12")
-GRID = "113.53,34.71,113.545,34.722"
+GRID = "113.532,34.714,113.539,34.72"
 
 
 @pytest.fixture

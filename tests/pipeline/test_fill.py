@@ -91,6 +91,7 @@ def test_a_place_unlike_the_training_is_said_so_before_all_else(tiny_weights: Pa
     assert unlike == {"VV above": 1.0}
 
 
+@pytest.mark.usefixtures("drawn_lightly")
 def test_observed_pixels_are_the_satellites_in_every_band_and_no_band_depends_on_which_are_made_beside_it(
     product: Result, tiny_weights: Path, tmp_path: Path
 ) -> None:
@@ -176,6 +177,7 @@ def test_the_map_checks_itself_where_t2_was_seen(product: Result) -> None:
     assert held["generated"]["bias"].keys() == set(BANDS)
 
 
+@pytest.mark.usefixtures("drawn_lightly")
 def test_weights_that_say_how_far_they_are_off_give_the_area_an_interval(tiny_weights: Path, tmp_path: Path) -> None:
     model = load_model(str(tiny_weights))
     errors = WaterErrors(slope=0.5, near=0.5, reach=300, scene=0.1)
@@ -214,6 +216,7 @@ def test_the_picture_shows_every_panel(product: Result) -> None:
         assert np.asarray(image.convert("L")).std() > 20
 
 
+@pytest.mark.usefixtures("drawn_lightly")
 def test_float32_keeps_what_uint16_rounds(product: Result, tiny_weights: Path, tmp_path: Path) -> None:
     out = tmp_path / "float.tif"
     exact = crgen.fill(aoi=AOI, **DAYS, source="demo", out=out, weights=str(tiny_weights), dtype="float32")
@@ -224,6 +227,7 @@ def test_float32_keeps_what_uint16_rounds(product: Result, tiny_weights: Path, t
     assert 0 < float(difference) <= 0.51e-4
 
 
+@pytest.mark.usefixtures("drawn_lightly")
 def test_reduced_precision_hardly_moves_the_map_and_the_item_says_by_how_much(
     tiny_weights: Path, tmp_path: Path
 ) -> None:
@@ -243,6 +247,7 @@ def test_reduced_precision_hardly_moves_the_map_and_the_item_says_by_how_much(
     assert 0 < settings["bfloat16"]["drift"]["rms"] < settings["bfloat16"]["drift"]["max"] < MAX_DRIFT
 
 
+@pytest.mark.usefixtures("drawn_lightly")
 def test_a_product_is_not_replaced_unasked_and_the_same_bytes_come_again(
     product: Result, tiny_weights: Path, tmp_path: Path
 ) -> None:
@@ -255,6 +260,7 @@ def test_a_product_is_not_replaced_unasked_and_the_same_bytes_come_again(
     assert (tmp_path / "a.tif").read_bytes() == before
 
 
+@pytest.mark.usefixtures("drawn_lightly")
 def test_a_stack_written_to_disk_gives_the_same_pixels_as_its_source(
     product: Result, tiny_weights: Path, tmp_path: Path
 ) -> None:

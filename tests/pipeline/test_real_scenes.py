@@ -1,10 +1,12 @@
 """The shipped weights on real Sentinel imagery: georeferencing kept, plausible reflectance, error reported."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
+import xarray as xr
 
 import crgen
 from crgen.pipeline.product.result import Result
@@ -14,15 +16,22 @@ from tests.realdata import REAL_DATA, needs_real_data, real_stacks
 pytestmark = needs_real_data
 
 
-def filled(name: str, folder: Path, **days: str) -> tuple[Result, object]:
+@functools.lru_cache
+def filled(name: str, folder: Path) -> tuple[Result, xr.Dataset]:
+    """A pair's map, made once, and its Stack."""
     stack = real_stacks.PAIRS[name](REAL_DATA)
     crgen.write_stack(stack, folder / f"{name}.zarr")
-    return crgen.fill(source=str(folder / f"{name}.zarr"), out=folder / f"{name}.tif", **days), stack
+    return crgen.fill(source=str(folder / f"{name}.zarr"), out=folder / f"{name}.tif"), stack
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("real")
 
 
 @pytest.mark.parametrize("name", ["months_spring_to_summer", "dates_clouds_at_t1"])
-def test_belgium_keeps_its_place_and_looks_like_land(name: str, tmp_path: Path) -> None:
-    result, stack = filled(name, tmp_path)
+def test_belgium_keeps_its_place_and_looks_like_land(name: str, folder: Path) -> None:
+    result, stack = filled(name, folder)
     with rasterio.open(result.paths.reflectance) as cog:
         assert cog.crs.to_epsg() == 32631
         assert abs(cog.transform.c + 5 - float(stack.x[0])) < 0.1
@@ -34,18 +43,18 @@ def test_belgium_keeps_its_place_and_looks_like_land(name: str, tmp_path: Path) 
     assert result.error["generated"]["RMSE"] < 0.2
 
 
-def test_a_cloudy_reference_is_not_copied(tmp_path: Path) -> None:
-    result, _ = filled("dates_clouds_at_t1", tmp_path)
+def test_a_cloudy_reference_is_not_copied(folder: Path) -> None:
+    result, _ = filled("dates_clouds_at_t1", folder)
     assert result.error["generated"]["RMSE"] < 0.5 * result.error["copy of t1"]["RMSE"]
 
 
-def test_without_an_optical_reference_every_pixel_says_so(tmp_path: Path) -> None:
-    result, _ = filled("months_without_optical_t1", tmp_path)
+def test_without_an_optical_reference_every_pixel_says_so(folder: Path) -> None:
+    result, _ = filled("months_without_optical_t1", folder)
     assert set(np.unique(result.quality)) == {Quality.GENERATED_RADAR_ONLY}
 
 
-def test_clear_ground_at_t2_stays_as_observed(tmp_path: Path) -> None:
-    result, stack = filled("dates_clouds_at_t2", tmp_path)
+def test_clear_ground_at_t2_stays_as_observed(folder: Path) -> None:
+    result, stack = filled("dates_clouds_at_t2", folder)
     seen = (result.quality == Quality.OBSERVED).values
     assert 0.1 < seen.mean() < 0.9
     observed = stack["s2_t2"].sel(band=result.reflectance.band.values).values

@@ -11,6 +11,8 @@ import crgen
 from crgen.errors import RequestError, SourceError
 from tests.pipeline.source.local.stacks import GRID, make_stack
 
+pytestmark = pytest.mark.usefixtures("drawn_lightly")
+
 FILES = {"source": "stack.zarr", "weights": "mine.safetensors", "aoi": "place.geojson"}
 
 

@@ -5,12 +5,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from crgen.training.data import ombria
+
 
 def write_ombria(folder: Path, numbers: tuple[str, ...]) -> None:
     """Write quadruples and flood masks, dark enough to be free of clouds."""
-    rng = np.random.default_rng(0)
+    rng, side = np.random.default_rng(0), ombria.SIDE
     for number in numbers:
-        for sensor, shape in (("S1", (256, 256)), ("S2", (256, 256, 3))):
+        for sensor, shape in (("S1", (side, side)), ("S2", (side, side, 3))):
             for when in ("BEFORE", "AFTER", "MASK")[: 3 if sensor == "S1" else 2]:
                 pixels = rng.integers(5, 45, shape, np.uint8)
                 path = folder / f"Ombria{sensor}" / "train" / when / f"{sensor}_{when.lower()}_{number}.png"

@@ -21,6 +21,8 @@ from tests.processes import forked_workers
 
 __all__ = ["undisturbed"]
 
+pytestmark = pytest.mark.usefixtures("drawn_lightly")
+
 
 @pytest.fixture(scope="module")
 def cluster():

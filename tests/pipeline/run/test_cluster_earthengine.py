@@ -11,6 +11,8 @@ from crgen.pipeline.source.earthengine.settings import connection_settings
 from tests.pipeline.run.test_resume import product_in
 from tests.processes import forked_workers
 
+pytestmark = pytest.mark.usefixtures("drawn_lightly")
+
 
 def test_processes_share_what_may_be_asked_at_once(service, tiny_weights: Path, tmp_path: Path, monkeypatch):
     monkeypatch.setenv("CRGEN_EE_CONCURRENCY", "4")

@@ -20,7 +20,11 @@ from crgen.pipeline.run.plan import lay_out
 from crgen.pipeline.source.area import read_area
 from crgen.pipeline.source.demo import open_demo
 from crgen.pipeline.tiling.lending import cells
+from tests.demo import draw_once
+from tests.light import draw_lightly
 from tests.processes import ctx
+
+pytestmark = pytest.mark.usefixtures("drawn_lightly")
 
 AOI = "113.525,34.705,113.540,34.717"
 """Much of it was seen at t2, so that blocks of it are hidden and looked at too."""
@@ -51,6 +55,8 @@ def run_and_die(request: FillRequest, at: int, after: bool) -> None:
 
         return call
 
+    draw_lightly()
+    draw_once()
     for name in ("fsync", "replace", "unlink"):
         setattr(os, name, deadly(getattr(os, name)))
     run(request)
@@ -86,7 +92,9 @@ def looked_at(request: FillRequest) -> dict[str, int]:
 @pytest.fixture(scope="module")
 def undisturbed(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     folder = tmp_path_factory.mktemp("undisturbed")
-    assert run(request_for(folder, tiny_weights)).check["checked"]
+    with pytest.MonkeyPatch.context() as patched:
+        draw_lightly(patched.setattr)
+        assert run(request_for(folder, tiny_weights)).check["checked"]
     return product_in(folder)
 
 

@@ -19,8 +19,11 @@ from crgen.pipeline.run.plan import lay_out
 from crgen.pipeline.source.stack import manifest_of
 from tests.earthengine import catalogue
 from tests.earthengine.server import EarthEngineServer
+from tests.light import draw_lightly
 from tests.pipeline.run.test_resume import product_in
 from tests.processes import ctx
+
+pytestmark = pytest.mark.usefixtures("drawn_lightly")
 
 #: Six chunks wide: the first is finished while tiles of the last are still to be asked for.
 STRIP = "113.50,34.70,113.54,34.702"
@@ -41,6 +44,7 @@ def scenes_of(request: FillRequest) -> set[str]:
 def run_and_die(request: FillRequest, kind: str, count: int, environment: Mapping[str, str], tiles: object) -> None:
     """Fill in this process, and be killed once the ``count``-th file whose name ends in ``kind`` stands."""
     os.environ.update(environment)
+    draw_lightly()
     open_pull.__kwdefaults__ = tiles
     put, standing = os.replace, 0
 

@@ -16,6 +16,7 @@ from crgen.pipeline.source.demo import open_demo
 from crgen.pipeline.source.demo.noise import lattice_hash, normal
 from crgen.pipeline.source.demo.radar import LOOKS, speckle
 from crgen.pipeline.source.stack import S2_BANDS, manifest_of
+from tests.demo import open_demo as drawn_once
 
 T1, T2 = datetime.date(2021, 7, 10), datetime.date(2021, 7, 22)
 BANDS = ("B11", "B8", "B4", "B3")
@@ -70,6 +71,14 @@ def test_overlapping_areas_agree_bit_for_bit_whatever_the_chunks(left, top, chun
     assert a.sizes["x"] >= 40
     for name in VARIABLES:
         assert a[name].values.tobytes() == b[name].values.tobytes(), name
+
+
+def test_drawn_once_for_other_tests_it_is_the_same_scene():
+    asked = {"pols": ["VV"], "bands": ["B3", "B8"], "chunk": 32}
+    once, anew = (draw(grid(width=70, height=50), T1, T2, **asked) for draw in (drawn_once, open_demo))
+    assert all(once[name].chunks == anew[name].chunks for name in VARIABLES)
+    xr.testing.assert_identical(once.isel(x=slice(9, 40)).compute(), anew.isel(x=slice(9, 40)).compute())
+    xr.testing.assert_identical(once.compute(), anew.compute())
 
 
 def test_a_band_is_the_same_whichever_others_are_asked_for():

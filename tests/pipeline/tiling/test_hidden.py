@@ -154,12 +154,12 @@ def hidden_of(model, scene):  # noqa: F811
 def test_hidden_cells_are_predicted_without_what_was_seen_there(model, scene) -> None:  # noqa: F811
     """What is hidden changes nothing of what is predicted in its place."""
     found = hidden_of(model, scene)
-    assert found.blocks == FEWEST
     assert found.pixels > 100
     hidden = np.zeros(scene["clear_t2"].shape, bool)
     inside = run_of(model, scene)
     told: dict[tuple[int, int], float] = {}
     look(inside, inside.grid, lambda chunk, found: told.update(found.middles), 1)
+    assert 0 < found.blocks == sum(share > 0 for share in told.values()) <= FEWEST
     cells = choose(told, 0)[0]
     first = cells[0]
     box = inside.reader.box

@@ -22,6 +22,8 @@ from crgen.pipeline.source.past import BLOCK, block_of
 from crgen.pipeline.source.stack import build_stack
 from tests.processes import forked_workers
 
+pytestmark = pytest.mark.usefixtures("drawn_lightly")
+
 T1, T2 = date(2021, 7, 10), date(2021, 7, 22)
 BANDS = ("B3", "B8", "B11")
 SIDE = 64
@@ -92,11 +94,16 @@ def learned(dry_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
     return folder, fill(place(), folder, dry_weights)
 
 
+@pytest.fixture(scope="module")
+def alone(learned: tuple[Path, Result], dry_weights: Path) -> Result:
+    """The same made without the place's past."""
+    return fill(place(), learned[0], dry_weights, past="none")
+
+
 def test_what_was_seen_is_mixed_in_where_an_untrained_generator_fails(
-    learned: tuple[Path, Result], dry_weights: Path
+    learned: tuple[Path, Result], alone: Result
 ) -> None:
-    folder, result = learned
-    alone = fill(place(), folder, dry_weights, past="none")
+    _, result = learned
     assert result.error is not None
     assert alone.error is not None
     assert alone.past is None
@@ -125,9 +132,8 @@ def test_the_proof_is_printed_and_stands_in_the_item(learned: tuple[Path, Result
     assert ("copying was better" in result.past.line) is result.past.worse
 
 
-def test_the_error_map_is_as_wide_as_the_places_past_was_off(learned: tuple[Path, Result], dry_weights: Path) -> None:
-    folder, result = learned
-    alone = fill(place(), folder, dry_weights, past="none", overwrite=True)
+def test_the_error_map_is_as_wide_as_the_places_past_was_off(learned: tuple[Path, Result], alone: Result) -> None:
+    _, result = learned
 
     def stated(product: Result) -> tuple[float, float]:
         """Return how wide the intervals are on average, and the share of pixels that they hold."""
@@ -159,10 +165,17 @@ def test_the_past_that_is_asked_for_is_part_of_what_is_repeated(
     assert "over 4 earlier pairs" in again.past.line
 
 
-def test_a_past_that_teaches_nothing_is_said_and_leaves_the_generator_alone(tmp_path: Path, dry_weights: Path) -> None:
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory, dry_weights: Path) -> Result:
+    """A map of the place without any past."""
+    return fill(place(()), tmp_path_factory.mktemp("plain"), dry_weights)
+
+
+def test_a_past_that_teaches_nothing_is_said_and_leaves_the_generator_alone(
+    tmp_path: Path, dry_weights: Path, plain: Result
+) -> None:
     shape = (len(DAYS), *PLACE.shape)
     radar = np.full((len(DAYS), 1, *PLACE.shape), np.nan, np.float32)
-    plain = fill(place(()), _new(tmp_path / "plain"), dry_weights)
     for name, stack, said in (
         ("cloudy", place(clear_past=np.zeros(shape, np.float32)), "none of it is clear over the middle of the area"),
         ("orbit", place(s1_past=radar), "no radar of the orbits of t1 and t2 goes with it"),
@@ -257,8 +270,7 @@ def test_a_look_of_other_bands_is_left_out_and_said(tmp_path: Path, dry_weights:
     assert (again.reflectance.values == result.reflectance.values).all()
 
 
-def test_a_past_of_other_bands_serves_for_those_it_has(tmp_path: Path, dry_weights: Path) -> None:
-    plain = fill(place(()), _new(tmp_path / "plain"), dry_weights)
+def test_a_past_of_other_bands_serves_for_those_it_has(tmp_path: Path, dry_weights: Path, plain: Result) -> None:
     for name, bands, said in (
         ("some", ("B3", "B8"), "the place's past lacks B11: made without it"),
         (
