@@ -1,12 +1,16 @@
 """What each part of the generator and of its training is worth: short trainings, each with one thing left out.
 
     python -m benchmarks.ablations DATA OUT [--rows "NAME;NAME"] [--preset tiny] [--steps 600] [--every 4]
+    python -m benchmarks.ablations DATA OUT --weights NAME_OR_PATH [--every 4]
 
 Every row is trained from nothing with the recipe of `examples/train_base.toml`, but `--preset` and `--steps` and in one
 thread, and scored on OMBRIA's validation events (never on the test) and on held-out days of the series. "complete" is
 trained from three seeds: what lies within their spread says nothing. OUT takes `ROW.json`, so that rows may be made in
 several runs and at the same time, and `ablations.md` of all that are there. A row says what a part is worth to a short
 training of a small network; what a long one would learn without it, it cannot see.
+
+With `--weights` nothing is trained: parts are taken out of a trained network, which is scored on the test events, those
+it never saw. What it would have learned in their place, that cannot see.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from unittest.mock import patch
 
 import numpy as np
@@ -43,6 +47,7 @@ from crgen.model.adaptive.ridge import SceneRidge
 from crgen.model.build import build_generator
 from crgen.model.config import preset
 from crgen.model.generator import Generator
+from crgen.model.weights import load_model
 from crgen.training import augment
 from crgen.training.data.dataset import Mixture, PatchDataset
 from crgen.training.data.ombria import Ombria
@@ -79,6 +84,13 @@ def no_regression(generator: Generator) -> AbstractContextManager[Any]:
     return nullcontext()
 
 
+def no_attention(generator: Generator) -> AbstractContextManager[Any]:
+    """Features of t1 are joined with those of t2's radar without attention between them."""
+    with torch.no_grad():
+        generator.get_parameter("fusion.gamma").zero_()
+    return nullcontext()
+
+
 def no_painted_events(generator: Generator) -> AbstractContextManager[Any]:
     """No floods, lakes and dark fields are painted."""
     return patch.object(augment, "paint_events", lambda pair, *rest: pair)
@@ -105,11 +117,16 @@ ROWS: dict[str, tuple[Change, dict[str, Any]]] = {
     "complete, seed 3": (nothing_left_out, {"seed": 3}),
     "no level branch": (no_levels, {}),
     "no water output": (no_water, {}),
+    "no attention": (no_attention, {}),
     "no painted events": (no_painted_events, {}),
     "no whole-window clouds": (no_whole_clouds, {}),
     "no ordinary pairs": (nothing_left_out, {"ordinary": False}),
     "no regression": (no_regression, {}),
 }
+
+
+PARTS = ("complete", "no level branch", "no water output", "no attention", "no regression")
+"""Rows that can be taken out of a trained network."""
 
 
 def _hooked(module: nn.Module, change: Callable[..., Tensor]) -> AbstractContextManager[Any]:
@@ -139,9 +156,16 @@ def made_anew(name: str, data: Path, kind: str, steps: int) -> Generator:
         return trainer.run(lambda step, values: print(f"{name}: {step} {values['loss']:.3f}", end="\r", flush=True))
 
 
-def scored(generator: Generator, data: Path, every: int) -> dict[str, float]:
+def taken_out(name: str, weights: str) -> Generator:
+    """Return a trained generator without a part."""
+    generator = load_model(weights).generator
+    ROWS[name][0](generator)
+    return generator
+
+
+def scored(generator: Generator, data: Path, every: int, split: Literal["validation", "test"]) -> dict[str, float]:
     """Return a row's numbers."""
-    held = Ombria(data / "ombria", "validation")
+    held = Ombria(data / "ombria", split)
     scores: Scores = defaultdict(list)
     water: WaterCounts = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     rows: dict[str, Row] = {"row": partial(run, generator, Channels(held.pols, held.bands))}
@@ -167,19 +191,26 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--rows", help="names, semicolon between; all if not given, '' for the table alone")
+    parser.add_argument("--weights", help="take parts out of these, and train nothing")
     parser.add_argument("--preset", default="tiny")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--every", type=int, default=4, help="score every Nth patch")
     given = parser.parse_args()
     torch.set_num_threads(1)
     given.out.mkdir(parents=True, exist_ok=True)
-    wanted = list(ROWS) if given.rows is None else [name for name in given.rows.split(";") if name]
+    rows = PARTS if given.weights else tuple(ROWS)
+    wanted = rows if given.rows is None else [name for name in given.rows.split(";") if name]
     for name in wanted:
-        values = scored(made_anew(name, given.data, given.preset, given.steps), given.data, given.every)
+        if given.weights:
+            values = scored(taken_out(name, given.weights), given.data, given.every, "test")
+        else:
+            generator = made_anew(name, given.data, given.preset, given.steps)
+            values = scored(generator, given.data, given.every, "validation")
         (given.out / f"{name}.json").write_text(json.dumps(values))
     made = {name: json.loads(path.read_text()) for name in ROWS if (path := given.out / f"{name}.json").exists()}
     heads = list(next(iter(made.values())))
-    lines = [f"| {given.preset}, {given.steps} steps | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
+    first = f"`{given.weights}`" if given.weights else f"{given.preset}, {given.steps} steps"
+    lines = [f"| {first} | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
     for name, values in made.items():
         cells = [f"{values[head]:.1%}" if "false" in head else f"{values[head]:.2f}" for head in heads]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
