@@ -48,7 +48,8 @@ def _card(href: str, product: Product) -> dict[str, Any]:
     properties, assets = product.item["properties"], product.item["assets"]
     water = properties.get("crgen:water", {})
     west, south, east, north = product.item["bbox"]
-    lat, lon = (south + north) / 2, (west + east) / 2
+    east += 360 * (west > east)  # it lies on both sides of 180°
+    lat, lon = (south + north) / 2, _turned((west + east) / 2)
     counts: Mapping[str, int] = properties["crgen:counts"]
     return {
         "name": product.item["id"],
@@ -90,7 +91,13 @@ def _view(boxes: Sequence[tuple[float, float, float, float]]) -> dict[str, Any] 
         return [step * n for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
     lon, lat = marks(west, west + span), marks(north - span / 2, north)
-    return {"west": west, "north": north, "span": span, "lon": lon, "lat": lat}
+    named = [(degrees, _turned(degrees)) for degrees in lon]
+    return {"west": west, "north": north, "span": span, "lon": named, "lat": lat}
+
+
+def _turned(lon: float) -> float:
+    """Return a longitude as one between -180° and 180°; what lies between these stays as it is, to the last bit."""
+    return lon if -180 <= lon <= 180 else (lon + 180) % 360 - 180
 
 
 def _shares(counts: Mapping[str, int]) -> list[tuple[str, float, str]]:
