@@ -143,6 +143,20 @@ def test_a_product_of_the_version_before_is_listed_without_what_it_lacks(make_pr
     assert all((tmp_path / file).is_file() for file in local(page))
 
 
+def test_a_map_that_is_worse_than_copying_says_so_before_its_water(make_product, tmp_path):
+    paths = make_product(tmp_path, "map")
+    item = json.loads(paths.item.read_text())
+    good, bad = ({"RMSE": rmse, "PSNR": 30.0, "bias": {"B8": 0.01}} for rmse in (0.02, 0.05))
+    for made, copied in ((good, bad), (bad, good)):
+        check = {"checked": True, "blocks": 9, "generated": made, "copy of t1": copied}
+        item["properties"]["crgen:self_check"] = check
+        paths.item.write_text(json.dumps(item))
+        write_listing(tmp_path)
+        text = Page(tmp_path / "index.html").text
+        assert ("WORSE THAN COPYING t1: 9 hidden blocks of t2: RMSE 0.050 (copy of t1 0.020)" in text) == (made is bad)
+    assert text.index("WORSE THAN COPYING") < text.index("Flooded")
+
+
 def test_a_product_across_180_degrees_stands_on_the_map_where_it_lies(make_product, tmp_path):
     paths = make_product(tmp_path, "fiji")
     item = json.loads(paths.item.read_text())

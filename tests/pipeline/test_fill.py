@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pyogrio
@@ -17,6 +18,7 @@ from PIL import Image
 from rio_cogeo.cogeo import cog_validate
 
 import crgen
+from crgen.batch.products.collection import write_listing
 from crgen.errors import OutputError, RequestError, StackError
 from crgen.model.build import build_generator
 from crgen.model.card import WaterErrors
@@ -348,6 +350,28 @@ def test_a_scene_that_was_seen_all_over_has_no_error_and_its_own_water(tiny_weig
     assert json.loads(result.paths.item.read_text())["properties"]["crgen:generated_share"] == 0
     assert result.check["checked"], "it can be, though nothing hangs on it"
     assert result.paths.page.exists()
+
+
+def test_names_of_areas_and_files_are_names_in_everything_that_holds_them(tiny_weights: Path, tmp_path: Path) -> None:
+    bad = "<img src=x onerror=alert(1)>'\"&;DROP TABLE flood;--"
+    ring = "113.53,34.71 113.538,34.71 113.538,34.716 113.53,34.71"
+    outline = f"<Polygon><outerBoundaryIs><LinearRing><coordinates>{ring}</coordinates></LinearRing></outerBoundaryIs>"
+    kml = f"<Placemark><name>{html.escape(bad)}</name>{outline}</Polygon></Placemark>"
+    folder = f"<Document><Folder><name>{html.escape(bad)}</name>{kml}</Folder></Document>"
+    aoi = tmp_path / f"{bad.replace(';', ',')}.kml"  # GDAL takes what follows ; for another file
+    aoi.write_text(f'<kml xmlns="http://www.opengis.net/kml/2.2">{folder}</kml>')
+    out = tmp_path / "out" / f"{bad}.tif"
+    paths = crgen.fill(aoi=str(aoi), **DAYS, source="demo", weights=str(tiny_weights), out=out).paths
+    write_listing(out.parent)
+    for page in (paths.page, out.parent / "index.html"):
+        assert "<img src=x" not in page.read_text()
+        assert "&lt;img src=x" in page.read_text()
+    assert {str(name) for name in pyogrio.list_layers(paths.flood)[:, 0]} == set(LAYERS)
+    for style in out.parent.glob("*.qml"):
+        assert ET.parse(style).getroot().tag == "qgis"
+    item = pystac.Item.from_file(str(paths.item))
+    assert item.id == bad
+    assert all(Path(item.assets[key].get_absolute_href()).exists() for key in paths.files)
 
 
 def test_a_plan_counts_without_writing(tiny_weights: Path, tmp_path: Path) -> None:

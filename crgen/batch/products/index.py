@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 from crgen.batch.products.listing import COLLECTION, Product
 from crgen.files import size_text
 from crgen.pipeline.picture.viewer import template
+from crgen.pipeline.product.selfcheck import check_line, worse_than_copying
 from crgen.pipeline.tiling.quality import COLOURS, LABELS, Quality
 
 NAMES = {
@@ -51,10 +52,12 @@ def _card(href: str, product: Product) -> dict[str, Any]:
     east += 360 * (west > east)  # it lies on both sides of 180°
     lat, lon = (south + north) / 2, _turned((west + east) / 2)
     counts: Mapping[str, int] = properties["crgen:counts"]
+    check = properties.get("crgen:self_check", {"checked": False})
     return {
         "name": product.item["id"],
         "job": posixpath.dirname(posixpath.normpath(unquote(href))) or product.item["id"],
         "page": _beside(href, assets["page"]["href"]) if "page" in assets else None,
+        "worse": check_line(check) if worse_than_copying(check) else None,
         "flooded": water.get("flooded_km2"),
         "flooded_90": water.get("flooded_90_km2"),
         "bbox": (west, south, east, north),
