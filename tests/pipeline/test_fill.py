@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -358,9 +359,10 @@ def test_names_of_areas_and_files_are_names_in_everything_that_holds_them(tiny_w
     outline = f"<Polygon><outerBoundaryIs><LinearRing><coordinates>{ring}</coordinates></LinearRing></outerBoundaryIs>"
     kml = f"<Placemark><name>{html.escape(bad)}</name>{outline}</Polygon></Placemark>"
     folder = f"<Document><Folder><name>{html.escape(bad)}</name>{kml}</Folder></Document>"
-    aoi = tmp_path / f"{bad.replace(';', ',')}.kml"  # GDAL takes what follows ; for another file
+    name = bad.replace(";", ",")  # that is refused
+    aoi = tmp_path / f"{name}.kml"
     aoi.write_text(f'<kml xmlns="http://www.opengis.net/kml/2.2">{folder}</kml>')
-    out = tmp_path / "out" / f"{bad}.tif"
+    out = tmp_path / "out" / f"{name}.tif"
     paths = crgen.fill(aoi=str(aoi), **DAYS, source="demo", weights=str(tiny_weights), out=out).paths
     write_listing(out.parent)
     for page in (paths.page, out.parent / "index.html"):
@@ -370,8 +372,8 @@ def test_names_of_areas_and_files_are_names_in_everything_that_holds_them(tiny_w
     for style in out.parent.glob("*.qml"):
         assert ET.parse(style).getroot().tag == "qgis"
     item = pystac.Item.from_file(str(paths.item))
-    assert item.id == bad
-    assert all(Path(item.assets[key].get_absolute_href()).exists() for key in paths.files)
+    assert item.id == name
+    assert all((out.parent / unquote(item.assets[key].href)).is_file() for key in paths.files)
 
 
 def test_a_plan_counts_without_writing(tiny_weights: Path, tmp_path: Path) -> None:
@@ -408,6 +410,8 @@ def test_a_stack_without_any_radar_at_t2_leaves_nothing(tiny_weights: Path, tmp_
         ({"t2": "22.07.2021"}, "YYYY-MM-DD"),
         ({"dtype": "int8"}, "uint16, float32"),
         ({"out": "map.png"}, "not a .tif"),
+        ({"out": "flood;2021.tif"}, "leave ; and ! out of its name"),
+        ({"out": "wow!/map.tif"}, "leave ; and ! out of its name"),
     ],
 )
 def test_a_request_that_makes_no_sense_is_refused(wrong, says, tiny_weights: Path, tmp_path: Path) -> None:
