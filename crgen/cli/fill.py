@@ -33,7 +33,7 @@ def fill(
     """
     from crgen.files import size_text
     from crgen.pipeline.fill import run
-    from crgen.pipeline.product.selfcheck import check_line
+    from crgen.pipeline.product.selfcheck import check_line, worse_than_copying
     from crgen.pipeline.repeat import request_of
     from crgen.pipeline.run.plan import plan, rate_of
     from crgen.pipeline.source.ground import crs_name
@@ -78,12 +78,13 @@ def fill(
 
         result = run(request, on_windows)
     proof, worse = (result.past.line, result.past.worse) if result.past is not None else ("", False)
-    for text in ([proof] if worse else []) + list(result.notes):
+    check, worse_here = check_line(result.check), worse_than_copying(result.check)
+    for text in [proof] * worse + [check] * worse_here + list(result.notes):
         note(text)
     fields = {LABELS[quality]: f"{100 * share:5.1f} %" for quality, share in result.tally.shares.items()}
     fields["radar"] = result.radar
     fields["flooded"] = "" if result.areas is None else result.areas.text
-    fields["self-check"] = check_line(result.check)
+    fields["self-check"] = "" if worse_here else check
     fields["proof"] = "" if worse else proof
     print_fields(fields, width=26)
     for name, scores in (result.error or {}).items():

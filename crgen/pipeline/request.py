@@ -153,6 +153,10 @@ class FillRequest:
             raise RequestError(f"the output '{self.out}' is not a .tif: name the file to make, e.g. result.tif")
         if self.out is not None and re.match(r"\w{2,}:/", self.out.as_posix()):
             raise RequestError(f"the output '{self.out}' is a URL: make it on a disk, and copy it from there")
+        if self.out is not None and set(";!") & set(str(self.out)):
+            raise RequestError(
+                f"no outlines can be written beside '{self.out}': leave ; and ! out of its name and folder"
+            )
 
 
 def parse_date(value: datetime.date | str | None, name: str) -> datetime.date | None:

@@ -13,6 +13,7 @@ import pytest
 from crgen.batch.products.collection import write_listing
 from crgen.errors import OutputError
 from crgen.pipeline.tiling.quality import LABELS
+from tests.pipeline.picture.browser import chromium  # noqa: F401
 from tests.products import ENDINGS
 
 
@@ -98,6 +99,26 @@ def test_the_page_shows_the_newest_first_and_links_to_what_is_there(folder):
         assert f"{LABELS[quality]} {100 * counts[quality.name.lower()] / made:.1f} %" in page.text
 
 
+def test_in_a_browser_it_shows_every_map_asks_for_nothing_else_and_axe_finds_nothing(folder, chromium):  # noqa: F811
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    write_listing(folder)
+    page, asked = chromium.new_page(), []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto((folder / "index.html").as_uri())
+    page.wait_for_load_state("networkidle")
+    assert all(url.startswith("file:") for url in asked)
+    pictures = page.locator("article img")
+    for at in range(3):
+        pictures.nth(at).scroll_into_view_if_needed()
+        page.wait_for_function("at => document.querySelectorAll('article img')[at].naturalWidth > 0", arg=at)
+    for width in (1200, 360):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        results = axe.run(page)
+        assert results.violations_count == 0, results.generate_report()
+    page.close()
+
+
 def test_names_that_html_and_urls_would_misread_are_shown_as_they_are(make_product, tmp_path):
     make_product(tmp_path / "a&b #1", "<script>100% übel?")
     write_listing(tmp_path)
@@ -120,6 +141,37 @@ def test_a_product_of_the_version_before_is_listed_without_what_it_lacks(make_pr
     assert page.headings == ["old"]
     assert "Flooded" not in page.text
     assert all((tmp_path / file).is_file() for file in local(page))
+
+
+def test_a_map_that_is_worse_than_copying_says_so_before_its_water(make_product, tmp_path):
+    paths = make_product(tmp_path, "map")
+    item = json.loads(paths.item.read_text())
+    good, bad = ({"RMSE": rmse, "PSNR": 30.0, "bias": {"B8": 0.01}} for rmse in (0.02, 0.05))
+    for made, copied in ((good, bad), (bad, good)):
+        check = {"checked": True, "blocks": 9, "generated": made, "copy of t1": copied}
+        item["properties"]["crgen:self_check"] = check
+        paths.item.write_text(json.dumps(item))
+        write_listing(tmp_path)
+        text = Page(tmp_path / "index.html").text
+        assert ("WORSE THAN COPYING t1: 9 hidden blocks of t2: RMSE 0.050 (copy of t1 0.020)" in text) == (made is bad)
+    assert text.index("WORSE THAN COPYING") < text.index("Flooded")
+
+
+def test_a_product_across_180_degrees_stands_on_the_map_where_it_lies(make_product, tmp_path):
+    paths = make_product(tmp_path, "fiji")
+    item = json.loads(paths.item.read_text())
+    item["bbox"] = [179.9, -17.0, -179.7, -16.8]
+    paths.item.write_text(json.dumps(item))
+    write_listing(tmp_path)
+    page = Page(tmp_path / "index.html")
+    assert "16.90° S, 179.90° W" in page.text
+    assert "geo:-16.9000,-179.9000" in page.links
+    assert "179.9°" in page.text
+    assert "-179.8°" in page.text
+    (width, height) = re.search(
+        r'<rect [^>]*width="([\d.]+)" height="([\d.]+)"', (tmp_path / "index.html").read_text()
+    ).groups()
+    assert float(width) == pytest.approx(2 * float(height), rel=0.01)
 
 
 def test_an_empty_folder_has_an_empty_page(tmp_path):

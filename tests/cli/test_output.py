@@ -1,5 +1,6 @@
 """What stands where the product should go, and what is there when it cannot be written."""
 
+import datetime
 import json
 import os
 import re
@@ -11,6 +12,9 @@ from pathlib import Path
 import pytest
 import rasterio
 
+from crgen import write_stack
+from crgen.pipeline.source.area import read_area
+from crgen.pipeline.source.demo import open_demo
 from tests.cli.conftest import files_in
 from tests.products import files_of
 
@@ -41,6 +45,22 @@ def test_that_copying_was_better_on_the_places_past_is_said_first(crgen, fill, h
     said = r"copying was better on this place's past: RMSE 0\.\d+ against 0\.\d+ over \d+ earlier pairs"
     assert re.search(said, notes[0]), outcome.err
     assert "on this place's past" not in outcome.out
+
+
+def test_that_copying_is_better_where_t2_was_seen_is_said_first(crgen, tiny_weights, here):
+    """What is seen of t2 is the image of t1, which nothing can be nearer to than a copy."""
+    days = (datetime.date(2021, 7, 10), datetime.date(2021, 7, 22))
+    stack = open_demo(read_area("113.53,34.71,113.54,34.72").geobox, *days, pols=("VV",), bands=("B11", "B8", "B3"))
+    write_stack(stack.drop_vars("truth_t2").assign(s2_t2=stack["s2_t1"]).compute(), here / "same.zarr")
+    outcome = crgen("fill", "--source", "same.zarr", "--weights", tiny_weights, "--out", "map.tif")
+    assert outcome.code == 0, outcome.err
+    notes = [line for line in outcome.err.splitlines() if not line.startswith("filling: ")]
+    said = r"WORSE THAN COPYING t1: \d+ hidden blocks of t2: RMSE 0\.\d+ \(copy of t1 0\.000\)"
+    assert re.match(f"note: {said}", notes[0]), outcome.err
+    assert "hidden blocks" not in outcome.out, "not twice"
+    page = (here / "map.html").read_text()
+    assert re.search(r"<dt>Self-check</dt>\s*<dd>" + said, page)
+    assert page.index("WORSE THAN COPYING") < page.index("<dt>Flooded</dt>")
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,13 @@
 """`crgen.fill` leaves a whole, valid, georeferenced product, or nothing."""
 
 import datetime
+import html
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pyogrio
@@ -15,6 +19,7 @@ from PIL import Image
 from rio_cogeo.cogeo import cog_validate
 
 import crgen
+from crgen.batch.products.collection import write_listing
 from crgen.errors import OutputError, RequestError, StackError
 from crgen.model.build import build_generator
 from crgen.model.card import WaterErrors
@@ -25,6 +30,7 @@ from crgen.model.weights import load_model, save_weights
 from crgen.pipeline.flood.polygons import LAYERS
 from crgen.pipeline.picture.page import Sheet
 from crgen.pipeline.product.result import Result
+from crgen.pipeline.product.selfcheck import check_line
 from crgen.pipeline.request import FillRequest
 from crgen.pipeline.run.plan import plan, rate_of
 from crgen.pipeline.source.area import read_area
@@ -32,6 +38,7 @@ from crgen.pipeline.source.demo import open_demo
 from crgen.pipeline.tiling.hidden import FEWEST
 from crgen.pipeline.tiling.quality import GENERATED_CLASSES, Quality
 from crgen.pipeline.tiling.water import told_by_image
+from tests.pipeline.picture.browser import chromium  # noqa: F401
 from tests.products import files_of
 
 AOI = "113.53,34.71,113.542,34.719"
@@ -152,6 +159,53 @@ def test_the_flood_has_outlines_and_an_area_that_the_item_repeats(product: Resul
     known = (before <= 0.1) | (before >= 0.9)
     assert product.areas.flooded / 100 == pytest.approx(float((now * (1 - before)).where(known).sum()), rel=0.02)
     assert product.areas.interval is None, "these weights do not say how far they are off"
+
+
+def test_the_page_shows_inputs_result_and_overlays_and_says_what_the_item_says(product: Result) -> None:
+    page = product.paths.page.read_text()
+    images = re.findall(r'<option value="[^"]+"[^>]*>([^<]+)', page)
+    images = images[: len(images) // 2]  # the same on either side
+    assert [" ".join(name.split(",")[0].split()) for name in images[:3]] == ["t1 optical", "t2 result", "t2 observed"]
+    assert {"t1 radar", "t2 radar"} <= {name.split(",")[0] for name in images}
+    overlays = re.findall(r'data-over="([^"]+)"', page)
+    assert overlays == ["water", "error", "quality"]
+    assert 'id="outlines"' in page
+    properties = json.loads(product.paths.item.read_text())["properties"]
+    for said in (
+        product.areas.text,
+        check_line(properties["crgen:self_check"]),
+        "crgen fill --manifest zhengzhou.json",
+    ):
+        assert html.escape(said) in page
+    assert "10.1016/j.isprsjprs.2026.03.042" in page
+    assert "it shows no place on Earth" in page, "of the demo; else Copernicus' line"
+
+
+def test_axe_finds_nothing_on_the_page(product: Result, chromium) -> None:  # noqa: F811
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page = chromium.new_page()
+    page.goto(product.paths.page.as_uri())
+    for box in page.locator("[data-over]").all():
+        box.check()
+    results = axe.run(page)
+    assert results.violations_count == 0, results.generate_report()
+    page.close()
+
+
+def test_every_file_of_generated_pixels_says_so_and_the_item_says_how_much(product: Result) -> None:
+    source = "compositeWithTrainedAlgorithmicMedia"
+    for path in (product.paths.reflectance, product.paths.water, product.paths.half_width):
+        with rasterio.open(path) as cog:
+            packet = cog.tags(ns="xml:XMP")["xml:XMP"]
+            assert source in packet
+            assert "weights tiny" in packet
+            assert all("generated" in cog.tags(band)["CRGEN_ORIGIN"] for band in cog.indexes)
+    for path, key in ((product.paths.quicklook, "XML:com.adobe.xmp"), (product.paths.thumbnail, "xmp")):
+        with Image.open(path) as image:
+            assert source in str(image.info[key])
+    properties = json.loads(product.paths.item.read_text())["properties"]
+    observed = float((product.quality == Quality.OBSERVED).mean())
+    assert properties["crgen:generated_share"] == pytest.approx(1 - observed, abs=1e-5)
 
 
 def test_the_error_is_a_strict_cog_where_pixels_were_generated(product: Result) -> None:
@@ -299,6 +353,29 @@ def test_a_scene_that_was_seen_all_over_has_no_error_and_its_own_water(tiny_weig
     assert result.paths.page.exists()
 
 
+def test_names_of_areas_and_files_are_names_in_everything_that_holds_them(tiny_weights: Path, tmp_path: Path) -> None:
+    bad = "<img src=x onerror=alert(1)>'\"&;DROP TABLE flood;--"
+    ring = "113.53,34.71 113.538,34.71 113.538,34.716 113.53,34.71"
+    outline = f"<Polygon><outerBoundaryIs><LinearRing><coordinates>{ring}</coordinates></LinearRing></outerBoundaryIs>"
+    kml = f"<Placemark><name>{html.escape(bad)}</name>{outline}</Polygon></Placemark>"
+    folder = f"<Document><Folder><name>{html.escape(bad)}</name>{kml}</Folder></Document>"
+    name = bad.replace(";", ",")  # that is refused
+    aoi = tmp_path / f"{name}.kml"
+    aoi.write_text(f'<kml xmlns="http://www.opengis.net/kml/2.2">{folder}</kml>')
+    out = tmp_path / "out" / f"{name}.tif"
+    paths = crgen.fill(aoi=str(aoi), **DAYS, source="demo", weights=str(tiny_weights), out=out).paths
+    write_listing(out.parent)
+    for page in (paths.page, out.parent / "index.html"):
+        assert "<img src=x" not in page.read_text()
+        assert "&lt;img src=x" in page.read_text()
+    assert {str(name) for name in pyogrio.list_layers(paths.flood)[:, 0]} == set(LAYERS)
+    for style in out.parent.glob("*.qml"):
+        assert ET.parse(style).getroot().tag == "qgis"
+    item = pystac.Item.from_file(str(paths.item))
+    assert item.id == name
+    assert all((out.parent / unquote(item.assets[key].href)).is_file() for key in paths.files)
+
+
 def test_a_plan_counts_without_writing(tiny_weights: Path, tmp_path: Path) -> None:
     request = FillRequest(
         aoi=AOI,
@@ -333,6 +410,8 @@ def test_a_stack_without_any_radar_at_t2_leaves_nothing(tiny_weights: Path, tmp_
         ({"t2": "22.07.2021"}, "YYYY-MM-DD"),
         ({"dtype": "int8"}, "uint16, float32"),
         ({"out": "map.png"}, "not a .tif"),
+        ({"out": "flood;2021.tif"}, "leave ; and ! out of its name"),
+        ({"out": "wow!/map.tif"}, "leave ; and ! out of its name"),
     ],
 )
 def test_a_request_that_makes_no_sense_is_refused(wrong, says, tiny_weights: Path, tmp_path: Path) -> None:

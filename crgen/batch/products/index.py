@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 from crgen.batch.products.listing import COLLECTION, Product
 from crgen.files import size_text
 from crgen.pipeline.picture.viewer import template
+from crgen.pipeline.product.selfcheck import check_line, worse_than_copying
 from crgen.pipeline.tiling.quality import COLOURS, LABELS, Quality
 
 NAMES = {
@@ -48,12 +49,15 @@ def _card(href: str, product: Product) -> dict[str, Any]:
     properties, assets = product.item["properties"], product.item["assets"]
     water = properties.get("crgen:water", {})
     west, south, east, north = product.item["bbox"]
-    lat, lon = (south + north) / 2, (west + east) / 2
+    east += 360 * (west > east)  # it lies on both sides of 180°
+    lat, lon = (south + north) / 2, _turned((west + east) / 2)
     counts: Mapping[str, int] = properties["crgen:counts"]
+    check = properties.get("crgen:self_check", {"checked": False})
     return {
         "name": product.item["id"],
         "job": posixpath.dirname(posixpath.normpath(unquote(href))) or product.item["id"],
         "page": _beside(href, assets["page"]["href"]) if "page" in assets else None,
+        "worse": check_line(check) if worse_than_copying(check) else None,
         "flooded": water.get("flooded_km2"),
         "flooded_90": water.get("flooded_90_km2"),
         "bbox": (west, south, east, north),
@@ -90,7 +94,13 @@ def _view(boxes: Sequence[tuple[float, float, float, float]]) -> dict[str, Any] 
         return [step * n for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
     lon, lat = marks(west, west + span), marks(north - span / 2, north)
-    return {"west": west, "north": north, "span": span, "lon": lon, "lat": lat}
+    named = [(degrees, _turned(degrees)) for degrees in lon]
+    return {"west": west, "north": north, "span": span, "lon": named, "lat": lat}
+
+
+def _turned(lon: float) -> float:
+    """Return a longitude as one between -180° and 180°; what lies between these stays as it is, to the last bit."""
+    return lon if -180 <= lon <= 180 else (lon + 180) % 360 - 180
 
 
 def _shares(counts: Mapping[str, int]) -> list[tuple[str, float, str]]:

@@ -132,6 +132,8 @@ def _layers(place: str, path: Path) -> list[tuple[str, str | None]]:
         with warnings.catch_warnings(action="ignore"):
             return [(str(name), kind) for name, kind in pyogrio.list_layers(place)]  # type: ignore[no-untyped-call]
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError):
+        if set(";!") & set(str(path)):  # pyogrio takes it for an address and cuts it there
+            raise AreaError(f"'{path}' cannot be opened: give it a name and a folder without ; and !") from None
         lacking = _lacking(path)
         if any(name.lower().endswith(".shx") for name in lacking):
             raise AreaError(

@@ -349,3 +349,10 @@ def test_pixels_are_told_in_metres_on_the_ground_and_crss_by_their_short_name():
         here = read_area(f"{point[0]},{point[1]},{point[0] + 0.001},{point[1] + 0.001}").geobox
         assert meets(grid, here)
         assert not meets(grid, GeoBox.from_bbox((0, 0, 1, 1), "EPSG:4326", resolution=0.1))
+
+
+@pytest.mark.parametrize("name", ["a;b.geojson", "a!b.geojson"])
+def test_a_name_that_the_reader_would_cut_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text('{"type": "Polygon", "coordinates": [[[1, 1], [1.01, 1], [1, 1.01], [1, 1]]]}')
+    with pytest.raises(AreaError, match="without ; and !"):
+        read_area(tmp_path / name)
