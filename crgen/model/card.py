@@ -20,6 +20,8 @@ FIELDS_OF_0_1 = frozenset({"features", "waves", "gate"})
 
 AROUND = 31
 """Side in pixels of the surroundings that a pixel's probability of water agrees with or does not."""
+DRY = 0.494
+"""What a smaller probability of water is read as at most: products hold per cent, in which more is rounded to a half."""
 
 
 class WaterErrors(BaseModel):
@@ -38,9 +40,13 @@ class WaterErrors(BaseModel):
     """Relative standard deviation of the area that a whole scene has in common."""
 
     def read(self, p: Tensor) -> Tensor:
-        """Return what predicted probabilities ``(batch, channel, y, x)`` are to be read as; a half stays a half."""
+        """Return what predicted probabilities ``(batch, channel, y, x)`` are to be read as.
+
+        A half stays a half; what is water in per cent stays so, and what is not, not.
+        """
         logit, agree = evidence_of(p)
-        return (self.slope * agree * logit).sigmoid()
+        read = (self.slope * agree * logit).sigmoid()
+        return torch.where(p < 0.5, torch.minimum(read, p.clamp(min=DRY)), read)
 
 
 def evidence_of(p: Tensor) -> tuple[Tensor, Tensor]:
