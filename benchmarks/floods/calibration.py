@@ -38,7 +38,8 @@ from benchmarks.floods.__main__ import NOTHING, WHOLE, View, views
 from benchmarks.floods.water_unet import WaterRow
 from benchmarks.made import Channels, generate
 from benchmarks.water import Truth, otsu, scored_patches
-from crgen.model.card import ErrorWidths, WaterErrors, evidence_of
+from crgen.model.card import ErrorWidths, WaterErrors
+from crgen.model.certainty import evidence_of
 from crgen.model.weights import load_model, save_weights
 from crgen.pipeline.flood.area import SMALLEST, deviation_of, interval_of
 from crgen.pipeline.tiling.hidden import COVERED, RATIOS, Hidden, widths

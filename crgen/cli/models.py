@@ -28,9 +28,7 @@ def models(context: typer.Context) -> None:
             continue
         channels = f"{'/'.join(card.config.pols)} + {'/'.join(card.config.bands)}"
         size = path.stat().st_size / 1e6
-        console.print(
-            f"{name:16} {origin:8} {size:5.1f} MB  {channels}  {card.trained_on}", highlight=False, markup=False
-        )
+        console.print(f"{name:16} {origin:8} {size:5.1f} MB  {channels}  {card.trained_on}")
     console.print(f"more weights go into {cache_folder()}")
 
 

@@ -141,7 +141,7 @@ def _waited_for(request: PullRequest) -> list[Export]:
         try:
             return follow_export(request, lambda share, text: report(round(100 * share), 100, text))
         except BaseException as error:
-            error.add_note("what is under way at Earth Engine goes on; the same command looks how it goes")
+            error.add_note("what is under way at Earth Engine goes on; the same command shows how it goes")
             raise
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from crgen.errors import WeightsError
-from crgen.model.adaptive.surroundings import local_mean
 from crgen.model.config import GeneratorConfig
 
 if TYPE_CHECKING:
@@ -16,10 +14,6 @@ if TYPE_CHECKING:
 
 FIELDS_OF_0_1 = frozenset({"features", "waves", "gate"})
 """Fields of a generator's configuration that crgen 0.1 wrote and no later version knows."""
-
-
-AROUND = 31
-"""Side in pixels of the surroundings that a pixel's probability of water agrees with or does not."""
 
 
 class WaterErrors(BaseModel):
@@ -38,20 +32,10 @@ class WaterErrors(BaseModel):
     """Relative standard deviation of the area that a whole scene has in common."""
 
     def read(self, p: Tensor) -> Tensor:
-        """Return what predicted probabilities ``(batch, channel, y, x)`` are to be read as; a half stays a half."""
-        logit, agree = evidence_of(p)
-        return (self.slope * agree * logit).sigmoid()
+        """See :func:`crgen.model.certainty.read_water`."""
+        from crgen.model.certainty import read_water  # loads PyTorch, which whoever only reads cards does without
 
-
-def evidence_of(p: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the logit of probabilities ``(batch, channel, y, x)``, and which share of what is around agrees, 0 to 1.
-
-    Around are :data:`AROUND` × :data:`AROUND` pixels. A pixel that is water rather than not agrees with each of them by
-    the probability that it is water; others alike.
-    """
-    p = p.clamp(1e-6, 1 - 1e-6)
-    around = local_mean(p, torch.ones_like(p), AROUND).clamp(0, 1)
-    return p.logit(), torch.where(p >= 0.5, around, 1 - around)
+        return read_water(p, self.slope)
 
 
 class ErrorWidths(BaseModel):

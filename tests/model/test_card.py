@@ -22,6 +22,17 @@ def test_what_is_called_water_stays_and_less_certain_is_never_the_other(slope, s
     assert ((read >= 0) & (read <= 1)).all()
 
 
+@settings(max_examples=20, deadline=None)
+@given(st.floats(0.01, 3), st.floats(0.001, 0.999), st.sampled_from([0.0, 0.02, 0.98, 0.9999, 1.0]))
+def test_nor_does_rounding_to_per_cent_turn_an_islet_in_a_lake_into_water_or_a_pond_into_ground(
+    slope, own, around
+) -> None:
+    p = torch.full((1, 2, 64, 64), around)
+    p[..., 30:32, 30:32] = own
+    read = reading(slope).read(p)
+    assert (((100 * read).round() >= 50) == ((100 * p).round() >= 50)).all()
+
+
 def test_water_in_the_midst_of_dry_land_is_read_as_less_certain_than_in_the_midst_of_water() -> None:
     p = torch.full((1, 1, 128, 128), 0.02)
     p[..., 64:] = 0.95

@@ -188,9 +188,8 @@ class _Store:
                 if hashlib.file_digest(content, "md5").hexdigest() == tag:
                     return True
         sha256 = hashlib.sha256()
-        for start in range(
-            0, size, _BLOCK
-        ):  # without a range where that is the whole file: obstore refuses such answers
+        for start in range(0, size, _BLOCK):
+            # Without a range where that is the whole file: obstore refuses such answers.
             part = (start, min(start + _BLOCK, size)) if size > _BLOCK else ()
             sha256.update(self.fs.cat_file(url, *part))
         return "1220" + sha256.hexdigest() == digest

@@ -27,7 +27,7 @@ class Assembled:
     """The inputs in small."""
     tally: Tally
     areas: Areas | None
-    """Of water, alike."""
+    """Of water, where the weights tell of it."""
     check: dict[str, Any]
     """See :func:`~crgen.pipeline.product.selfcheck.self_check`."""
     shift: Shift | None

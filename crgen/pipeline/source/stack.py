@@ -15,8 +15,8 @@ variable                  dims                dtype and unit                    
 ========================  ==================  ==================================================  =======
 
 ``s2_t2``, ``clear_t1``, ``clear_t2``, ``truth_t2`` and ``water_occurrence`` are optional, and so is the past; of its
-three variables ``s2_past`` is there if any is. A Stack of one date holds ``s1_t2``, and no variable of t1: it can be
-pulled, written and opened, and no map made of it. Its coordinate ``time`` holds the days of Sentinel-2, in order.
+three variables ``s2_past`` is there if any is; its coordinate ``time`` holds the days of Sentinel-2, in order. A Stack
+of one date holds ``s1_t2``, and no variable of t1: it can be pulled, written and opened, and no map made of it.
 Coordinate ``pol`` holds ``"VV"``/``"VH"``, ``band`` holds Earth Engine's Sentinel-2 names (``"B2"`` … ``"B8A"`` …
 ``"B12"``). The grid is north-up with square pixels, its CRS and transform written as odc-geo and rioxarray write them
 (``spatial_ref``). ``attrs["manifest"]`` holds, as a JSON string, where the pixels come from; ``attrs["s1_calibrated"]``
