@@ -172,7 +172,7 @@ def test_every_snippet_runs(
     """On the demo, by small weights; one that needs Earth Engine is checked by the parameters it names."""
     if 'source="demo"' in code:
         shutil.copy(tiny_weights, small_examples / "base.safetensors")
-        monkeypatch.setattr("crgen.model.weights.SHIPPED", small_examples)
+        monkeypatch.setattr("crgen.model.find.SHIPPED", small_examples)
         exec(compile(code, "snippet", "exec"), {})
         return
     for node in ast.walk(ast.parse(code)):

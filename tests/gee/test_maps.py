@@ -23,8 +23,9 @@ from crgen.gee.connection.session import Settings, connect
 from crgen.gee.fetch.tile import Tile, grid_of
 from crgen.gee.product_layers import OUTLINES
 from crgen.pipeline.picture import viewer
+from crgen.pipeline.request import EarthEngine
 from crgen.pipeline.source.channels import Channels
-from crgen.pipeline.source.earthengine import EarthEngine, acquire
+from crgen.pipeline.source.earthengine.acquire import acquire
 from crgen.pipeline.tiling.quality import COLOURS, Quality
 from tests.earthengine.server import EarthEngineServer
 from tests.gee.test_acquire import AREA, open_area

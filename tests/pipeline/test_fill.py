@@ -244,8 +244,10 @@ def test_weights_that_say_how_far_they_are_off_give_the_area_an_interval(tiny_we
     assert low < result.areas.flooded < high
     assert result.areas.to_json()["flooded_90_km2"] == pytest.approx([low / 1e6, high / 1e6], abs=1e-6)
     p, read = raw.sel(band="water").values, result.water.sel(band="water").values / 100
-    assert (np.abs(read - 0.5) <= np.abs(p - 0.5) + 0.01).all(), "less certain"
-    assert ((read - 0.5) * (p - 0.5) >= 0).all(), "but never the other"
+    # Each window is read by itself, then windows are blended: a half that two make of .2 and .8 may move a little.
+    assert (np.abs(read - 0.5) <= np.abs(p - 0.5) + 0.03).all(), "less certain"
+    sure = np.abs(p - 0.5) > 0.03
+    assert ((read - 0.5) * (p - 0.5) >= 0)[sure].all(), "but never the other"
     assert np.abs(read - 0.5).mean() < 0.8 * np.abs(p - 0.5).mean()
 
 
