@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from crgen.batch.dry_run import plan_jobs
 from crgen.batch.jobs.jobs_file import read_jobs
 from crgen.cli.batch import app
+from crgen.pipeline.product.outputs import Paths
 from crgen.pipeline.run.plan import lay_out
 from tests.batch.schedulers import in_process, state_of
 from tests.earthengine import catalogue, faults
@@ -193,9 +194,11 @@ def test_a_map_is_improved_once_when_the_days_after_it_are_over_though_its_proce
     assert in_process(path, **stopped, TODAY="2021-07-24").counts == {"retry": 1}
     service.faults.clear()
     assert item.read_bytes() == first, "it stands until the better one is whole"
+    Paths(item).audit.write_text('{"day": "2021-07-21"}')
     assert planned(25) == "would resume"
     assert in_process(path, **environment, TODAY="2021-07-25", UNTIDY="zhengzhou").counts == {"retry": 1}
     assert in_process(path, **environment, TODAY="2021-07-26").counts == {"done": 1}
+    assert not Paths(item).audit.exists(), "it is of the map before"
     assert planned(27) == "nothing new: done"
     assert in_process(path, **environment, TODAY="2021-07-27").counts == {"nothing": 1}
 

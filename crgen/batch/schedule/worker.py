@@ -76,8 +76,8 @@ def _do(order: Order, tell: Callable[[Found], None]) -> Outcome:
             found, request = with_past(job, due, order.today, scratch, processes)
             tell(found)
         product, windows = Paths(Path(found.product)), 0
-        better = job.improve_after is not None and job.improved(found.manifest) and not _has_learned(job, product)
-        if better or not _is_whole(product):
+        better = job.improve_after is not None and job.improved(found.manifest)
+        if (better and not _has_learned(job, product)) or not _is_whole(product):
             windows = _fill(request)
         if better:
             product.audit.unlink(missing_ok=True)  # it is of the map before
