@@ -9,9 +9,9 @@ from pathlib import Path
 
 from crgen.batch.jobs.job import Job
 from crgen.batch.jobs.jobs_file import read_jobs
-from crgen.batch.schedule.due import NothingYet, find, request_of, require_compute
+from crgen.batch.schedule.due import NothingYet, find, known, request_of, require_compute, with_past
 from crgen.batch.schedule.journal import Journal, Row, is_scheduled, journal_of
-from crgen.batch.schedule.ledger import GivenUp, due, next_step, today, urgency
+from crgen.batch.schedule.ledger import GivenUp, due, improve_at, next_step, today, urgency
 from crgen.errors import CrgenError, SourceError
 from crgen.pipeline.request import FillRequest
 from crgen.pipeline.run.plan import Plan as Work
@@ -70,7 +70,7 @@ def _plan(job: Job, row: Row | None, runs: list[Row], rates: Rates, eecu_hours: 
     if row is not None and not due(row, definition, False):
         state = row["status"]
         if state == "retry":
-            state += f" until {datetime.datetime.fromtimestamp(row['retry_at'], datetime.UTC):%Y-%m-%d %H:%M} UTC"
+            state += f" until {_moment(row['retry_at'])}"
         return Planned(job.name, ": ".join(filter(None, (state, row["reason"]))))
     step = next_step(job, row, runs, definition)
     if isinstance(step, GivenUp):
@@ -80,20 +80,35 @@ def _plan(job: Job, row: Row | None, runs: list[Row], rates: Rates, eecu_hours: 
             if step.unfinished is not None:
                 request = request_of(job, step.unfinished, Path(name))
                 return _cost(job, "would resume", request, lay_out(request), rates)
-            found, request, work = find(job, today(), Path(name))
-            ended = {r["identity"]: r for r in runs if r["status"] in ("done", "failed")}
-            if (held := found.among(ended)) is not None:
+            what, ended = "would run", {r["identity"]: r for r in runs if r["status"] in ("done", "failed")}
+            try:
+                found, request, work = find(job, today(), Path(name))
+                held = found.among(ended)
+            except NothingYet:
+                if step.improve is None:
+                    raise
+                held = step.improve["identity"]
+            if held is not None and step.improve is not None:
+                found, request = with_past(job, known(step.improve), today(), Path(name))
+                what, work = "would improve", lay_out(request)
+            elif held is not None:
                 over = ended[held]
-                return Planned(job.name, f"nothing new: {over['status']}", found.t1, found.t2, product=over["product"])
+                again = improve_at(job, over)
+                what = f"nothing new: {over['status']}{f', once more from {_moment(again)} on' if again else ''}"
+                return Planned(job.name, what, found.t1, found.t2, product=over["product"])
             try:
                 require_compute(job, eecu_hours, today())
             except SourceError as error:
                 return Planned(job.name, f"would not be begun: {error}", found.t1, found.t2)
-            return _cost(job, "would run", request, work, rates)
+            return _cost(job, what, request, work, rates)
         except NothingYet as waits:
             return Planned(job.name, f"waiting: {waits}")
         except CrgenError as error:
             return Planned(job.name, f"would fail: {error}")
+
+
+def _moment(seconds: float) -> str:
+    return f"{datetime.datetime.fromtimestamp(seconds, datetime.UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _cost(job: Job, what: str, request: FillRequest, work: Work, rates: Rates) -> Planned:

@@ -16,6 +16,8 @@ from crgen.model.config import PrecisionName
 ALL = ("all",)
 """Asks for every band that the weights make."""
 NONE, YEAR = "none", "1y"
+MOST_AFTER = 366
+"""Days after t2 within which looks can tell of its light."""
 """Ask for no past, and for the usual one."""
 
 
@@ -192,8 +194,8 @@ def check_after(days: int) -> None:
     Raises:
         RequestError: if they are fewer than none or more than a year.
     """
-    if not 0 <= days <= 366:
-        raise RequestError(f"--after is {days}; give days from 0 to 366")
+    if not 0 <= days <= MOST_AFTER:
+        raise RequestError(f"--after is {days}; give days from 0 to {MOST_AFTER}")
 
 
 def parse_bands(value: Sequence[str] | None) -> tuple[str, ...] | None:

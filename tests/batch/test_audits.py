@@ -44,6 +44,16 @@ def test_a_map_is_scored_again_only_for_a_clearer_day_than_it_was(make_product, 
     assert asked == [("map", datetime.date(2021, 7, 29))]
 
 
+def test_a_map_that_has_learned_from_later_images_is_not_scored_against_them(make_product, tmp_path, asked) -> None:
+    paths = make_product(tmp_path, "map", "2021-07-22")
+    item = json.loads(paths.item.read_text())
+    for after, scored in ((10, []), (0, [("map", None)])):
+        item["properties"]["crgen:manifest"]["rules"] = {"past_before": 425, "past_after": after}
+        paths.item.write_text(json.dumps(item))
+        list(audit_products(tmp_path, EarthEngine(), TODAY + datetime.timedelta(days=-after)))
+        assert asked == scored
+
+
 def test_a_damaged_map_stops_no_other_audit_and_an_outage_is_retried(make_product, tmp_path, monkeypatch) -> None:
     for name in ("a", "b"):
         make_product(tmp_path, name, "2021-07-22")

@@ -1,6 +1,7 @@
 """The journal beside a jobs file: what is in it holds, whatever comes between; an old state is taken over."""
 
 import contextlib
+import datetime
 import os
 import shutil
 import sqlite3
@@ -14,7 +15,7 @@ from crgen.batch.jobs.jobs_file import read_jobs
 from crgen.batch.schedule import ledger
 from crgen.batch.schedule.journal import Journal, journal_of
 from crgen.batch.schedule.ledger import Begun, GivenUp, begin, due
-from crgen.batch.schedule.messages import Done, Found
+from crgen.batch.schedule.messages import Done, Found, Nothing
 from crgen.errors import OutputError
 from tests.batch.old_state import old_state
 from tests.batch.schedulers import in_process, state_of
@@ -135,6 +136,36 @@ def test_a_clock_that_was_set_back_does_not_make_a_retry_wait_for_ever(monkeypat
     for now, is_due in ((1001.0, False), (1059.0, False), (1060.0, True), (5.0, True)):
         monkeypatch.setattr(ledger, "utc", lambda now=now: now)
         assert due(row, "d", False) is is_due
+
+
+def test_a_map_is_not_improved_that_was_pruned_or_is_of_what_the_job_asked_before(write, tmp_path, monkeypatch):
+    text = "[[job]]\nname = 'a'\nt2 = 'latest'\nimprove_after = '10d'"
+    [job] = read_jobs(write(text, source="gee")).job
+    now = [datetime.datetime(2021, 7, 22, 12, tzinfo=datetime.UTC).timestamp()]
+    monkeypatch.setattr(ledger, "utc", lambda: now[0])
+    item = tmp_path / "a.json"
+    item.touch()
+    with Journal(journal_of(tmp_path / "jobs.toml")) as journal, journal.change():
+        begin(journal, job, None, "d")
+        ledger.found(journal, job, Found("identity", ledger.today(), ledger.today(), str(tmp_path / "a.tif"), {}))
+        ledger.over(journal, job, Done(1.0, 1), "log")
+
+        def next_improved(definition: str = "d") -> object:
+            step = ledger.next_step(job, journal.jobs()["a"], journal.runs("a"), definition)
+            return step.improve and step.improve["identity"]
+
+        now[0] += 10.4 * 86400
+        assert next_improved() is None
+        now[0] += 0.2 * 86400
+        assert next_improved() == "identity"
+        assert next_improved("other") is None
+        item.unlink()
+        assert next_improved() is None
+        item.touch()
+        begin(journal, job, journal.jobs()["a"], "other")
+        assert next_improved("other") is None
+        ledger.over(journal, job, Nothing("identity"), "log")
+        assert next_improved("other") == "identity", "the job asks for it still"
 
 
 def test_a_product_made_in_time_is_not_late_afterwards(write, monkeypatch):

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from crgen.batch.dry_run import plan_jobs
 from crgen.batch.jobs.jobs_file import read_jobs
 from crgen.cli.batch import app
+from crgen.pipeline.product.outputs import Paths
 from crgen.pipeline.run.plan import lay_out
 from tests.batch.schedulers import in_process, state_of
 from tests.earthengine import catalogue, faults
@@ -160,6 +161,79 @@ def test_a_watched_area_learns_from_its_past_and_a_later_look_makes_no_map_due_a
     assert properties["crgen:past"]["pairs"] > 0
     alone = write(WATCHED + '\npast = "none"\n', source="gee", aoi=AREA)
     assert in_process(alone, **environment, **today).counts == {"nothing": 1}
+
+
+IMPROVED = '[deliver]\nto = "there"\n' + WATCHED + 'improve_after = "3d"\n'
+
+
+def test_a_map_is_improved_once_when_the_days_after_it_are_over_though_its_processes_die(
+    write, acquired_until, environment, service, tmp_path, monkeypatch
+):
+    path, folder = write(IMPROVED, source="gee", aoi=AREA), tmp_path / "products" / "zhengzhou"
+    published = tmp_path / "published"
+    environment |= {"PUBLISHED": str(published)}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    def planned(day: int) -> str:
+        noon = datetime.datetime(2021, 7, day, 12, tzinfo=datetime.UTC).timestamp()
+        monkeypatch.setattr("crgen.batch.schedule.ledger.utc", lambda: noon)
+        (one,) = plan_jobs(path)
+        return one.what
+
+    acquired_until("2021-07-24")
+    assert in_process(path, **environment, TODAY="2021-07-22").counts == {"done": 1}
+    (item,) = folder.glob("*_????????.json")
+    first = item.read_bytes()
+    assert planned(23) == "nothing new: done, once more from 2021-07-24 00:00 UTC on"
+    assert in_process(path, **environment, TODAY="2021-07-23").counts == {"nothing": 1}
+
+    assert planned(24) == "would improve"
+    service.add(faults.error(503, "The service is currently unavailable.", endpoint="image:computePixels"))
+    stopped = {**environment, "CRGEN_EE_PATIENCE": "0.1"}
+    assert in_process(path, **stopped, TODAY="2021-07-24").counts == {"retry": 1}
+    service.faults.clear()
+    assert item.read_bytes() == first, "it stands until the better one is whole"
+    Paths(item).audit.write_text('{"day": "2021-07-21"}')
+    assert planned(25) == "would resume"
+    assert in_process(path, **environment, TODAY="2021-07-25", UNTIDY="zhengzhou").counts == {"retry": 1}
+    assert in_process(path, **environment, TODAY="2021-07-26").counts == {"done": 1}
+    assert not Paths(item).audit.exists(), "it is of the map before"
+    assert planned(27) == "nothing new: done"
+    assert in_process(path, **environment, TODAY="2021-07-27").counts == {"nothing": 1}
+
+    assert published.read_text().splitlines() == [str(item)] * 2
+    before, now = (json.loads(text)["properties"]["crgen:manifest"] for text in (first, item.read_bytes()))
+    assert (now["scenes"], now["rules"]["past_after"]) == (before["scenes"], 3)
+    assert not [name for name in before["past"] if name > "s2_2021-07-20"]
+    assert [name for name in now["past"] if name > "s2_2021-07-20"] == ["s2_2021-07-21"]
+    assert (tmp_path / "there" / "zhengzhou" / item.name).read_bytes() == item.read_bytes()
+    [state] = json.loads(runner.invoke(app, ["status", str(path), "--json"]).output)
+    assert (state["status"], state["products"], state["product"]) == ("done", 1, str(item.with_suffix(".tif")))
+
+
+def test_a_new_acquisition_goes_before_an_improvement_and_a_place_s_past_is_fetched_once(
+    write, acquired_until, environment, service, tmp_path
+):
+    path = write(IMPROVED.replace("3d", "4d"), source="gee", aoi=AREA)
+    published = tmp_path / "published"
+    environment |= {"PUBLISHED": str(published)}
+    assert in_process(path, **environment, **acquired_until("2021-07-19")).counts == {"done": 1}
+    assert in_process(path, **environment, **acquired_until("2021-07-22")).counts == {"done": 1}
+    assert [line.split("_")[-2] for line in published.read_text().splitlines()] == [
+        "2021-07-15", "2021-07-20", "2021-07-15",
+    ]  # fmt: skip
+    assert not service.served_twice(), "what is known of a place only grows"
+
+
+def test_a_map_that_is_first_made_when_the_days_are_over_is_made_with_their_images_at_once(
+    write, acquired_until, environment
+):
+    path = write(IMPROVED, source="gee", aoi=AREA)
+    assert in_process(path, **environment, **acquired_until("2021-07-19")).counts == {"done": 1}
+    [run] = state_of(path).runs()
+    assert run["manifest"]["rules"]["past_after"] == 3
+    assert in_process(path, **environment, TODAY="2021-07-20").counts == {"nothing": 1}
 
 
 def test_a_map_is_scored_by_itself_once_a_clear_image_and_radar_have_come(

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -16,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model,
 from crgen.batch.jobs.values import BEFORE_EVENT, LATEST, T1, T2, Day, DaysBefore, Deadline, Duration, Size
 from crgen.errors import WeightsError
 from crgen.files import files_identity, stack_files
-from crgen.pipeline.request import EarthEngine, FillRequest, options_of, read
+from crgen.pipeline.request import MOST_AFTER, NONE, EarthEngine, FillRequest, options_of, read
 
 
 def _expanded(value: Any) -> Any:
@@ -79,6 +80,8 @@ class Job(_Options, _Section):  # type: ignore[misc]
     """Attempts after the first, before a product is given up."""
     retry_wait: Duration = datetime.timedelta(minutes=1)
     """Longest wait before the first of them; it doubles with each."""
+    improve_after: Duration | None = None
+    """Once so many days after t2 are over, its map is made once more, with their images as evidence."""
     remake_for_new_weights: bool = False
     """Whether a finished product is due again once another version of crgen ships other weights under their name."""
 
@@ -90,6 +93,14 @@ class Job(_Options, _Section):  # type: ignore[misc]
             raise ValueError('t1 = "before event" needs the day: event = YYYY-MM-DD')
         if self.t2 == LATEST and self.source != "gee":
             raise ValueError('t2 = "latest" asks Earth Engine; for another source write the day')
+        if (later := self.improve_after) is not None:
+            if self.source != "gee":
+                raise ValueError("improve_after waits for later images of Earth Engine; another source gets none")
+            if (self.past or "").strip().lower() == NONE:
+                raise ValueError('improve_after learns from later looks at the place, past = "none" from none')
+            if later % datetime.timedelta(days=1) or not self.after < later.days <= MOST_AFTER:
+                more = f"more than after ({self.after}), " if self.after else ""
+                raise ValueError(f"improve_after must be whole days, {more}from 1d to {MOST_AFTER}d")
         if self.source in ("gee", "demo"):
             for key in ("aoi", "t1", "t2"):
                 if getattr(self, key) is None:
@@ -104,6 +115,15 @@ class Job(_Options, _Section):  # type: ignore[misc]
         if self.source != "gee":
             return None
         return self.project or os.environ.get("EE_PROJECT_ID") or os.environ.get("GOOGLE_CLOUD_PROJECT") or "default"
+
+    def improved(self, manifest: Mapping[str, Any] | None) -> bool:
+        """Say whether the map of a manifest has learned from all images that ``improve_after`` waits for."""
+        learned = (manifest or {}).get("rules", {}).get("past_after", 0)
+        return self.improve_after is None or learned >= self.improve_after.days
+
+    def improve_on(self, t2: datetime.date) -> datetime.date | None:
+        """Return the day from which all these images may be there, for a map of ``t2``; None if none are waited for."""
+        return None if self.improve_after is None else t2 + self.improve_after + datetime.timedelta(days=1)
 
     def earth_engine(self, processes: int = 1) -> EarthEngine:
         """Return the options of Earth Engine; ``processes`` share the project's quota."""

@@ -21,6 +21,7 @@ LOOKED = ".audited"
 def audit_products(folder: Path, options: EarthEngine, today: datetime.date) -> Iterator[tuple[Path, Audit | str]]:
     """Audit the products in a folder, and yield the reflectance COG of each with its result or the reason for none.
 
+    Those that have learned from images after t2 are left out: they would be scored against what they have seen.
     A product is audited again when a clearer image is acquired, until :data:`~crgen.pipeline.audit.DAYS` after t2.
 
     Args:
@@ -39,6 +40,8 @@ def audit_products(folder: Path, options: EarthEngine, today: datetime.date) -> 
         age = (today - datetime.date.fromisoformat(product.item["properties"]["crgen:t2"])).days
         if not 0 < age <= DAYS + 1:  # an image joins the catalogue a day after its acquisition
             continue
+        if product.item["properties"].get("crgen:manifest", {}).get("rules", {}).get("past_after"):
+            continue  # it has learned from later images
         try:
             day = _audited_day(product.paths)
             yield product.paths.reflectance, audit(product.paths.item, earth_engine=options, unless=day)

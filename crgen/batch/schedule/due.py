@@ -85,24 +85,36 @@ def require_compute(job: Job, most: float | None, today: datetime.date) -> None:
         )
 
 
-def with_past(job: Job, found: Found, scratch: Path, processes: int) -> tuple[Found, FillRequest]:
+def with_past(
+    job: Job, found: Found, today: datetime.date, scratch: Path, processes: int = 1
+) -> tuple[Found, FillRequest]:
     """Return a product, with acquisitions of the place's past to learn from in its manifest, and its request.
+
+    Once the days that ``improve_after`` waits for are over, theirs are among them.
 
     Raises:
         CrgenError: if they cannot be chosen.
     """
     if found.manifest is not None:
         channels, options = channels_of(job.weights, job.bands), job.earth_engine(processes)
-        asked = asked_for(job.past, job.after) or USUAL
+        day, later = job.improve_on(found.t2), job.improve_after
+        after = later.days if later is not None and day is not None and today >= day else job.after
+        asked = asked_for(job.past, after) or USUAL
         found = replace(found, manifest=with_past_of(options, channels, found.manifest, asked))
     days = found.t1, found.t2
     return found, _request(job, found.manifest, days, Path(found.product), scratch, processes)
 
 
+def known(run: Row) -> Found:
+    """Return a product in the journal's runs."""
+    days = datetime.date.fromisoformat(run["t1"]), datetime.date.fromisoformat(run["t2"])
+    return Found(run["identity"], *days, run["product"], run["manifest"])
+
+
 def request_of(job: Job, run: Row, scratch: Path, processes: int = 1) -> FillRequest:
     """Return the request of a product that was begun, for the acquisitions in its row of the journal's runs."""
-    days = datetime.date.fromisoformat(run["t1"]), datetime.date.fromisoformat(run["t2"])
-    return _request(job, run["manifest"], days, Path(run["product"]), scratch, processes)
+    found = known(run)
+    return _request(job, found.manifest, (found.t1, found.t2), Path(found.product), scratch, processes)
 
 
 def _request(

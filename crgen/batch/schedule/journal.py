@@ -119,6 +119,7 @@ class Journal:
                     self._create()
                 elif version == 1:
                     self._take_over()
+                self._complete()
 
     def _open(self, address: str) -> None:
         self._db = sqlite3.connect(address, uri=True, timeout=BUSY, isolation_level=None)
@@ -133,6 +134,11 @@ class Journal:
         for table in TABLES:
             self.do(table)
         self.do("INSERT INTO crgen_batch (version) VALUES (?)", VERSION)
+
+    def _complete(self) -> None:
+        """Add the column that tells when a product is made once more, which was not there from the beginning."""
+        if not self.rows("SELECT 1 FROM pragma_table_info('crgen_run') WHERE name = 'improve_at'"):
+            self.do("ALTER TABLE crgen_run ADD COLUMN improve_at REAL")
 
     def _take_over(self) -> None:
         """Copy the tables of version 1 without the columns that told which scheduler held which lease."""
@@ -195,7 +201,7 @@ class Journal:
     def runs(self, job: str | None = None) -> list[Row]:
         """Return the products that were due to one job, or to all, oldest first, with their manifests."""
         found = self.rows("SELECT * FROM crgen_run WHERE job = coalesce(?, job) ORDER BY found_at, job", job)
-        return [row | {"manifest": json.loads(row["manifest"] or "null")} for row in found]
+        return [{"improve_at": None} | row | {"manifest": json.loads(row["manifest"] or "null")} for row in found]
 
     def changes(self) -> tuple[int, int]:
         """Return the count of changes, and the count up to which listings and metrics are."""

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from crgen.batch.jobs.job import Job
@@ -18,6 +19,7 @@ from crgen.batch.jobs.values import LATEST
 from crgen.batch.schedule.failures import wait_after
 from crgen.batch.schedule.journal import Journal, Row
 from crgen.batch.schedule.messages import Done, Failed, Found, Nothing, Outcome, Stopped, Waiting
+from crgen.pipeline.product.outputs import Paths
 
 LATE_DAYS = 14
 """Days after which no acquisition joins the catalogue any more."""
@@ -41,6 +43,8 @@ class Begun:
     """The product to resume; None to look for acquisitions."""
     finished: frozenset[str]
     """Identities of products that were made, or given up."""
+    improve: Row | None = None
+    """The product that is made once more, with later images, where no new one is due."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,22 @@ def next_step(job: Job, row: Row | None, runs: Sequence[Row], definition: str) -
     if attempts > job.retries:
         return GivenUp("failed", f"the scheduler died while it ran (given up after {attempts} attempts)")
     finished = frozenset(run["identity"] for run in runs if run["status"] in ("done", "failed"))
-    return Begun(pending if unchanged else None, finished)
+    owed = (run for run in runs if unchanged and (run["improve_at"] or math.inf) <= utc())
+    improve = next((run for run in owed if run["status"] == "done" and _stands(run)), None)
+    return Begun(pending if unchanged else None, finished, improve)
+
+
+def _stands(run: Row) -> bool:
+    """Say whether a product is there still; one that was pruned is not made again."""
+    return Paths(Path(run["product"])).item.exists()
+
+
+def improve_at(job: Job, run: Row) -> float | None:
+    """Return the moment from which a product is made once more, with later images; None if it is not."""
+    day = job.improve_on(datetime.date.fromisoformat(run["t2"]))
+    if day is None or run["status"] != "done" or job.improved(run["manifest"]) or not _stands(run):
+        return None
+    return datetime.datetime.combine(day, datetime.time(), datetime.UTC).timestamp()
 
 
 def _pending(runs: Sequence[Row], row: Row | None) -> Row | None:
@@ -133,6 +152,8 @@ def begin(journal: Journal, job: Job, row: Row | None, definition: str) -> Begun
     values: dict[str, Any] = {"definition": definition, "changed_at": utc(), "reason": ""}
     if row is None or row["definition"] != definition:
         values |= {"attempts": 0, "lost": 0, "failed_at": None, "retry_at": None, "settled": False}
+        # Made of what was asked before; the one that is asked for still is found again.
+        journal.do("UPDATE crgen_run SET improve_at = NULL WHERE job = ?", job.name)
     if isinstance(step, Begun):
         values |= {"status": "running"}
     elif step.kind == "late":
@@ -174,7 +195,10 @@ def over(journal: Journal, job: Job, outcome: Outcome, log: str) -> Row:
             spent = {"seconds": outcome.seconds, "windows": outcome.windows, "finished_at": utc()}
             run = {**run, "status": "done"}
             _put_run(journal, job, run["identity"], {"status": "done", **spent})
-        values |= _calm(**{name: run[name] for name in ("status", "reason", "product")}, settled=_settled(job, run))
+        again = improve_at(job, run)
+        _put_run(journal, job, run["identity"], {"improve_at": again})
+        settled = again is None and _settled(job, run)
+        values |= _calm(**{name: run[name] for name in ("status", "reason", "product")}, settled=settled)
     _put(journal, job, values)
     return {**row, **values}
 

@@ -28,6 +28,8 @@ class Order:
     deliver: Deliver | None
     """Where to copy the product."""
     limits: Limits
+    improve: Row | None = None
+    """The run whose product is made once more, with later images, where no new one is due."""
 
 
 @dataclass(frozen=True)

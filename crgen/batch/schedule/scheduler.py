@@ -71,7 +71,8 @@ class _Running:
     """A job whose process runs."""
 
     job: Job
-    resumes: bool
+    more: bool
+    """Whether new acquisitions are looked for once it has ended: it may finish, or make once more, what was known."""
     process: BaseProcess
     connection: Connection
     log: Path
@@ -174,6 +175,7 @@ class Scheduler:
             job=job if job.workers else job.model_copy(update={"workers": cores}),
             unfinished=begun.unfinished,
             finished=begun.finished,
+            improve=begun.improve,
             today=ledger.today(),
             log=log,
             threads=cores,
@@ -185,7 +187,9 @@ class Scheduler:
         process.start()
         there.close()
         resumes = begun.unfinished is not None
-        self._running[job.name] = _Running(job, resumes, process, here, log, run_id, self._device(job))
+        self._running[job.name] = _Running(
+            job, resumes or begun.improve is not None, process, here, log, run_id, self._device(job)
+        )
         self._say("started", job=job.name, run=run_id, log=str(log), resumes=resumes)
 
     def _collect(self, timeout: float) -> None:
@@ -230,7 +234,7 @@ class Scheduler:
             row = ledger.over(self.journal, job, outcome, str(running.log))
             kind = "nothing" if isinstance(outcome, Nothing) else row["status"]
             self._note(job, kind, product=row["product"], **details)
-        if not running.resumes:
+        if not running.more:
             self._looked[job.name] = time.monotonic()
         if isinstance(outcome, Nothing | Waiting):
             running.log.unlink(missing_ok=True)

@@ -19,8 +19,10 @@ from types import FrameType
 
 import torch
 
+from crgen.batch.jobs.job import Job
 from crgen.batch.products.deliver import deliver
-from crgen.batch.schedule.due import NothingYet, find, request_of, require_compute, with_past
+from crgen.batch.products.listing import read_product
+from crgen.batch.schedule.due import NothingYet, find, known, request_of, require_compute, with_past
 from crgen.batch.schedule.failures import failure_of
 from crgen.batch.schedule.messages import Done, Found, Nothing, Order, Outcome, Stopped, Waiting
 from crgen.errors import OutputError
@@ -65,20 +67,43 @@ def _do(order: Order, tell: Callable[[Found], None]) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="crgen-batch-") as name:
         scratch = Path(name)
         if order.unfinished is not None:
-            request = request_of(job, order.unfinished, scratch, processes)
+            found, request = known(order.unfinished), request_of(job, order.unfinished, scratch, processes)
         else:
-            found, _, _ = find(job, order.today, scratch, processes=processes)
-            if (held := found.among(order.finished)) is not None:
-                return Nothing(held)
+            due = _due(order, scratch)
+            if isinstance(due, Nothing):
+                return due
             require_compute(job, order.limits.eecu_hours, order.today)
-            found, request = with_past(job, found, scratch, processes)
+            found, request = with_past(job, due, order.today, scratch, processes)
             tell(found)
-        assert request.out is not None
-        product = Paths(request.out)
-        windows = 0 if _is_whole(product) else _fill(request)
+        product, windows = Paths(Path(found.product)), 0
+        better = job.improve_after is not None and job.improved(found.manifest)
+        if (better and not _has_learned(job, product)) or not _is_whole(product):
+            windows = _fill(request)
+        if better:
+            product.audit.unlink(missing_ok=True)  # it is of the map before
         if order.deliver is not None:
             deliver(product, f"{order.deliver.to.rstrip('/')}/{job.name}", order.deliver.storage_options)
         return Done(time.perf_counter() - start, windows)
+
+
+def _due(order: Order, scratch: Path) -> Found | Nothing:
+    """Return the product that is due: a new one, or else one that is made once more, with later images."""
+    try:
+        found, _, _ = find(order.job, order.today, scratch, processes=order.limits.per_project)
+        held = found.among(order.finished)
+    except NothingYet:
+        if order.improve is None:
+            raise
+        return known(order.improve)
+    if held is None:
+        return found
+    return Nothing(held) if order.improve is None else known(order.improve)
+
+
+def _has_learned(job: Job, paths: Paths) -> bool:
+    """Say whether the map that stands has learned from the images that ``improve_after`` waits for."""
+    product = read_product(paths.item)
+    return product is not None and job.improved(product.item["properties"].get("crgen:manifest"))
 
 
 def _is_whole(paths: Paths) -> bool:
