@@ -56,12 +56,12 @@ def stop_after(steps: int) -> Any:
 
 
 def test_a_few_steps_reduce_the_loss() -> None:
-    settings = replace(WHOLE, steps=80, batch=4, optimiser=Optimiser(learning_rate=3e-3), warmup=5)
+    settings = replace(WHOLE, steps=80, batch=4, optimiser=Optimiser(learning_rate=1e-2), warmup=5)
     losses: list[float] = []
     trainer = training(TINY, settings, Patches())
     averaged = trainer.run(lambda step, values: losses.append(values["loss"]))
     assert len(losses) == trainer.step == 80
-    assert np.mean(losses[-10:]) < 0.75 * np.mean(losses[:10])
+    assert np.mean(losses[-10:]) < 0.6 * np.mean(losses[:10])
     assert averaged is trainer.averaged
     assert not averaged.training
     assert not same(state(averaged), state(trainer.generator)), "what is returned is the average, not the last step"

@@ -23,8 +23,8 @@ from crgen.pipeline.source.area import Area, read_area
 from crgen.pipeline.source.local.read import open_stack
 from crgen.pipeline.source.stack import CHANNEL_DIM, stack_geobox
 
-MANY = settings(max_examples=3 * settings().max_examples, suppress_health_check=list(HealthCheck))
-"""Seventy-five examples each, or forty times as many by ``pytest --hypothesis-profile thorough``."""
+MANY = settings(max_examples=6 * settings().max_examples, suppress_health_check=list(HealthCheck))
+"""A hundred and fifty examples each, or forty times as many by ``pytest --hypothesis-profile thorough``."""
 
 POLS, BANDS = ("VV", "VH"), ("B3", "B8", "B11")
 NAMED = {
