@@ -75,6 +75,7 @@ def test_water_of_before_is_told_from_flood_where_t1_is_cloud_and_the_source_is_
         links = [link["title"] for link in item["links"] if link["rel"] == "derived_from"]
         assert (WATER in links) == told
         assert ("10.1038/nature20584" in json.dumps(item.get("properties").get("sci:publications"))) == told
+        assert "Contains modified Copernicus Sentinel data 2021" in page
         assert ("EC JRC/Google" in page) == told
         assert ("10.1038/nature20584" in page) == told
     assert result.areas.before > plain.areas.before
